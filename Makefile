@@ -1,0 +1,68 @@
+# `make help` lists the targets. `make run` and `make test` do all set-up themselves.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+
+.PHONY: help install run backend token rebootstrap test test-deep bench lint types house generate generated build clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(VENV)/.run: requirements/run.txt pyproject.toml tools/venv.sh
+	@PYTHON=$(PYTHON) sh tools/venv.sh $(VENV) requirements/run.txt
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml tools/venv.sh
+	@PYTHON=$(PYTHON) sh tools/venv.sh $(VENV) requirements/dev.txt
+	@touch $@ $(VENV)/.run
+
+install: $(VENV)/.dev ## Set up the development environment in .venv
+
+run: $(VENV)/.run ## Run the service on port 5005, with a database of its own in .voxplane
+	@exec $(BIN)/voxplane serve
+
+backend: run ## The same as run
+
+token: $(VENV)/.run ## Print a token of the default organization's administrator
+	@$(BIN)/voxplane db upgrade 2>/dev/null && $(BIN)/voxplane token create --administrator
+
+rebootstrap: $(VENV)/.run ## Drop and recreate the database (ARGS=--yes-destroy-secrets if keys are stored)
+	@$(BIN)/voxplane db reset --yes $(ARGS)
+
+test: lint types house generated ## Check and test everything that CI does
+	@$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -m "not deep"
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage report
+
+test-deep: $(VENV)/.dev ## Run the long drills as well
+	$(BIN)/pytest -m deep
+
+bench: $(VENV)/.dev ## Measure against peers, side by side in one run
+	@PYTHON=$(PYTHON) sh tools/venv.sh $(VENV) requirements/bench.txt
+	$(BIN)/python benchmarks/control_plane.py
+
+lint: $(VENV)/.dev ## Check style
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/codespell
+
+types: $(VENV)/.dev ## Check types
+	$(BIN)/pyright
+
+house: $(VENV)/.dev ## Check that imports run down only
+	$(BIN)/lint-imports
+
+generate: $(VENV)/.dev ## Write what is derived: docs/openapi.json and the reference pages
+	$(BIN)/python tools/generate.py
+
+generated: $(VENV)/.dev
+	$(BIN)/python tools/generate.py --check
+
+build: $(VENV)/.dev ## Build the package
+	$(BIN)/hatchling build
+
+clean: ## Remove the environment and what was built; .voxplane stays
+	rm -rf $(VENV) dist .coverage* .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Voxplane, the provider control plane for voice AI."""

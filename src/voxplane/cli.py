@@ -1,0 +1,535 @@
+"""The command line: run the service, and do at a terminal what the API does.
+
+Commands work on the database directly, as the administrator of the machine they run on; what they write is in the
+audit log under `local:<account>`. Results go to standard output, everything else to standard error.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import anyio
+import typer
+from pydantic import BaseModel, ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from voxplane import errors
+from voxplane.errors import Invalid, VoxplaneError
+from voxplane.provider import pointed
+from voxplane.registry import ProviderRegistry
+from voxplane.schemas import (
+    AccessTokenCreate,
+    ConfigWrite,
+    OrderWrite,
+    OrganizationCreate,
+    Providers,
+    ProviderType,
+    SecretsWrite,
+)
+from voxplane.server import database, doctor, logs
+from voxplane.server.auth import ADMINISTRATOR_SCOPES, Principal, Scope
+from voxplane.server.control_plane import ControlPlane, local_administrator, upgrade
+from voxplane.server.database import Location
+from voxplane.server.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+    from voxplane.schemas import CreatedAccessToken, OrganizationProvider, Provider
+
+app = typer.Typer(
+    help="Voxplane, the provider control plane for voice AI.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _group(name: str, text: str) -> typer.Typer:
+    group = typer.Typer(help=text, no_args_is_help=True)
+    app.add_typer(group, name=name)
+    return group
+
+
+db = _group("db", "Upgrade, reset and seed the database.")
+providers = _group("providers", "Look at the catalogue.")
+organization = _group("organization", "Create and list organizations.")
+config = _group("config", "Look at and change an organization's settings of a provider.")
+secrets = _group("secrets", "Store and remove an organization's secrets of a provider.")
+token = _group("token", "Create, list and revoke access tokens.")
+
+M = TypeVar("M", bound=BaseModel)
+out = Console()
+err = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Organization = Annotated[str, typer.Option("--organization", "-o", help="The organization's slug.")]
+Key = Annotated[str, typer.Argument(help="The provider's key, such as openai.", metavar="PROVIDER")]
+
+
+def main() -> None:
+    """Run the command line. Exit code 1 is an error that was explained, 2 a wrong use."""
+    try:
+        app()
+    except VoxplaneError as error:
+        _explain(error)
+        sys.exit(1)
+    except ValidationError as error:
+        # Only Settings is validated without a caller that turns this into Invalid.
+        names = sorted({f"VOXPLANE_{str(item['loc'][0]).upper()}" for item in error.errors() if item["loc"]})
+        err.print(f"These settings are not valid: {', '.join(names)}.", style="red")
+        sys.exit(1)
+
+
+def _explain(error: VoxplaneError) -> None:
+    err.print(error.message, style="red", markup=False, highlight=False)
+    if isinstance(error, Invalid):
+        for field in error.errors:
+            err.print(f"  {field.pointer or '/'}: {field.message}", markup=False, highlight=False)
+
+
+def _settings() -> Settings:
+    settings = Settings()
+    logs.configure(settings.log_format)
+    return settings
+
+
+@asynccontextmanager
+async def _plane() -> AsyncIterator[ControlPlane]:
+    settings = _settings()
+    if settings.database_url is None and not settings.data_dir.exists():
+        raise errors.ConfigurationError(
+            f"There is no Voxplane in {settings.data_dir.absolute()}: start one with `voxplane serve`, "
+            "or set VOXPLANE_DATA_DIR or VOXPLANE_DATABASE_URL."
+        )
+    async with ControlPlane.open(settings) as plane:
+        yield plane
+
+
+T = TypeVar("T")
+
+
+def _run(work: Callable[[ControlPlane], Awaitable[T]]) -> T:
+    async def with_plane() -> T:
+        async with _plane() as plane:
+            return await work(plane)
+
+    return anyio.run(with_plane)
+
+
+def _run_for(slug: str, work: Callable[[ControlPlane, Principal], Awaitable[T]]) -> T:
+    """Do something as this machine's administrator of one organization."""
+
+    async def with_principal(plane: ControlPlane) -> T:
+        found = await plane.access.find_organization(slug)
+        return await work(plane, local_administrator(found.id, getpass.getuser()))
+
+    return _run(with_principal)
+
+
+def _print(result: BaseModel, as_json: bool, table: Callable[[], Table] | None = None) -> None:
+    if as_json or table is None:
+        typer.echo(json.dumps(result.model_dump(mode="json", by_alias=True), indent=2))
+    else:
+        out.print(table())
+
+
+def _table(*columns: str, rows: Iterable[Iterable[object]]) -> Table:
+    made = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        made.add_row(*("" if cell is None else str(cell) for cell in row))
+    return made
+
+
+def _model(kind: type[M], **fields: object) -> M:
+    """Build a request as the API would read it, with its errors."""
+    try:
+        return kind.model_validate({name: value for name, value in fields.items() if value is not None})
+    except ValidationError as error:
+        raise Invalid(pointed(error)) from None
+
+
+@app.command()
+def serve() -> None:
+    """Run the service. VOXPLANE_HOST and VOXPLANE_PORT say where; Ctrl-C stops it."""
+    # Imported here: no other command needs the web framework, and it is slow to load.
+    from voxplane.server.serving import serve as serve_until_stopped  # noqa: PLC0415
+
+    settings = _settings()
+    anyio.run(serve_until_stopped, settings, backend_options={"use_uvloop": sys.platform != "win32"})
+
+
+@db.command("upgrade")
+def db_upgrade() -> None:
+    """Create or upgrade the schema, publish the catalogue, and make the keyring if there is none."""
+    _administer(lambda location, settings, registry: upgrade(location, settings, registry))
+    err.print("The database is up to date.")
+
+
+@db.command("seed")
+def db_seed() -> None:
+    """Create the default organization in an installation that has none."""
+    _run(lambda plane: plane.seed())
+    err.print("The default organization is there.")
+
+
+@db.command("reset")
+def db_reset(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes_destroy_secrets: Annotated[
+        bool, typer.Option("--yes-destroy-secrets", help="Do it although organizations have stored secrets.")
+    ] = False,
+) -> None:
+    """Drop everything and begin anew: schema, catalogue, default organization."""
+
+    def reset(location: Location, settings: Settings, registry: ProviderRegistry) -> None:
+        with database.administration(location) as connection:
+            if database.holds_secrets(connection) and not yes_destroy_secrets:
+                raise errors.ConfigurationError(
+                    "Organizations have stored secrets, and this would destroy them: "
+                    "say --yes-destroy-secrets if that is what you want."
+                )
+            if not (yes or yes_destroy_secrets):
+                typer.confirm("This removes all organizations and their settings. Go on?", abort=True, err=True)
+            database.drop(connection)
+        upgrade(location, settings, registry)
+
+    _administer(reset)
+    _run(lambda plane: plane.seed())
+    err.print("The database is as new.")
+
+
+def _administer(work: Callable[[Location, Settings, ProviderRegistry], object]) -> None:
+    settings, registry = _settings(), ProviderRegistry()
+    registry.initialize()
+    location = Location.find(settings)
+    try:
+        work(location, settings, registry)
+    finally:
+        location.close()
+
+
+@providers.command("list")
+def providers_list(
+    provider_type: Annotated[ProviderType | None, typer.Option("--type", help="Only of this type.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the catalogue."""
+    registry = ProviderRegistry()
+    registry.initialize()
+    found = registry.get_providers_by_type(provider_type) if provider_type else registry.get_all_providers()
+    rows = [(each.key, each.type, each.hosting, each.name, each.description) for each in found]
+    entries = Providers(providers=tuple(each.entry for each in found))
+    _print(entries, as_json, lambda: _table("Key", "Type", "Hosting", "Name", "What it is", rows=rows))
+
+
+@providers.command("show")
+def providers_show(key: Key, as_json: Json = False) -> None:
+    """Show a provider's settings, secrets and models."""
+    registry = ProviderRegistry()
+    registry.initialize()
+    found = registry.get_provider_by_key(key)
+    _print(found.entry, as_json, lambda: _settings_table(found.entry))
+    if not as_json:
+        out.print()
+        models = [(each.name, each.status, each.retires_on, each.replacement) for each in found.models]
+        out.print(_table("Model", "Status", "Ends on", "Replacement", rows=models))
+
+
+def _settings_table(entry: Provider) -> Table:
+    rows = [
+        (name, field.get("type", "object"), json.dumps(entry.default_config.get(name)), field["description"])
+        for name, field in entry.config_schema["properties"].items()
+    ]
+    rows += [
+        (name, "secret", "", field["description"]) for name, field in entry.secrets_schema.get("properties", {}).items()
+    ]
+    return _table("Setting", "Type", "Default", "What it does", rows=rows)
+
+
+@organization.command("create")
+def organization_create(
+    slug: str,
+    name: Annotated[str | None, typer.Option(help="Its name; the slug otherwise.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Create an organization."""
+    new = _model(OrganizationCreate, slug=slug, name=name or slug)
+    made = _run(lambda plane: plane.access.create_organization(local_administrator(None, getpass.getuser()), new))
+    _print(made, as_json, lambda: _table("Slug", "Name", "Id", rows=[(made.slug, made.name, made.id)]))
+
+
+@organization.command("list")
+def organization_list(
+    after: Annotated[str, typer.Option(help="Begin behind this slug.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 100,
+    as_json: Json = False,
+) -> None:
+    """List organizations."""
+    found = _run(lambda plane: plane.access.get_organizations(after=after, limit=limit))
+    rows = [(each.slug, each.name, each.id, each.revision) for each in found.organizations]
+    _print(found, as_json, lambda: _table("Slug", "Name", "Id", "Revision", rows=rows))
+
+
+@config.command("get")
+def config_get(
+    key: Annotated[str | None, typer.Argument(help="A provider's key; all otherwise.", metavar="[PROVIDER]")] = None,
+    organization: Organization = "default",
+    as_json: Json = False,
+) -> None:
+    """Show the settings in force, of one provider or of all."""
+    if key is None:
+        found = _run_for(organization, lambda plane, who: plane.providers.get_organization_providers(who))
+        _print(found, as_json, lambda: _ranking(found.providers))
+        return
+    one = _run_for(organization, lambda plane, who: plane.providers.get_organization_provider(who, key))
+    _print(one, as_json, lambda: _effective(one))
+    if not as_json:
+        _say_state(one)
+
+
+def _ranking(found: Iterable[OrganizationProvider]) -> Table:
+    rows = [
+        (
+            each.provider.type,
+            each.provider.key,
+            "primary" if each.is_primary else ("on" if each.is_enabled else "off"),
+            each.priority,
+            "usable" if each.usable else (each.reason or "").replace("_", " "),
+            each.config.get("model") or each.config.get("voice"),
+            "; ".join(notice.message for notice in each.notices if notice.code != "setting_invalid"),
+        )
+        for each in found
+    ]
+    return _table("Type", "Provider", "Rank", "Priority", "State", "Model", "Notices", rows=rows)
+
+
+def _effective(one: OrganizationProvider) -> Table:
+    rows = [
+        (name, json.dumps(value), "overridden" if name in one.overrides else "default")
+        for name, value in one.config.items()
+    ]
+    return _table("Setting", "In force", "From", rows=rows)
+
+
+def _say_state(one: OrganizationProvider) -> None:
+    state = "usable" if one.usable else f"not usable: {(one.reason or '').replace('_', ' ')}"
+    switch = "enabled" if one.is_enabled else "disabled"
+    err.print(f"{one.provider.name}: {switch}, priority {one.priority}, {state}.", highlight=False)
+    for field in one.secret_fields:
+        shared = f" (shared from {field.shared_from})" if field.shared_from else ""
+        err.print(f"  secret {field.name}: {'set' if field.is_set else 'not set'}{shared}", highlight=False)
+    for notice in one.notices:
+        err.print(f"  {notice.message}", style="yellow", highlight=False, markup=False)
+
+
+@config.command("set")
+def config_set(
+    key: Key,
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(help="As name=value; the value is JSON or plain text.", metavar="[NAME=VALUE]..."),
+    ] = None,
+    enable: Annotated[bool | None, typer.Option("--enable/--disable", help="Switch it on or off.")] = None,
+    priority: Annotated[int | None, typer.Option(help="0 to 1000; the highest answers first.")] = None,
+    organization: Organization = "default",
+    as_json: Json = False,
+) -> None:
+    """Override settings of a provider; those not named stay as they are."""
+    given = dict(_assignment(each) for each in settings or [])
+
+    async def change(plane: ControlPlane, who: Principal) -> OrganizationProvider:
+        present = await plane.providers.get_organization_provider(who, key)
+        overrides = {**present.overrides, **given} if given else None
+        write = _model(ConfigWrite, config=overrides, is_enabled=enable, priority=priority)
+        return await plane.providers.upsert_organization_provider_config(who, key, write, if_match=present.etag)
+
+    one = _run_for(organization, change)
+    _print(one, as_json, lambda: _effective(one))
+    if not as_json:
+        _say_state(one)
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise typer.BadParameter("Write settings as name=value.")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+@config.command("reset")
+def config_reset(
+    key: Key,
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(help="Settings to put back to their defaults; all otherwise.", metavar="[NAME]..."),
+    ] = None,
+    organization: Organization = "default",
+) -> None:
+    """Put settings back to their defaults. Without names the provider is also disabled."""
+
+    async def change(plane: ControlPlane, who: Principal) -> None:
+        present = await plane.providers.get_organization_provider(who, key)
+        if not settings:
+            await plane.providers.delete_organization_provider_config(who, key, if_match=present.etag)
+            return
+        kept = {name: value for name, value in present.overrides.items() if name not in settings}
+        write = _model(ConfigWrite, config=kept)
+        await plane.providers.upsert_organization_provider_config(who, key, write, if_match=present.etag)
+
+    _run_for(organization, change)
+    err.print("Back to the defaults.")
+
+
+@app.command()
+def order(
+    provider_type: Annotated[ProviderType, typer.Argument(metavar="TYPE", help="stt, tts or llm.")],
+    keys: Annotated[list[str], typer.Argument(metavar="PROVIDER...", help="First to answer first.")],
+    organization: Organization = "default",
+    as_json: Json = False,
+) -> None:
+    """Set the order in which the providers of one type answer."""
+    wanted = _model(OrderWrite, order=keys)
+    found = _run_for(
+        organization,
+        lambda plane, who: plane.providers.order_organization_providers(who, provider_type, wanted),
+    )
+    _print(found, as_json, lambda: _ranking(found.providers))
+
+
+@secrets.command("set")
+def secrets_set(  # noqa: PLR0913 - one parameter per option
+    key: Key,
+    field: Annotated[str, typer.Argument(help="Which secret.")] = "apiKey",
+    file: Annotated[
+        Path | None,
+        typer.Option(help="Read the value from a file; - is standard input. Asked for otherwise."),
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="A name for the person who looks later.")] = None,
+    approve_origin: Annotated[
+        list[str] | None, typer.Option(help="Where else than to the provider itself it may be sent.")
+    ] = None,
+    organization: Organization = "default",
+    as_json: Json = False,
+) -> None:
+    """Store a secret. Its value is never an argument: those can be seen by every account of a machine."""
+    value = _secret_value(file, field)
+    write = _model(SecretsWrite, secrets={field: value}, label=label, approved_origins=approve_origin)
+
+    async def change(plane: ControlPlane, who: Principal) -> OrganizationProvider:
+        present = await plane.providers.get_organization_provider(who, key)
+        return await plane.providers.update_provider_secrets(who, key, write, if_match=present.etag)
+
+    one = _run_for(organization, change)
+    if as_json:
+        _print(one, as_json)
+    else:
+        _say_state(one)
+
+
+def _secret_value(file: Path | None, field: str) -> str:
+    if file is None:
+        return getpass.getpass(f"{field}: ")
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise errors.ConfigurationError("The file with the secret cannot be read as text.") from None
+    return text.strip()
+
+
+@secrets.command("remove")
+def secrets_remove(
+    key: Key,
+    field: Annotated[str | None, typer.Argument(help="Which secret; all of the provider's otherwise.")] = None,
+    organization: Organization = "default",
+) -> None:
+    """Remove a secret, or all secrets of a provider."""
+
+    async def change(plane: ControlPlane, who: Principal) -> None:
+        if field is None:
+            await plane.providers.remove_provider_secrets(who, key)
+        else:
+            write = _model(SecretsWrite, secrets={field: None})
+            await plane.providers.update_provider_secrets(who, key, write)
+
+    _run_for(organization, change)
+    err.print("Removed.")
+
+
+@token.command("create")
+def token_create(  # noqa: PLR0913 - one parameter per option
+    scope: Annotated[list[Scope] | None, typer.Option(help="What it may do; repeat for more.")] = None,
+    administrator: Annotated[bool, typer.Option(help="All scopes of an organization's administrator.")] = False,
+    platform: Annotated[
+        bool, typer.Option(help="For creating and listing organizations; bound to none of them.")
+    ] = False,
+    name: Annotated[str | None, typer.Option(help="What it is for.")] = None,
+    expires_in_days: Annotated[int | None, typer.Option(min=1, max=3650, help="Never, otherwise.")] = None,
+    organization: Organization = "default",
+    as_json: Json = False,
+) -> None:
+    """Create an access token and print it, alone, on standard output."""
+    wanted = {*(scope or [])} | (ADMINISTRATOR_SCOPES if administrator else set[Scope]())
+    if platform:
+        wanted |= {Scope.ADMIN_ORGANIZATIONS}
+    if not wanted:
+        raise typer.BadParameter(f"Give --scope ({', '.join(Scope)}), --administrator or --platform.")
+    new = _model(
+        AccessTokenCreate,
+        name=name or f"{getpass.getuser()} at a terminal",
+        scopes=sorted(each.value for each in wanted),
+        expires_in_days=expires_in_days,
+    )
+
+    async def create(plane: ControlPlane, who: Principal) -> CreatedAccessToken:
+        if platform:
+            return await plane.access.create_platform_token(who, new)
+        return await plane.access.create_token(who, new)
+
+    made = _run_for(organization, create)
+    if as_json:
+        _print(made, as_json)
+    else:
+        typer.echo(made.value)
+
+
+@token.command("list")
+def token_list(organization: Organization = "default", as_json: Json = False) -> None:
+    """List an organization's access tokens; their values are known to nobody."""
+    found = _run_for(organization, lambda plane, who: plane.access.get_tokens(who))
+    rows = [
+        (each.id, each.name, " ".join(each.scopes), each.created_at.date(), each.expires_at, each.revoked_at)
+        for each in found.tokens
+    ]
+    _print(found, as_json, lambda: _table("Id", "Name", "Scopes", "Created", "Expires", "Revoked", rows=rows))
+
+
+@token.command("revoke")
+def token_revoke(
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="As `token list` shows it.")],
+    organization: Organization = "default",
+) -> None:
+    """Revoke an access token for good."""
+    _run_for(organization, lambda plane, who: plane.access.revoke_token(who, token_id))
+    err.print("Revoked.")
+
+
+@app.command("doctor")
+def doctor_command(as_json: Json = False) -> None:
+    """Check this installation, and say what to do about what is wrong."""
+    with err.status("Checking…"):
+        report = anyio.run(doctor.examine, _settings())
+    marks = {"good": "[green]✓[/]", "note": "[yellow]![/]", "bad": "[red]✗[/]"}
+    rows = [(marks[each.verdict], each.subject, each.finding) for each in report.findings]
+    _print(report, as_json, lambda: _table("", "Subject", "Finding", rows=rows))
+    if not report.is_healthy:
+        raise typer.Exit(1)

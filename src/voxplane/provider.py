@@ -1,0 +1,578 @@
+"""What a provider is: typed settings, typed secrets, and the facts that go with them.
+
+A provider is one `ProviderDefinition` in one file. Its two Pydantic models are the only source of its defaults, its
+validation, its JSON Schema and, through that, of its form, its help and its documentation.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from voxplane.destination import MAX_URL_LENGTH, Origin
+from voxplane.errors import FieldError, Invalid
+from voxplane.schemas import (
+    Destination,
+    Hosting,
+    JsonObject,
+    Metadata,
+    Model,
+    ModelStatus,
+    Provider,
+    ProviderSummary,
+    ProviderType,
+    Sparse,
+    field_errors,
+    without_null,
+)
+
+if TYPE_CHECKING:
+    from datetime import date
+
+Upgrade = Callable[[JsonObject], JsonObject]
+Widget = Literal["model-picker", "voice-picker", "textarea", "slider", "tags", "duration", "language"]
+
+MAX_SECRET_LENGTH = 8192
+_SECRET_NAME = re.compile(r"(?i)key|secret|token|password|credential|authorization")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UI:
+    """How a form shows a setting; emitted as `x-ui` in the JSON Schema."""
+
+    unit: str | None = None
+    group: str | None = None
+    advanced: bool = False
+    widget: Widget | None = None
+    placeholder: str | None = None
+    help: str | None = None
+    labels: dict[str, str] | None = None
+    costly: bool = False
+    binds_secret: bool = False
+    """Whether the setting decides where the key is sent; it must then stand in the definition's destinations."""
+    pattern_hint: tuple[str, str] | None = None
+    """A shape that values usually have, and the sentence for one that has not: a warning, never a refusal."""
+
+    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonObject:
+        schema = handler(core_schema)
+        hints = {
+            "unit": self.unit,
+            "group": self.group,
+            "advanced": self.advanced,
+            "widget": self.widget,
+            "placeholder": self.placeholder,
+            "help": self.help,
+            "labels": self.labels,
+            "costly": self.costly,
+            "bindsSecret": self.binds_secret,
+            "patternHint": self.pattern_hint and {"pattern": self.pattern_hint[0], "message": self.pattern_hint[1]},
+        }
+        given = {name: value for name, value in hints.items() if value}
+        return {**schema, "x-ui": {**schema.get("x-ui", {}), **given}}
+
+
+@dataclass(frozen=True)
+class When:
+    """A condition on one setting: it matches a pattern, equals a value or, with neither, has a value at all.
+
+    `otherwise` turns the condition round; `and_` adds a further one. `setting` is the name on the wire.
+    The pattern is searched, so anchor it; it must mean the same to Python's `re` and to JSON Schema, which
+    leaves out look-around and back-references.
+    """
+
+    setting: str
+    matches: str | None = None
+    equals: str | bool | None = None
+    otherwise: bool = False
+    and_: When | None = None
+
+    def holds(self, effective: JsonObject) -> bool:
+        """Whether the condition holds for settings in force (wire names)."""
+        here = self._is_met_by(effective.get(self.setting)) is not self.otherwise
+        return here and (self.and_ is None or self.and_.holds(effective))
+
+    def _is_met_by(self, value: object) -> bool:
+        if self.matches is not None:
+            return isinstance(value, str) and re.search(self.matches, value) is not None
+        return value is not None if self.equals is None else value == self.equals
+
+    def branches(self, defaults: JsonObject, restriction: JsonObject) -> JsonObject:
+        """Write `if` this condition, `then` (or `else`) the restriction, as JSON Schema of a sparse override.
+
+        An absent setting has its default, so `if` must hold for an absent one just when the default meets it.
+        A further condition is an `if` within the branch.
+        """
+        condition: JsonObject = {}
+        if self.matches is not None:
+            condition["properties"] = {self.setting: {"pattern": self.matches}}
+        elif self.equals is not None:
+            condition["properties"] = {self.setting: {"const": self.equals}}
+        if not self._is_met_by(defaults.get(self.setting)):
+            condition["required"] = [self.setting]
+        inner = self.and_.branches(defaults, restriction) if self.and_ else restriction
+        return {"if": condition, ("else" if self.otherwise else "then"): inner}
+
+
+@dataclass(frozen=True)
+class Forbids:
+    """While the condition holds, the vendor refuses these settings: they may not be set, and defaults drop out."""
+
+    when: When
+    settings: tuple[str, ...]
+    because: str
+
+    def restriction(self) -> JsonObject:
+        """The JSON Schema that an override must meet while the condition holds."""
+        return {"properties": dict.fromkeys(self.settings, False)}
+
+    def check(self, given: JsonObject, _effective: JsonObject) -> list[tuple[str, str, str]]:
+        """What is wrong with an override, as `(setting, code, message)`."""
+        return [(name, "not_supported", self.because) for name in self.settings if name in given]
+
+
+@dataclass(frozen=True)
+class Requires:
+    """While the condition holds, these settings (or, in `requires_secrets`, secrets) must be present.
+
+    A setting that has a default is never missing, so it has no place here.
+    """
+
+    when: When
+    settings: tuple[str, ...]
+    because: str
+
+    def restriction(self) -> JsonObject:
+        """The JSON Schema that an override must meet while the condition holds."""
+        return {"required": list(self.settings)}
+
+    def check(self, _given: JsonObject, effective: JsonObject) -> list[tuple[str, str, str]]:
+        """What is wrong with an override, as `(setting, code, message)`."""
+        return [(name, "missing", self.because) for name in self.settings if effective.get(name) is None]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """While the condition holds, this setting has a narrower range or fewer choices."""
+
+    when: When
+    setting: str
+    because: str
+    minimum: float | None = None
+    maximum: float | None = None
+    one_of: tuple[str, ...] = ()
+    each_of: tuple[str, ...] = ()
+    """The choices for every item, where the setting is a list."""
+    max_items: int | None = None
+
+    def restriction(self) -> JsonObject:
+        """The JSON Schema that an override must meet while the condition holds."""
+        narrowed = {
+            "minimum": self.minimum,
+            "maximum": self.maximum,
+            "enum": list(self.one_of) or None,
+            "items": {"enum": list(self.each_of)} if self.each_of else None,
+            "maxItems": self.max_items,
+        }
+        given = {key: value for key, value in narrowed.items() if value is not None}
+        return {"properties": {self.setting: given}}
+
+    def check(self, given: JsonObject, _effective: JsonObject) -> list[tuple[str, str, str]]:
+        """What is wrong with an override, as `(setting, code, message)`."""
+        value = given.get(self.setting)
+        if value is None:
+            return []
+        outside = (
+            (self.minimum is not None and value < self.minimum)
+            or (self.maximum is not None and value > self.maximum)
+            or (bool(self.one_of) and value not in self.one_of)
+            or (bool(self.each_of) and not set(value) <= set(self.each_of))
+            or (self.max_items is not None and len(value) > self.max_items)
+        )
+        return [(self.setting, "not_supported", self.because)] if outside else []
+
+
+@dataclass(frozen=True)
+class NotAbove:
+    """One number may not be above another. JSON Schema cannot say this, so only the server checks it."""
+
+    lower: str
+    upper: str
+    because: str
+    strictly: bool = False
+    """Whether they may not be equal either."""
+
+    def check(self, effective: JsonObject) -> list[tuple[str, str, str]]:
+        """What is wrong with the settings in force, as `(setting, code, message)`."""
+        low, high = effective.get(self.lower), effective.get(self.upper)
+        if low is None or high is None or low < high or (low == high and not self.strictly):
+            return []
+        return [(self.lower, "out_of_range", self.because)]
+
+
+Rule = Forbids | Requires | Limits
+
+
+def _title(name: str, _info: object) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+# A setting is explained by the docstring below it, and called by its name in words unless it has a better title.
+_DESCRIBED = ConfigDict(use_attribute_docstrings=True, field_title_generator=_title)
+
+
+class ProviderConfig(Sparse):
+    """Base of a provider's settings. A field without a default must be set before the provider can be used."""
+
+    model_config = _DESCRIBED
+
+    rules: ClassVar[tuple[Rule, ...]] = ()
+    orders: ClassVar[tuple[NotAbove, ...]] = ()
+
+    @model_validator(mode="after")
+    def _obey_rules(self) -> Self:
+        # Conditions look at defaults and overrides together, restrictions at what was given.
+        merged = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        given = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        wrong = [error for rule in self.rules if rule.when.holds(merged) for error in rule.check(given, merged)]
+        wrong += [error for order in self.orders for error in order.check(merged)]
+        if wrong:
+            # The first rule that refuses a setting explains it, so a narrower rule stands before a wider one.
+            first = {error[0]: error for error in reversed(wrong)}
+            raise field_errors(type(self), list(first.values()))
+        return self
+
+    def effective(self) -> JsonObject:
+        """Return the settings in force (wire names): unset ones and those that the rules forbid are left out."""
+        merged: JsonObject = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        dropped = {
+            name
+            for rule in self.rules
+            if isinstance(rule, Forbids) and rule.when.holds(merged)
+            for name in rule.settings
+        }
+        return {name: value for name, value in merged.items() if name not in dropped}
+
+    @classmethod
+    def defaults(cls) -> JsonObject:
+        """Return the settings in force without any override, as far as they have defaults."""
+        return cls.model_construct().effective()
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonObject:
+        """Add the rules to the schema as conditionals that restrict and declare nothing."""
+        schema = super().__get_pydantic_json_schema__(core_schema, handler)
+        if cls.rules:
+            defaults = cls.model_construct().model_dump(mode="json", by_alias=True, exclude_none=True)
+            schema["allOf"] = [rule.when.branches(defaults, rule.restriction()) for rule in cls.rules]
+        return schema
+
+
+class ProviderSecrets(BaseModel):
+    """Base of a provider's secrets: every field is a `SecretStr`, which neither prints nor serialises."""
+
+    model_config = ConfigDict({**Sparse.model_config, **_DESCRIBED}, hide_input_in_errors=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonObject:
+        """Describe secrets as strings that are written and never read."""
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        for name, described in schema.get("properties", {}).items():
+            plain = without_null(described)
+            plain.pop("format", None)
+            schema["properties"][name] = plain
+        return schema
+
+
+class NoSecrets(ProviderSecrets):
+    """The secrets of a provider that needs none."""
+
+
+_NAME = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_PORT_AND_PATH = "(?::[1-9][0-9]{0,4})?(?:/[A-Za-z0-9._~-]+)*/?"
+_REMOTE = rf"(?:https|wss)://(?:{_NAME}(?:\.{_NAME})*|\[[0-9A-Fa-f:.]+\]){_PORT_AND_PATH}"
+_LOOPBACK = rf"(?:http|ws)://(?:localhost|127(?:\.[0-9]{{1,3}}){{3}}|\[::1\]){_PORT_AND_PATH}"
+
+
+def _server_url(pattern: str, *, local: bool) -> tuple[AfterValidator, WithJsonSchema]:
+    def check(url: str) -> str:
+        try:
+            origin = Origin.parse(url)
+        except ValueError as error:
+            raise PydanticCustomError("address", "{reason}", {"reason": str(error)}) from None
+        if origin.is_loopback and not local:
+            raise PydanticCustomError("address", "write an address that is not the worker's own machine")
+        if origin.scheme != "https" and not origin.is_loopback:
+            raise PydanticCustomError("address", "write an address that starts with https:// or wss://")
+        if not re.fullmatch(pattern, url):
+            raise PydanticCustomError("address", "write an address in its usual form, such as https://host/path")
+        return url
+
+    schema = {"type": "string", "format": "uri", "maxLength": MAX_URL_LENGTH, "pattern": f"^(?:{pattern})$"}
+    return AfterValidator(check), WithJsonSchema(schema)
+
+
+# JSON Schema sees the shape; that a host is no odd spelling of a number is for the server alone to say.
+ServerUrl = Annotated[str, *_server_url(_REMOTE, local=False)]
+LocalServerUrl = Annotated[str, *_server_url(f"{_REMOTE}|{_LOOPBACK}", local=True)]
+"""An address that may also be plain http or ws on the worker's own machine: for providers that have no secrets."""
+
+Secret = Annotated[SecretStr, Field(min_length=1, max_length=MAX_SECRET_LENGTH)]
+C = TypeVar("C", bound=ProviderConfig)
+S = TypeVar("S", bound=ProviderSecrets)
+
+
+@dataclass(frozen=True)
+class Destinations(Generic[C]):
+    """Where calls with these settings go, and so where the key travels.
+
+    `settings` are the wire names that decide it; `urls` gives every address for a valid config.
+    """
+
+    settings: tuple[str, ...]
+    urls: Callable[[C], Sequence[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderDefinition(Generic[C, S]):
+    """Everything that Voxplane knows about one provider."""
+
+    key: str
+    type: ProviderType
+    name: str
+    hosting: Hosting
+    description: str
+    capabilities: tuple[str, ...]
+    config: type[C]
+    secrets: type[S]
+    destinations: Destinations[C]
+    docs_url: str
+    pricing_url: str | None = None
+    console_url: str | None = None
+    models: tuple[Model, ...] = ()
+    shares_secrets_with: str | None = None
+    requires_secrets: tuple[Requires, ...] = ()
+    """Secrets needed under a condition on the settings; those needed always have no default in `secrets`."""
+    upgrades: tuple[Upgrade, ...] = field(default=(), repr=False)
+    """Pure steps that bring an override written under an older schema up to date, oldest first."""
+
+    @property
+    def schema_version(self) -> int:
+        """The version that a row written now carries: how many upgrades there are."""
+        return len(self.upgrades)
+
+    def upgrade(self, overrides: JsonObject, schema_version: int) -> JsonObject:
+        """Bring a stored override up to the present schema; the input is left as it is."""
+        for step in self.upgrades[schema_version:]:
+            overrides = step(dict(overrides))
+        return overrides
+
+    def validate(self, overrides: JsonObject, *, at: str = "") -> C:
+        """Check an override and merge it over the defaults.
+
+        Raises:
+            Invalid: with a JSON Pointer under `at` for each setting that is wrong.
+        """
+        unknown = [name for name in overrides if name not in self._setting_names]
+        if unknown:
+            raise Invalid([self._unknown_setting(name, at) for name in unknown])
+        try:
+            return self.config.model_validate(overrides)
+        except ValidationError as error:
+            raise Invalid(pointed(error, at)) from None
+
+    @cached_property
+    def _setting_names(self) -> tuple[str, ...]:
+        return tuple(info.alias or name for name, info in self.config.model_fields.items())
+
+    def _unknown_setting(self, name: str, at: str) -> FieldError:
+        # The name is the caller's own text and may be a pasted key: the pointer stops above it.
+        if _SECRET_NAME.search(name):
+            message = "A setting here is named like a secret; store it with PUT .../secrets instead."
+            return FieldError(at, "belongs_in_secrets", message)
+        return unknown_field(at, name, self._setting_names)
+
+    def validate_secret(self, name: str, value: str, *, at: str) -> SecretStr:
+        """Check one secret by itself, under the pointer `at`; secrets are merged field by field.
+
+        Raises:
+            Invalid: the provider has no such secret, or the value cannot be one.
+        """
+        adapter = self._secret_fields.get(name)
+        if adapter is None:
+            raise Invalid([unknown_field(at, name, self.secret_names)])
+        at = f"{at}/{name}"
+        if not 1 <= len(value) <= MAX_SECRET_LENGTH:
+            raise Invalid([FieldError(at, "length", f"Give 1 to {MAX_SECRET_LENGTH} characters.")])
+        try:
+            return adapter.validate_python(value)
+        except ValidationError as error:
+            raise Invalid(pointed(error, at)) from None
+
+    @cached_property
+    def _secret_fields(self) -> dict[str, TypeAdapter[SecretStr]]:
+        return {
+            info.alias or name: TypeAdapter(Annotated[info.annotation or SecretStr, Field(), *info.metadata])
+            for name, info in self.secrets.model_fields.items()
+        }
+
+    @property
+    def secret_names(self) -> tuple[str, ...]:
+        """The wire names of all its secrets."""
+        return tuple(self._secret_fields)
+
+    def required_secrets(self, effective: JsonObject) -> frozenset[str]:
+        """Return the secrets that these settings cannot do without."""
+        always = {info.alias or name for name, info in self.secrets.model_fields.items() if info.is_required()}
+        conditional = {name for rule in self.requires_secrets if rule.when.holds(effective) for name in rule.settings}
+        return frozenset(always | conditional)
+
+    def effective_origins(self, config: C) -> frozenset[Origin]:
+        """Return every place that a call with these settings connects to.
+
+        Raises:
+            ValueError: a setting is no address; `validate` refuses such settings, so stored ones are meant here.
+        """
+        return frozenset(Origin.parse(url) for url in self.destinations.urls(config))
+
+    @cached_property
+    def default_origins(self) -> frozenset[Origin]:
+        """The provider's own origins: where calls go when nothing that decides it is overridden."""
+        fields = self.config.model_fields
+        decided_by = [info for name, info in fields.items() if (info.alias or name) in self.destinations.settings]
+        if any(info.is_required() for info in decided_by):
+            # A setting without a default decides it, as an Azure endpoint does: every origin is the customer's own.
+            return frozenset()
+        return self.effective_origins(self.config.model_construct())
+
+    @cached_property
+    def config_schema(self) -> JsonObject:
+        """The JSON Schema (2020-12) of an override."""
+        return _schema(self.config)
+
+    @cached_property
+    def secrets_schema(self) -> JsonObject:
+        """The JSON Schema (2020-12) of the secrets."""
+        return _schema(self.secrets)
+
+    @cached_property
+    def summary(self) -> ProviderSummary:
+        """The provider as it stands in an organization's list."""
+        return ProviderSummary(
+            key=self.key,
+            name=self.name,
+            type=self.type,
+            hosting=self.hosting,
+            description=self.description,
+            capabilities=self.capabilities,
+            metadata=Metadata(docs_url=self.docs_url, pricing_url=self.pricing_url, console_url=self.console_url),
+        )
+
+    @cached_property
+    def entry(self) -> Provider:
+        """The provider as it stands in the catalogue."""
+        return Provider(
+            **dict(self.summary),
+            config_schema=self.config_schema,
+            secrets_schema=self.secrets_schema,
+            default_config=self.config.defaults(),
+            models=self.models,
+            destination=Destination(
+                fields=self.destinations.settings,
+                default_origins=tuple(sorted(str(origin) for origin in self.default_origins)),
+            ),
+            shares_secrets_with=self.shares_secrets_with,
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the catalogue entry in hex: equal when nothing about the provider changed."""
+        entry = json.dumps(self.entry.model_dump(mode="json", by_alias=True), sort_keys=True)
+        return hashlib.sha256(entry.encode()).hexdigest()
+
+
+AnyProvider = ProviderDefinition[Any, Any]
+
+
+def known(
+    *names: str,
+    status: ModelStatus = "current",
+    retires_on: date | None = None,
+    replacement: str | None = None,
+    max_output_tokens: int | None = None,
+    note: str | None = None,
+) -> tuple[Model, ...]:
+    """List models of which the same is known."""
+    return tuple(
+        Model(
+            name=name,
+            status=status,
+            retires_on=retires_on,
+            replacement=replacement,
+            max_output_tokens=max_output_tokens,
+            note=note,
+        )
+        for name in names
+    )
+
+
+def offered(models: Sequence[Model]) -> list[str]:
+    """Return the names to suggest for a `model` setting: all but those that no longer answer."""
+    return [model.name for model in models if model.status != "retired"]
+
+
+def unknown_field(at: str, name: str, valid: Sequence[str]) -> FieldError:
+    """Say that a field does not exist: what would be valid, never the name that was sent."""
+    if not valid:
+        return FieldError(at, "unknown_field", "There are no fields here.")
+    near = difflib.get_close_matches(name, valid, n=1)
+    meant = f" Did you mean {near[0]}?" if near else ""
+    return FieldError(at, "unknown_field", f"There is no such field.{meant} Valid: {', '.join(valid)}.")
+
+
+def pointed(error: ValidationError, at: str = "") -> list[FieldError]:
+    """Turn Pydantic's findings into pointers, codes and sentences; what was sent is in none of them."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return [_worded(item["type"], item["loc"], item["msg"], at) for item in found]
+
+
+def _worded(code: str, loc: tuple[str | int, ...], message: str, at: str) -> FieldError:
+    if code == "extra_forbidden":
+        # The last part of this location is a name that the caller made up.
+        return FieldError(_pointer(at, loc[:-1]), "unknown_field", "There is a field here that does not exist.")
+    if message == "Field required":
+        return FieldError(_pointer(at, loc), code, "This field is required.")
+    return FieldError(_pointer(at, loc), code, message if message.endswith((".", "?")) else f"{message}.")
+
+
+def _pointer(at: str, loc: tuple[str | int, ...]) -> str:
+    return at + "".join(f"/{_escaped(part)}" for part in loc)
+
+
+def _escaped(part: str | int) -> str:
+    return str(part).replace("~", "~0").replace("/", "~1")
+
+
+def _schema(model: type[BaseModel]) -> JsonObject:
+    schema = model.model_json_schema(by_alias=True)
+    schema.pop("description", None)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

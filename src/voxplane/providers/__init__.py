@@ -1,0 +1,1 @@
+"""The shipped provider definitions, one file each, found by `voxplane.registry`."""

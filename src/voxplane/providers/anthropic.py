@@ -1,0 +1,196 @@
+"""Anthropic Claude: language models in the cloud.
+
+Facts: vendor docs and livekit-plugins-anthropic 1.8.9 / pipecat-ai 1.14.0, read 2026-11-22.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from voxplane.provider import (
+    UI,
+    Destinations,
+    Forbids,
+    Limits,
+    NotAbove,
+    ProviderConfig,
+    ProviderDefinition,
+    ProviderSecrets,
+    Requires,
+    Rule,
+    Secret,
+    ServerUrl,
+    When,
+    known,
+    offered,
+)
+from voxplane.schemas import ProviderType
+
+# fmt: off
+MODELS = (
+    *known("claude-haiku-5-5", max_output_tokens=128_000, note="Quick and cheap; takes no temperature."),
+    *known("claude-sonnet-5-5", note="Takes no temperature."),
+    *known("claude-opus-5-5", "claude-fable-5-1",
+           note="Always thinks and takes no temperature: give it 4096 maxTokens or more."),
+    *known("claude-mythos-5-1", "claude-mythos-5", status="restricted", note="By invitation."),
+    *known("claude-sonnet-5", "claude-fable-5", status="legacy"),
+    *known("claude-opus-5", status="legacy", note="Not retired before 2027-07-24."),
+    *known("claude-opus-4-8", "claude-opus-4-7", status="legacy", note="Takes no temperature."),
+    *known("claude-sonnet-4-6", "claude-opus-4-6", status="legacy", note="The last that take a temperature."),
+    *known("claude-opus-4-5", status="legacy"),
+    *known("claude-haiku-4-5", "claude-haiku-4-5-20251001",
+           status="legacy", note="No retirement was announced by 2026-10-08."),
+    *known("claude-sonnet-4-5",
+           status="deprecated", retires_on=date(2026, 11, 30), replacement="claude-sonnet-5-5"),
+    *known("claude-opus-4-1", status="retired", retires_on=date(2026, 8, 5)),
+    *known("claude-opus-4", "claude-sonnet-4", status="retired", retires_on=date(2026, 6, 15)),
+    *known("claude-3-7-sonnet", "claude-3-5-haiku", status="retired", retires_on=date(2026, 2, 19)),
+    *known("claude-3-opus", status="retired", retires_on=date(2026, 1, 5)),
+    *known("claude-3-5-sonnet", status="retired", retires_on=date(2025, 10, 28)),
+    *known("claude-3-haiku", status="retired", note="The date is unverified."),
+)
+# fmt: on
+_AFTER_4_6 = "^claude-(opus-4-[78]|(haiku|sonnet|opus|fable|mythos)-5)"
+_ALWAYS_THINKS = "^claude-(opus-5-5|fable-5-1)"
+
+
+class AnthropicConfig(ProviderConfig):
+    """How Claude answers."""
+
+    model: Annotated[
+        str,
+        Field(max_length=200, pattern="^[A-Za-z0-9][A-Za-z0-9._:/@-]*$", examples=offered(MODELS)),
+        UI(group="Model", widget="model-picker"),
+    ] = "claude-sonnet-4-6"
+    """The Claude model; claude-sonnet-4-6 is the last Sonnet that takes a temperature."""
+
+    temperature: Annotated[float | None, Field(ge=0, le=1), UI(group="Sampling")] = None
+    """How freely words are chosen, on models up to 4.6."""
+    top_p: Annotated[float | None, Field(title="Top P", ge=0, le=1), UI(group="Sampling", advanced=True)] = (
+        None
+    )
+    """Choose among the likeliest words up to this probability, up to 4.6; LiveKit cannot send it."""
+    top_k: Annotated[int | None, Field(title="Top K", ge=0, le=500), UI(group="Sampling", advanced=True)] = (
+        None
+    )
+    """Choose among this many of the likeliest words, on models up to 4.6."""
+
+    max_tokens: Annotated[
+        int, Field(title="Maximum tokens", ge=1, le=128_000), UI(group="Output", unit="tokens", costly=True)
+    ] = 1000
+    """The longest reply, thinking included: models that always think need 4096 or more to come to words."""
+
+    effort: Annotated[
+        Literal["low", "medium", "high", "xhigh", "max"] | None, UI(group="Reasoning", costly=True)
+    ] = None
+    """How much work to put into an answer, on models that support it; LiveKit cannot send it."""
+    thinking: Annotated[
+        Literal["adaptive", "enabled", "disabled", "between_tools"] | None, UI(group="Reasoning", costly=True)
+    ] = None
+    """Whether to think before answering; unset, models of the 5 generation think. LiveKit cannot send it."""
+    thinking_budget: Annotated[
+        int | None,
+        Field(ge=1024, le=127_999),
+        UI(group="Reasoning", unit="tokens", advanced=True, costly=True),
+    ] = None
+    """How many of the maximum tokens to think, where thinking is enabled."""
+
+    parallel_tool_calls: Annotated[bool | None, UI(group="Tools", advanced=True)] = None
+    """Whether several tools may be called in one turn."""
+
+    prompt_caching: Annotated[bool, UI(group="Privacy and price", costly=True)] = False
+    """Keep instructions and tools cached at the vendor, which makes later turns quicker and cheaper."""
+
+    workspace_id: Annotated[
+        str | None,
+        Field(title="Workspace", max_length=100, pattern="^wrkspc_[A-Za-z0-9_-]+$"),
+        UI(group="Connection", advanced=True),
+    ] = None
+    """The workspace to act for, with credentials that span several; an ordinary key needs none."""
+    base_url: Annotated[
+        ServerUrl, Field(title="Base URL"), UI(group="Connection", advanced=True, binds_secret=True)
+    ] = "https://api.anthropic.com"
+    """The server to use, without /v1: a proxy of yours, if not the usual."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Forbids(
+            When("model", matches=_AFTER_4_6),
+            ("temperature", "topP", "topK"),
+            "This model does its own sampling; claude-sonnet-4-6 and older models take it.",
+        ),
+        Forbids(
+            When("model", matches="^claude-[a-z]+-4", and_=When("temperature")),
+            ("topP",),
+            "This model takes temperature or topP, not both.",
+        ),
+        Limits(
+            When("model", matches=_ALWAYS_THINKS),
+            "thinking",
+            "This model always thinks: set adaptive or between_tools.",
+            one_of=("adaptive", "between_tools"),
+        ),
+        Limits(
+            When("model", matches=_AFTER_4_6),
+            "thinking",
+            "This model takes no budget: set adaptive, disabled or between_tools.",
+            one_of=("adaptive", "disabled", "between_tools"),
+        ),
+        Requires(
+            When("thinking", equals="enabled"),
+            ("thinkingBudget",),
+            "Say how many tokens to think, 1024 or more.",
+        ),
+        Forbids(
+            When("thinking", equals="enabled", otherwise=True),
+            ("thinkingBudget",),
+            "A budget needs thinking to be enabled.",
+        ),
+    )
+    orders: ClassVar[tuple[NotAbove, ...]] = (
+        NotAbove(
+            "thinkingBudget",
+            "maxTokens",
+            "Thinking counts as part of maxTokens: set the budget below it, or maxTokens higher.",
+            strictly=True,
+        ),
+    )
+
+
+class AnthropicSecrets(ProviderSecrets):
+    """What Anthropic asks for."""
+
+    api_key: Annotated[
+        Secret,
+        Field(title="API key"),
+        UI(pattern_hint=("^sk-ant-", "Anthropic keys start with sk-ant-.")),
+    ]
+    """The key of a workspace; admin keys cannot run models."""
+
+
+PROVIDER = ProviderDefinition(
+    key="anthropic",
+    type=ProviderType.LLM,
+    name="Anthropic Claude",
+    hosting="cloud",
+    description="The Claude models: careful with instructions and tools, from quick Haiku to deep Opus.",
+    capabilities=(
+        "streaming",
+        "function_calling",
+        "parallel_tool_calls",
+        "vision",
+        "pdf_input",
+        "structured_outputs",
+        "reasoning",
+        "prompt_caching",
+    ),
+    config=AnthropicConfig,
+    secrets=AnthropicSecrets,
+    destinations=Destinations[AnthropicConfig](("baseUrl",), lambda config: [config.base_url]),
+    docs_url="https://platform.claude.com/docs/en/about-claude/models/overview",
+    pricing_url="https://platform.claude.com/docs/en/about-claude/pricing",
+    console_url="https://platform.claude.com/settings/keys",
+    models=MODELS,
+)

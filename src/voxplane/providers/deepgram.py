@@ -1,0 +1,258 @@
+"""Deepgram: streaming speech to text in the cloud.
+
+Facts: vendor docs and livekit-plugins-deepgram 1.8.9 / pipecat-ai 1.14.0, read 2026-11-22.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from voxplane.provider import (
+    UI,
+    Destinations,
+    Forbids,
+    Limits,
+    NotAbove,
+    ProviderConfig,
+    ProviderDefinition,
+    ProviderSecrets,
+    Rule,
+    Secret,
+    ServerUrl,
+    When,
+    known,
+    offered,
+)
+from voxplane.schemas import ProviderType
+
+# fmt: off
+MODELS = (
+    *known("nova-3", note="Language multi lets callers switch between languages."),
+    *known("nova-3-general"),
+    *known("nova-3-medical", note="English."),
+    *known("flux-general-en", note="Decides when a turn ends; English."),
+    *known("flux-general-multi", note="Decides when a turn ends; ten languages."),
+    *known("nova-2", "nova-2-general", note="For languages that Nova-3 lacks."),
+    *known("nova-2-meeting", "nova-2-phonecall", "nova-2-finance", "nova-2-conversationalai",
+           "nova-2-voicemail", "nova-2-video", "nova-2-medical", "nova-2-drivethru", "nova-2-automotive",
+           "nova-2-atc", note="English."),
+    *known("nova", "nova-general", "nova-phonecall", "enhanced", "enhanced-general", "enhanced-meeting",
+           "enhanced-phonecall", "enhanced-finance", "base", "meeting", "phonecall", "finance",
+           "conversationalai", "voicemail", "video",
+           status="legacy", note="Whether it is still served is unverified."),
+    *known("whisper-tiny", "whisper-base", "whisper-small", "whisper-medium", "whisper-large",
+           status="legacy", note="Too slow for live calls."),
+    *known("nova-3-multilingual", status="unverified", note="Use nova-3 with language multi instead."),
+)
+LANGUAGES = [
+    "en-US", "en-GB", "en-AU", "en-NZ", "en-IN", "en", "multi", "zh", "zh-CN", "zh-TW", "zh-HK", "da", "nl",
+    "fr", "fr-CA", "de", "hi", "hi-Latn", "id", "it", "ja", "ko", "no", "pl", "pt", "pt-BR", "ru", "es",
+    "es-419", "es-LATAM", "sv", "ta", "taq", "th", "tr", "uk",
+]
+_NOVA_ONLY = (
+    "language", "interimResults", "punctuate", "smartFormat", "noDelay", "fillerWords", "dictation",
+    "diarize", "endpointingMs", "utteranceEndMs", "vadEvents",
+)
+_FLUX_ONLY = ("eotThreshold", "eagerEotThreshold", "eotTimeoutMs", "languageHints")
+# fmt: on
+Language = Annotated[str, Field(max_length=35, pattern="^[A-Za-z]{2,8}(-[A-Za-z0-9]{2,8})*$")]
+Phrase = Annotated[str, Field(max_length=128, pattern=r"^[^\x00-\x1f]+$")]
+BoostedWord = Annotated[str, Field(max_length=128, pattern=r"^[^:\x00-\x1f]+(:-?[0-9]+(\.[0-9]+)?)?$")]
+
+_FLUX = "^flux-"
+_BEFORE_NOVA_3 = (
+    "^(nova-[12]|nova(-general|-phonecall)?$|enhanced|base|whisper-"
+    "|(meeting|phonecall|finance|conversationalai|voicemail|video)$)"
+)
+
+
+class DeepgramConfig(ProviderConfig):
+    """How Deepgram listens."""
+
+    model: Annotated[
+        str,
+        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$", examples=offered(MODELS)),
+        UI(group="Model", widget="model-picker"),
+    ] = "nova-3"
+    """Nova models transcribe; Flux models also decide when the caller's turn ends."""
+    language: Annotated[Language, Field(examples=LANGUAGES), UI(group="Model", widget="language")] = "en-US"
+    """The language spoken, on Nova; multi means several, and most nova-2 domains know only English."""
+    language_hints: Annotated[
+        list[Language], Field(max_length=10, default_factory=list), UI(group="Model", widget="tags")
+    ]
+    """The languages to expect, on flux-general-multi."""
+
+    interim_results: Annotated[bool, UI(group="Transcript")] = True
+    """Send transcripts before they are final, on Nova; Flux always does."""
+    punctuate: Annotated[bool, Field(title="Punctuation"), UI(group="Transcript")] = True
+    """Punctuate transcripts, on Nova; it helps to tell from the text when a turn ends."""
+    smart_format: Annotated[bool, UI(group="Transcript")] = False
+    """Write numbers, dates and amounts in their usual form, on Nova."""
+    no_delay: Annotated[bool, UI(group="Transcript", advanced=True)] = True
+    """With smart format, send a number or date before it is certainly complete, on Nova."""
+    numerals: Annotated[bool, UI(group="Transcript")] = False
+    """Write spoken numbers as digits."""
+    filler_words: Annotated[bool, UI(group="Transcript", advanced=True)] = True
+    """Keep um and uh in the transcript, on Nova."""
+    dictation: Annotated[bool, UI(group="Transcript", advanced=True)] = False
+    """Turn spoken punctuation into marks, on Nova."""
+    diarize: Annotated[bool, Field(title="Speaker labels"), UI(group="Transcript", advanced=True)] = False
+    """Tell speakers apart, on Nova."""
+
+    endpointing_ms: Annotated[
+        int, Field(title="Endpointing", ge=0, le=10_000), UI(group="Turn taking", unit="ms")
+    ] = 25
+    """The silence that makes a result final, on Nova; 0 turns it off."""
+    utterance_end_ms: Annotated[
+        int | None,
+        Field(title="Utterance end", ge=1000, le=5000),
+        UI(group="Turn taking", unit="ms", advanced=True),
+    ] = None
+    """The gap between words that ends an utterance, on Nova; it needs interim results."""
+    vad_events: Annotated[
+        bool, Field(title="Speech-started events"), UI(group="Turn taking", advanced=True)
+    ] = True
+    """Report when speech begins, on Nova; without it callers cannot interrupt as promptly."""
+    eot_threshold: Annotated[
+        float, Field(title="End-of-turn confidence", ge=0.5, le=0.9), UI(group="Turn taking")
+    ] = 0.7
+    """How sure Flux must be that the caller has finished before it ends the turn."""
+    eager_eot_threshold: Annotated[
+        float | None, Field(title="Eager end-of-turn confidence", ge=0.3, le=0.9), UI(group="Turn taking")
+    ] = None
+    """A lower confidence at which Flux lets the reply start early; unset, it does not."""
+    eot_timeout_ms: Annotated[
+        int, Field(title="End-of-turn timeout", ge=500, le=60_000), UI(group="Turn taking", unit="ms")
+    ] = 5000
+    """The silence after which Flux ends the turn, however unsure it is."""
+
+    keyterms: Annotated[
+        list[Phrase],
+        Field(
+            title="Key terms", max_length=100, default_factory=list, examples=[["Voxplane", "order number"]]
+        ),
+        UI(group="Vocabulary", widget="tags"),
+    ]
+    """Names and terms to recognise better, on Nova-3 and Flux."""
+    keywords: Annotated[
+        list[BoostedWord],
+        Field(max_length=100, default_factory=list, examples=[["Voxplane:2", "refund"]]),
+        UI(group="Vocabulary", widget="tags"),
+    ]
+    """Words to recognise better, on nova-2 and older models; a boost may follow, as in refund:2."""
+
+    profanity_filter: Annotated[bool, UI(group="Privacy")] = False
+    """Mask profanity in the transcript."""
+    redact: Annotated[
+        list[Literal["pci", "numbers", "aggressive_numbers", "ssn", "true"]],
+        Field(title="Redaction", max_length=5, default_factory=list),
+        UI(group="Privacy", widget="tags"),
+    ]
+    """What to remove from the transcript; Flux takes either numbers or aggressive_numbers."""
+    mip_opt_out: Annotated[
+        bool, Field(title="Opt out of model improvement"), UI(group="Privacy", costly=True)
+    ] = False
+    """Keep the vendor from training on the audio, which may cost more on some plans."""
+
+    sample_rate: Annotated[
+        Literal[8000, 16000, 24000, 44100, 48000], UI(group="Connection", unit="Hz", advanced=True)
+    ] = 16000
+    """The rate of the audio that is sent, 16-bit PCM."""
+    tags: Annotated[
+        list[Phrase],
+        Field(title="Usage tags", max_length=20, default_factory=list),
+        UI(group="Connection", widget="tags", advanced=True),
+    ]
+    """Labels for the vendor's usage reports."""
+    base_url: Annotated[
+        ServerUrl, Field(title="Base URL"), UI(group="Connection", advanced=True, binds_secret=True)
+    ] = "https://api.deepgram.com"
+    """The server to use, without /v1/listen: a regional or self-hosted one, if not the usual."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Forbids(When("model", matches=_FLUX), _NOVA_ONLY, "Flux models do not take this; a Nova model does."),
+        Forbids(
+            When("model", matches=_FLUX, otherwise=True),
+            _FLUX_ONLY,
+            "Only Flux models, such as flux-general-en, take this.",
+        ),
+        Forbids(
+            When("model", matches="^flux-general-en"),
+            ("languageHints",),
+            "Of the Flux models, only flux-general-multi takes language hints.",
+        ),
+        Limits(
+            When("model", matches=_FLUX),
+            "redact",
+            "Flux redacts one thing: numbers or aggressive_numbers.",
+            each_of=("numbers", "aggressive_numbers"),
+            max_items=1,
+        ),
+        Forbids(
+            When("model", matches=_BEFORE_NOVA_3),
+            ("keyterms",),
+            "Only Nova-3 and Flux take key terms; nova-2 and older models take keywords.",
+        ),
+        Forbids(
+            When("model", matches="^(nova-3|flux-|whisper-)"),
+            ("keywords",),
+            "Only nova-2 and older models take keywords; Nova-3 and Flux take key terms.",
+        ),
+        Forbids(
+            When("interimResults", equals=False),
+            ("utteranceEndMs",),
+            "Utterance end is found in interim results: switch interimResults on.",
+        ),
+    )
+    orders: ClassVar[tuple[NotAbove, ...]] = (
+        NotAbove(
+            "eagerEotThreshold",
+            "eotThreshold",
+            "The eager confidence may be at most the end-of-turn confidence.",
+        ),
+    )
+
+
+class DeepgramSecrets(ProviderSecrets):
+    """What Deepgram asks for."""
+
+    api_key: Annotated[
+        Secret,
+        Field(title="API key"),
+        UI(pattern_hint=("^[0-9a-f]{40}$", "Deepgram keys usually are 40 hexadecimal characters.")),
+    ]
+    """A project's API key; it needs the scope usage:write."""
+
+
+PROVIDER = ProviderDefinition(
+    key="deepgram",
+    type=ProviderType.STT,
+    name="Deepgram",
+    hosting="cloud",
+    description="Fast streaming transcripts in many languages, and Flux models that decide when a turn ends.",
+    capabilities=(
+        "streaming",
+        "batch",
+        "interim_results",
+        "word_timestamps",
+        "diarization",
+        "language_detection",
+        "code_switching",
+        "keyterm_prompting",
+        "keyword_boost",
+        "turn_detection",
+        "redaction",
+        "profanity_filter",
+        "smart_format",
+        "endpointing",
+    ),
+    config=DeepgramConfig,
+    secrets=DeepgramSecrets,
+    destinations=Destinations[DeepgramConfig](("baseUrl",), lambda config: [config.base_url]),
+    docs_url="https://developers.deepgram.com/docs/models-languages-overview",
+    pricing_url="https://deepgram.com/pricing",
+    console_url="https://console.deepgram.com",
+    models=MODELS,
+)

@@ -1,0 +1,269 @@
+"""Google Gemini: language models in the cloud, by the Gemini API or by Vertex AI.
+
+Facts: vendor docs, google-genai 3.4.0 and livekit-plugins-google 1.8.9 / pipecat-ai 1.14.0, read 2026-11-22.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_core import PydanticCustomError
+
+from voxplane.provider import (
+    UI,
+    Destinations,
+    Forbids,
+    Limits,
+    ProviderConfig,
+    ProviderDefinition,
+    ProviderSecrets,
+    Requires,
+    Rule,
+    Secret,
+    When,
+    known,
+    offered,
+)
+from voxplane.schemas import ProviderType
+
+# fmt: off
+MODELS = (
+    *known("gemini-3.5-flash-lite", note="The quickest; the usual choice for calls."),
+    *known("gemini-3.8-flash", max_output_tokens=65536, note="The best quality that suits calls."),
+    *known("gemini-3.7-flash", "gemini-3.6-flash", "gemini-3.5-flash"),
+    *known("gemini-3.1-flash-lite", retires_on=date(2027, 5, 7)),
+    *known("gemini-4-argon", note="Thinks long: give it 32768 maxTokens or more."),
+    *known("gemini-3.1-pro-preview", "gemini-3-flash-preview", status="preview"),
+    *known("gemini-2.5-flash", status="deprecated", retires_on=date(2026, 12, 1),
+           replacement="gemini-3.5-flash-lite", note="Answered by its replacement from that day."),
+    *known("gemini-2.5-pro", status="deprecated", retires_on=date(2026, 12, 1),
+           replacement="gemini-3.8-flash", note="Answered by its replacement from that day."),
+    *known("gemini-2.5-flash-lite"),
+    *known("gemini-3-pro-preview", status="retired", retires_on=date(2026, 3, 9)),
+    *known("gemini-2.0-flash", "gemini-2.0-flash-lite", "gemini-1.5-pro", "gemini-1.5-flash",
+           status="retired", note="The date is unverified."),
+)
+LOCATIONS = ["us-central1", "europe-west1", "europe-west4", "asia-northeast1", "us", "eu", "global"]
+# fmt: on
+_THRESHOLDS = {
+    "OFF": "Off",
+    "BLOCK_NONE": "Block nothing",
+    "BLOCK_ONLY_HIGH": "Block what is likely harmful",
+    "BLOCK_MEDIUM_AND_ABOVE": "Block what may be harmful",
+    "BLOCK_LOW_AND_ABOVE": "Block the least doubt",
+}
+Threshold = Annotated[
+    Literal["OFF", "BLOCK_NONE", "BLOCK_ONLY_HIGH", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_LOW_AND_ABOVE"] | None,
+    UI(labels=_THRESHOLDS),
+]
+
+
+class SafetySettings(ProviderConfig):
+    """What to block, by kind of harm; unset, the vendor's own threshold applies."""
+
+    harassment: Threshold = None
+    """Insults and threats."""
+    hate_speech: Threshold = None
+    """Attacks on who people are."""
+    sexually_explicit: Threshold = None
+    """Sexual content."""
+    dangerous_content: Threshold = None
+    """Help with doing harm."""
+
+
+class GoogleConfig(ProviderConfig):
+    """How Gemini answers."""
+
+    model: Annotated[
+        str,
+        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9.@_-]*$", examples=offered(MODELS)),
+        UI(group="Model", widget="model-picker"),
+    ] = "gemini-3.5-flash-lite"
+    """The Gemini model, without models/ before its name."""
+
+    temperature: Annotated[float, Field(ge=0, le=2), UI(group="Sampling")] = 0.7
+    """How freely words are chosen; the vendor advises 1 on gemini-3, and gemini-4 does without it."""
+    top_p: Annotated[float | None, Field(title="Top P", ge=0, le=1), UI(group="Sampling", advanced=True)] = (
+        None
+    )
+    """Choose among the likeliest words up to this probability; not on gemini-4."""
+    top_k: Annotated[int | None, Field(title="Top K", ge=1, le=1000), UI(group="Sampling", advanced=True)] = (
+        None
+    )
+    """Choose among this many of the likeliest words; not on gemini-4."""
+    presence_penalty: Annotated[float | None, Field(ge=-2, le=2), UI(group="Sampling", advanced=True)] = None
+    """Above 0, words that were used at all become less likely; not on every model, and not with Pipecat."""
+    frequency_penalty: Annotated[float | None, Field(ge=-2, le=2), UI(group="Sampling", advanced=True)] = None
+    """Above 0, words that were used often become less likely; not on every model, and not with Pipecat."""
+    seed: Annotated[int | None, Field(ge=0, le=2**31 - 1), UI(group="Sampling", advanced=True)] = None
+    """The same seed gives the same answer, as far as the vendor can."""
+
+    max_tokens: Annotated[
+        int, Field(title="Maximum tokens", ge=1, le=65_536), UI(group="Output", unit="tokens", costly=True)
+    ] = 1000
+    """The longest reply, thinking included: gemini-4 needs 32768 or more, or it may say nothing."""
+    safety_settings: Annotated[SafetySettings | None, UI(group="Output", advanced=True)] = None
+    """How strictly to block harmful text."""
+
+    thinking_level: Annotated[
+        Literal["minimal", "low", "medium", "high"] | None, UI(group="Reasoning", costly=True)
+    ] = None
+    """How long to think before answering, on gemini-3 and later."""
+    thinking_budget: Annotated[
+        int | None,
+        Field(ge=-1, le=32_768),
+        UI(group="Reasoning", unit="tokens", advanced=True, costly=True),
+    ] = None
+    """How many tokens to think, on gemini-2.5: -1 lets the model decide, 0 is off (on pro, 128 is least)."""
+
+    service_tier: Annotated[
+        Literal["standard", "flex", "priority"] | None,
+        UI(group="Privacy and price", advanced=True, costly=True),
+    ] = None
+    """The processing class, which changes speed and price."""
+
+    backend: Annotated[
+        Literal["gemini", "vertex"],
+        UI(
+            group="Connection",
+            advanced=True,
+            binds_secret=True,
+            labels={"gemini": "Gemini API", "vertex": "Vertex AI"},
+        ),
+    ] = "gemini"
+    """Where to call: the Gemini API takes an API key, Vertex AI a service account and a project."""
+    project: Annotated[
+        str | None,
+        Field(title="Cloud project", max_length=63, pattern="^[a-z0-9][a-z0-9.:-]*[a-z0-9]$"),
+        UI(group="Connection", advanced=True),
+    ] = None
+    """The id of the Google Cloud project, on Vertex AI."""
+    location: Annotated[
+        str,
+        Field(title="Cloud location", max_length=51, pattern="^[a-z0-9][a-z0-9-]*$", examples=LOCATIONS),
+        UI(group="Connection", advanced=True, binds_secret=True),
+    ] = "us-central1"
+    """The Google Cloud region that answers, on Vertex AI."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Forbids(
+            When("model", matches="^gemini-4"),
+            ("temperature", "topP", "topK"),
+            "gemini-4 does its own sampling; gemini-3 models take it.",
+        ),
+        Forbids(
+            When("model", matches="^gemini-[12]"),
+            ("thinkingLevel",),
+            "This model takes no level: gemini-3 and later do, gemini-2.5 takes thinkingBudget.",
+        ),
+        Forbids(
+            When("model", matches=r"^gemini-(1|2\.0|3|4)"),
+            ("thinkingBudget",),
+            "Only gemini-2.5 takes a budget; gemini-3 and later take thinkingLevel.",
+        ),
+        Forbids(When("thinkingLevel"), ("thinkingBudget",), "Set thinkingLevel or thinkingBudget, not both."),
+        Limits(
+            When("model", matches=r"^gemini-3(\.[0-9]+)?-pro"),
+            "thinkingLevel",
+            "This model thinks at level low or high.",
+            one_of=("low", "high"),
+        ),
+        Limits(
+            When("model", matches=r"^gemini-(3\.[78]-flash|4-argon)"),
+            "thinkingLevel",
+            "This model thinks at level low, medium or high.",
+            one_of=("low", "medium", "high"),
+        ),
+        Requires(
+            When("backend", equals="vertex"),
+            ("project",),
+            "Vertex AI needs the id of a Google Cloud project.",
+        ),
+        Forbids(
+            When("backend", equals="gemini"),
+            ("project", "location"),
+            "The Gemini API has no projects and locations: set backend to vertex for them.",
+        ),
+    )
+
+
+def _service_account(secret: SecretStr) -> SecretStr:
+    """Refuse a key file that would send the worker elsewhere than to Google for its token."""
+    try:
+        key: Any = json.loads(secret.get_secret_value())
+    except (ValueError, RecursionError):
+        key = None
+    expected = {"type": "service_account", "token_uri": "https://oauth2.googleapis.com/token"}
+    if not isinstance(key, dict) or not expected.items() <= key.items():
+        raise PydanticCustomError(
+            "service_account",
+            "Paste the whole JSON key file of a service account: an object with type service_account and "
+            "token_uri https://oauth2.googleapis.com/token.",
+        )
+    return secret
+
+
+class GoogleSecrets(ProviderSecrets):
+    """What Google asks for: a key for the Gemini API, a service account for Vertex AI."""
+
+    api_key: Annotated[
+        Secret | None,
+        Field(title="API key"),
+        UI(pattern_hint=(r"^(AIza|AQ\.)", "Gemini keys start with AIza or AQ.")),
+    ] = None
+    """A key of the Gemini API."""
+    service_account_json: Annotated[
+        Annotated[Secret, AfterValidator(_service_account)] | None,
+        Field(title="Service account"),
+        UI(widget="textarea", pattern_hint=(r"^\s*\{", "A key file is a JSON object.")),
+    ] = None
+    """The whole JSON key file of a service account, for Vertex AI."""
+
+
+def _urls(config: GoogleConfig) -> list[str]:
+    if config.backend == "gemini":
+        return ["https://generativelanguage.googleapis.com"]
+    host = {
+        "global": "aiplatform.googleapis.com",
+        "us": "aiplatform.us.rep.googleapis.com",
+        "eu": "aiplatform.eu.rep.googleapis.com",
+    }.get(config.location, f"{config.location}-aiplatform.googleapis.com")
+    return [f"https://{host}", "https://oauth2.googleapis.com"]
+
+
+PROVIDER = ProviderDefinition(
+    key="google",
+    type=ProviderType.LLM,
+    name="Google Gemini",
+    hosting="cloud",
+    description="Quick, inexpensive multimodal models with a long memory, on the Gemini API or Vertex AI.",
+    capabilities=(
+        "streaming",
+        "function_calling",
+        "parallel_tool_calls",
+        "vision",
+        "audio_input",
+        "video_input",
+        "json_mode",
+        "structured_outputs",
+        "reasoning",
+        "context_caching",
+        "search_grounding",
+    ),
+    config=GoogleConfig,
+    secrets=GoogleSecrets,
+    requires_secrets=(
+        Requires(When("backend", equals="gemini"), ("apiKey",), "The Gemini API needs an API key."),
+        Requires(
+            When("backend", equals="vertex"), ("serviceAccountJson",), "Vertex AI needs a service account."
+        ),
+    ),
+    destinations=Destinations[GoogleConfig](("backend", "location"), _urls),
+    docs_url="https://ai.google.dev/gemini-api/docs/models",
+    pricing_url="https://ai.google.dev/gemini-api/docs/pricing",
+    console_url="https://aistudio.google.com/apikey",
+    models=MODELS,
+)

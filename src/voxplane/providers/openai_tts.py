@@ -1,0 +1,125 @@
+"""OpenAI TTS: text to speech by OpenAI, whose every model on this interface ends on 2027-01-06.
+
+Facts: vendor docs and livekit-plugins-openai 1.8.9 / pipecat-ai 1.14.0, read 2026-11-22.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from voxplane.provider import (
+    UI,
+    Destinations,
+    Forbids,
+    ProviderConfig,
+    ProviderDefinition,
+    ProviderSecrets,
+    Rule,
+    Secret,
+    ServerUrl,
+    When,
+    known,
+    offered,
+)
+from voxplane.schemas import ProviderType
+
+# fmt: off
+MODELS = known(
+    "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15", "tts-1", "tts-1-hd",
+    status="deprecated", retires_on=date(2027, 1, 6), note="No successor on this interface is named.",
+)
+VOICES = [
+    "alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer",
+    "verse",
+]
+# fmt: on
+
+
+class OpenAITTSConfig(ProviderConfig):
+    """How OpenAI speaks."""
+
+    model: Annotated[
+        str,
+        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._:/-]*$", examples=offered(MODELS)),
+        UI(group="Voice", widget="model-picker"),
+    ] = "gpt-4o-mini-tts"
+    """The speech model; all that OpenAI offers here end on 2027-01-06."""
+    voice: Annotated[
+        str,
+        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$", examples=VOICES),
+        UI(group="Voice", widget="voice-picker"),
+    ] = "alloy"
+    """The voice; ballad, cedar, marin and verse belong to gpt-4o-mini-tts."""
+
+    instructions: Annotated[
+        str | None,
+        Field(max_length=4096, pattern=r"^[^\x00]+$", examples=["Speak warmly and without haste."]),
+        UI(group="Delivery", widget="textarea"),
+    ] = None
+    """How to speak, in your own words; not on tts-1 and tts-1-hd."""
+    speed: Annotated[float, Field(ge=0.25, le=4), UI(group="Delivery")] = 1.0
+    """How fast to speak."""
+
+    response_format: Annotated[
+        Literal["mp3", "opus", "aac", "flac", "wav", "pcm"],
+        Field(title="Format"),
+        UI(group="Audio", advanced=True),
+    ] = "pcm"
+    """The encoding of the audio, 24 kHz mono."""
+
+    organization: Annotated[
+        str | None,
+        Field(max_length=100, pattern="^org-[A-Za-z0-9_-]+$"),
+        UI(group="Connection", advanced=True),
+    ] = None
+    """The OpenAI organization to act for, with a key that can act for several."""
+    project: Annotated[
+        str | None,
+        Field(max_length=100, pattern="^proj_[A-Za-z0-9_-]+$"),
+        UI(group="Connection", advanced=True),
+    ] = None
+    """The OpenAI project to act for; a project key needs none."""
+    base_url: Annotated[
+        ServerUrl,
+        Field(title="Base URL", examples=["https://eu.api.openai.com/v1"]),
+        UI(group="Connection", advanced=True, binds_secret=True),
+    ] = "https://api.openai.com/v1"
+    """The server to use, with /v1: a regional one of OpenAI's, or any that is compatible."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Forbids(
+            When("model", matches="^tts-1"),
+            ("instructions",),
+            "This model takes no instructions; gpt-4o-mini-tts does.",
+        ),
+    )
+
+
+class OpenAITTSSecrets(ProviderSecrets):
+    """What OpenAI asks for."""
+
+    api_key: Annotated[
+        Secret, Field(title="API key"), UI(pattern_hint=("^sk-", "OpenAI keys start with sk-."))
+    ]
+    """An OpenAI key; without one here, that of the provider OpenAI is used."""
+
+
+PROVIDER = ProviderDefinition(
+    key="openai-tts",
+    type=ProviderType.TTS,
+    name="OpenAI TTS",
+    hosting="cloud",
+    description="OpenAI's voices, which take spoken-style instructions; all models end on 2027-01-06.",
+    capabilities=("http_streaming", "instructions", "speed_control"),
+    config=OpenAITTSConfig,
+    secrets=OpenAITTSSecrets,
+    destinations=Destinations[OpenAITTSConfig](("baseUrl",), lambda config: [config.base_url]),
+    docs_url="https://developers.openai.com/api/docs/guides/text-to-speech",
+    pricing_url="https://developers.openai.com/api/docs/pricing",
+    console_url="https://platform.openai.com/api-keys",
+    models=MODELS,
+    shares_secrets_with="openai",
+)

@@ -1,0 +1,81 @@
+"""Piper: fast text to speech on one's own machines.
+
+Facts: piper-tts 1.8.0, vendor docs and pipecat-ai 1.14.0, read 2026-11-22.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from voxplane.provider import (
+    UI,
+    Destinations,
+    LocalServerUrl,
+    NoSecrets,
+    ProviderConfig,
+    ProviderDefinition,
+    known,
+    offered,
+)
+from voxplane.schemas import ProviderType
+
+# The voice file is the model.
+MODELS = known("en_US-lessac-medium", "en_US-amy-medium", "en_US-ryan-high", "en_GB-alan-medium")
+# Names of voices become names of files, so no dot, slash or backslash.
+_VOICE = r"^[A-Za-z]{2,3}_[A-Za-z0-9]{2,4}-[^\x00-\x20./\\-]+-[^\x00-\x20./\\-]+$"
+
+
+class PiperConfig(ProviderConfig):
+    """How Piper speaks."""
+
+    voice: Annotated[
+        str,
+        Field(max_length=100, pattern=_VOICE, examples=offered(MODELS)),
+        UI(group="Voice", widget="voice-picker"),
+    ] = "en_US-lessac-medium"
+    """The voice, as language_REGION-name-quality; it must be present where Piper runs."""
+    speaker_id: Annotated[
+        int | None, Field(title="Speaker", ge=0, le=10_000), UI(group="Voice", advanced=True)
+    ] = None
+    """The number of the speaker in a voice that has several; unset, the voice's own choice."""
+
+    length_scale: Annotated[float, Field(ge=0.25, le=4), UI(group="Delivery")] = 1.0
+    """How long the speech takes: 0.5 is twice as fast, 2 is half as fast."""
+    volume: Annotated[float, Field(ge=0, le=4), UI(group="Delivery")] = 1.0
+    """How loud the speech is; 1 leaves it as it is."""
+    normalize_audio: Annotated[bool, Field(title="Normalise audio"), UI(group="Delivery", advanced=True)] = (
+        True
+    )
+    """Bring every piece of audio to its full range, before the volume applies."""
+    sentence_silence: Annotated[float, Field(ge=0, le=5), UI(group="Delivery", unit="s", advanced=True)] = 0.0
+    """The pause after each sentence."""
+    noise_scale: Annotated[float, Field(ge=0, le=2), UI(group="Delivery", advanced=True)] = 0.667
+    """How much the voice varies."""
+    noise_w_scale: Annotated[
+        float, Field(title="Rhythm noise scale", ge=0, le=2), UI(group="Delivery", advanced=True)
+    ] = 0.8
+    """How much the length of sounds varies."""
+
+    base_url: Annotated[
+        LocalServerUrl,
+        Field(title="Server URL"),
+        UI(group="Connection", advanced=True, binds_secret=True),
+    ] = "http://127.0.0.1:5000"
+    """The Piper HTTP server, without /synthesize; plain http only on the worker's own machine."""
+
+
+PROVIDER = ProviderDefinition(
+    key="piper",
+    type=ProviderType.TTS,
+    name="Piper (local)",
+    hosting="local",
+    description="Natural voices in over forty languages on your own machines, quick even without a GPU.",
+    capabilities=("offline", "sentence_streaming", "multi_speaker", "phoneme_alignments", "speed_control"),
+    config=PiperConfig,
+    secrets=NoSecrets,
+    destinations=Destinations[PiperConfig](("baseUrl",), lambda config: [config.base_url]),
+    docs_url="https://github.com/OHF-Voice/piper1-gpl",
+    models=MODELS,
+)

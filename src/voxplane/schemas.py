@@ -1,0 +1,340 @@
+"""What travels over the API: request and response models, shared by the server and the SDK.
+
+On the wire every name is camelCase; in Python it is snake_case. One base class does the renaming.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
+
+MAX_PRIORITY = 1000
+JsonObject = dict[str, Any]
+
+
+class ProviderType(StrEnum):
+    """What a provider does in a call."""
+
+    STT = "stt"
+    TTS = "tts"
+    LLM = "llm"
+
+
+class Wire(BaseModel):
+    """Base of everything on the wire: frozen, closed, camelCase outside."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        hide_input_in_errors=True,
+        # A default is part of the answer, so the description of an answer says that the field is always there.
+        json_schema_serialization_defaults_required=True,
+    )
+
+
+class Sparse(Wire):
+    """Base of what a caller writes: a field is given with a value or left out, and null is neither.
+
+    Validation is strict: `"0.9"` is not a number and `1` is not a switch.
+    """
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_null(cls, data: object) -> object:
+        if isinstance(data, dict):
+            nulls = [key for key, value in data.items() if value is None]  # pyright: ignore[reportUnknownVariableType]
+            if nulls:
+                raise field_errors(cls, [(key, "null", "leave the field out instead of null") for key in nulls])
+        return data  # pyright: ignore[reportUnknownVariableType]
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonObject:
+        """Describe an optional field by its type alone: being optional is what `required` says."""
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        for name, field in schema.get("properties", {}).items():
+            schema["properties"][name] = without_null(field)
+        return schema
+
+
+def without_null(schema: JsonObject) -> JsonObject:
+    """Take the null branch, and the null default with it, out of one field's JSON Schema."""
+    branches = [branch for branch in schema.get("anyOf", []) if branch != {"type": "null"}]
+    if len(branches) != 1:
+        return schema
+    rest = {key: value for key, value in schema.items() if key not in {"anyOf", "default"}}
+    return {**branches[0], **rest}
+
+
+def field_errors(model: type[BaseModel], errors: list[tuple[str, str, str]]) -> ValidationError:
+    """Build the error that Pydantic itself would raise for these `(field, code, message)`.
+
+    A validator that raises it keeps the field's location, which a plain ValueError on a model loses.
+    """
+    details = [
+        # The braces are doubled because Pydantic formats the message as a template.
+        InitErrorDetails(
+            type=PydanticCustomError(code, message.replace("{", "{{").replace("}", "}}")),  # pyright: ignore[reportArgumentType]
+            loc=(name,),
+            input=None,
+        )
+        for name, code, message in errors
+    ]
+    return ValidationError.from_exception_data(model.__name__, details, hide_input=True)
+
+
+Hosting = Literal["cloud", "local"]
+ModelStatus = Literal["current", "preview", "restricted", "legacy", "deprecated", "retired", "unverified"]
+Unusable = Literal[
+    "disabled", "retired", "secrets_missing", "invalid_config", "destination_unapproved", "undecryptable"
+]
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class Model(Wire):
+    """A model that a vendor is known to offer, or to have offered."""
+
+    name: str = Field(description="What the vendor calls it; the value of the `model` setting.")
+    status: ModelStatus = "current"
+    retires_on: date | None = Field(None, description="The vendor's own date of its end.")
+    replacement: str | None = Field(None, description="What the vendor names as its successor.")
+    max_output_tokens: int | None = None
+    note: str | None = None
+
+
+class Metadata(Wire):
+    """Where to read on about a provider."""
+
+    docs_url: str
+    pricing_url: str | None = None
+    console_url: str | None = Field(None, description="Where a person makes an API key.")
+
+
+class Destination(Wire):
+    """Which settings decide where calls, and the key with them, are sent."""
+
+    fields: tuple[str, ...]
+    default_origins: tuple[str, ...] = Field(description="Where calls go without any override.")
+
+
+class ProviderSummary(Wire):
+    """A provider, without its schemas."""
+
+    key: str
+    name: str
+    type: ProviderType
+    hosting: Hosting
+    description: str
+    capabilities: tuple[str, ...]
+    metadata: Metadata
+
+
+class Provider(ProviderSummary):
+    """A provider of the catalogue: all that there is to know before configuring it."""
+
+    config_schema: JsonObject = Field(description="JSON Schema 2020-12 of an override.")
+    secrets_schema: JsonObject = Field(description="JSON Schema 2020-12 of its secrets.")
+    default_config: JsonObject
+    models: tuple[Model, ...]
+    destination: Destination
+    shares_secrets_with: str | None = Field(
+        None, description="The provider whose key this one uses while it has none of its own."
+    )
+    retired_at: datetime | None = Field(None, description="Since when this provider is no longer offered.")
+
+
+class Providers(Wire):
+    """The catalogue."""
+
+    providers: tuple[Provider, ...]
+
+
+class SecretField(Wire):
+    """What may be known of one stored secret: everything but its value."""
+
+    name: str
+    required: bool
+    is_set: bool
+    version: int | None = None
+    label: str | None = None
+    updated_at: datetime | None = None
+    updated_by: str | None = None
+    shared_from: str | None = Field(None, description="The provider whose stored secret is used here.")
+
+
+class Notice(Wire):
+    """Something that an organization should know about its settings."""
+
+    code: str
+    pointer: str = Field(description="JSON Pointer into this answer: what the notice is about.")
+    message: str
+    model: str | None = None
+    retires_on: date | None = None
+    replacement: str | None = None
+
+
+class OrganizationProvider(Wire):
+    """One provider as one organization has it."""
+
+    provider: ProviderSummary
+    config: JsonObject = Field(description="The settings in force: defaults with the overrides on top.")
+    overrides: JsonObject = Field(description="What the organization itself set.")
+    is_configured: bool
+    is_enabled: bool
+    priority: int
+    is_primary: bool = Field(description="Whether it is the first enabled provider of its type.")
+    usable: bool = Field(description="Whether a call can be answered by it now.")
+    reason: Unusable | None = Field(description="Why it is not usable.")
+    secret_fields: tuple[SecretField, ...]
+    origins: tuple[str, ...] = Field(description="Where calls go with these settings.")
+    approved_origins: tuple[str, ...] = Field(description="Where its stored key may be sent.")
+    notices: tuple[Notice, ...]
+    revision: int
+    etag: str = Field(description="For If-Match on a write: the settings and secrets as they stand here.")
+    updated_at: datetime | None
+    updated_by: str | None
+
+
+class OrganizationProviders(Wire):
+    """The providers of an organization, in the order in which they would answer."""
+
+    revision: int
+    providers: tuple[OrganizationProvider, ...]
+
+
+class ConfigWrite(Sparse):
+    """A change of one provider's settings; what is absent stays as it is."""
+
+    config: JsonObject | None = Field(
+        None, description="The override as a whole; replaces the stored one. An empty object is all defaults."
+    )
+    is_enabled: bool | None = None
+    priority: int | None = Field(None, ge=0, le=MAX_PRIORITY)
+
+
+class OrderWrite(Sparse):
+    """The order in which the providers of one type answer."""
+
+    order: Annotated[list[str], Field(min_length=1, max_length=200)] = Field(
+        description="Provider keys, first to answer first. Those left out follow in their present order."
+    )
+
+
+class SecretsWrite(Sparse):
+    """A change of one provider's secrets; a field that is absent stays, null removes it."""
+
+    secrets: dict[str, str | None] = Field(default_factory=dict)
+    approved_origins: Annotated[list[str], Field(max_length=16)] | None = Field(
+        None,
+        description="Where else than to the provider's own origins these secrets may be sent. "
+        "Replaces the approved list; absent leaves it.",
+    )
+    label: Annotated[str, StringConstraints(max_length=100)] | None = Field(
+        None, description="A name for the person who looks later: which key is this?"
+    )
+    rebind: bool = Field(
+        default=False, description="Approve new origins for stored secrets that are not entered again."
+    )
+
+
+class Organization(Wire):
+    """A customer of the platform: the owner of configuration and keys."""
+
+    id: UUID
+    slug: str
+    name: str
+    revision: int
+    created_at: datetime
+
+
+class Organizations(Wire):
+    """The organizations of this installation."""
+
+    organizations: tuple[Organization, ...]
+
+
+class OrganizationCreate(Sparse):
+    """A new organization."""
+
+    slug: Slug
+    name: Name
+
+
+class AccessToken(Wire):
+    """An access token, without its value."""
+
+    id: str
+    name: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class AccessTokens(Wire):
+    """The access tokens of an organization."""
+
+    tokens: tuple[AccessToken, ...]
+
+
+class AccessTokenCreate(Sparse):
+    """A new access token."""
+
+    name: Name
+    scopes: Annotated[list[str], Field(min_length=1, max_length=16)]
+    expires_in_days: int | None = Field(None, ge=1, le=3650, description="Absent: it does not expire.")
+
+
+class CreatedAccessToken(AccessToken):
+    """A new access token with its value, which is shown this once."""
+
+    value: str
+
+
+class Me(Wire):
+    """Who is asking."""
+
+    subject: str
+    name: str
+    kind: str
+    organization: Organization | None
+    scopes: tuple[str, ...]
+
+
+class Problem(BaseModel):
+    """An error, as application/problem+json (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    requestId: str  # noqa: N815 - the wire name; this model is documentation, never built
+    errors: list[ProblemField] | None = None
+
+
+class ProblemField(BaseModel):
+    """One invalid value, and where it stands."""
+
+    pointer: str
+    code: str
+    message: str

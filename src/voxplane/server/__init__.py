@@ -1,0 +1,1 @@
+"""The server wing: who keeps an organization's configuration and keys."""

@@ -1,0 +1,243 @@
+"""Organizations and their access tokens: who is let in, and as whom."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from voxplane.errors import (
+    Conflict,
+    FieldError,
+    Invalid,
+    OrganizationNotFound,
+    TokenNotFound,
+    Unauthenticated,
+)
+from voxplane.schemas import (
+    AccessToken,
+    AccessTokens,
+    CreatedAccessToken,
+    Organization,
+    Organizations,
+)
+from voxplane.server import auth, store
+from voxplane.server.auth import ORGANIZATION_SCOPES, Principal, Scope
+from voxplane.server.store import ConfigRow, Store, TokenRow
+from voxplane.server.write import Unsealed, begin, continue_with
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from voxplane.schemas import AccessTokenCreate, JsonObject, OrganizationCreate
+    from voxplane.server.database import Database
+    from voxplane.server.issuers import Issuers
+
+_CACHE_SIZE = 10_000
+_NO_HASH = bytes(32)
+
+
+class AccessService:
+    """Recognises callers, and keeps the organizations and tokens that they are recognised by."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        issuers: Issuers,
+        unsealed: Unsealed | None,
+        cache_seconds: float,
+        max_tokens: int,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Take what it works with; `unsealed` is None while the installation is sealed."""
+        self._database = database
+        self._issuers = issuers
+        self._unsealed = unsealed
+        self._cache_seconds = cache_seconds
+        self._max_tokens = max_tokens
+        self._clock = clock
+        # By SHA-256 of the whole token: a prefix is the same for every JWT of one issuer.
+        self._recognised: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+
+    async def authenticate(self, token: str) -> Principal:
+        """Return who a token stands for.
+
+        Raises:
+            Unauthenticated: it is malformed, unknown, expired or revoked, or its organization is gone.
+        """
+        if len(token) > auth.MAX_TOKEN_LENGTH:
+            raise Unauthenticated
+        digest = hashlib.sha256(token.encode()).digest()
+        known = self._recognised.get(digest)
+        if known is not None and known[0] > monotonic():
+            return known[1]
+        principal = await self._recognise(token)
+        self._recognised[digest] = (monotonic() + self._cache_seconds, principal)
+        self._recognised.move_to_end(digest)
+        while len(self._recognised) > _CACHE_SIZE:
+            self._recognised.popitem(last=False)
+        return principal
+
+    async def _recognise(self, token: str) -> Principal:
+        if token.startswith("vxp_"):
+            return await self._recognise_access_token(token)
+        principal = await self._issuers.authenticate(token)
+        async with self._database.transaction(organization_id=principal.organization_id) as connection:
+            if await store.organization(connection, principal.tenant) is None:
+                raise Unauthenticated
+        return principal
+
+    async def _recognise_access_token(self, token: str) -> Principal:
+        token_id = auth.token_id(token)
+        if token_id is None:
+            raise Unauthenticated
+        async with self._database.transaction(token_id=token_id) as connection:
+            row = await store.find_token(connection, token_id)
+        # An unknown id is compared too, so that it takes as long as a wrong secret.
+        matches = auth.token_matches(token, row.hash if row else _NO_HASH)
+        if row is None or not matches or not self._is_live(row):
+            raise Unauthenticated
+        return Principal(
+            subject=f"token:{row.id}",
+            name=row.name,
+            kind="token",
+            organization_id=row.organization_id,
+            scopes=frozenset(Scope(scope) for scope in row.scopes),
+        )
+
+    def _is_live(self, row: TokenRow) -> bool:
+        return row.revoked_at is None and (row.expires_at is None or row.expires_at > self._clock())
+
+    async def get_organization(self, principal: Principal) -> Organization:
+        """Return the principal's own organization.
+
+        Raises:
+            OrganizationNotFound: it is bound to none, or it is gone.
+        """
+        async with self._database.transaction(organization_id=principal.tenant) as connection:
+            row = await store.organization(connection, principal.tenant)
+        if row is None:
+            raise OrganizationNotFound
+        return Organization(**vars(row))
+
+    async def get_organizations(self, *, after: str = "", limit: int = 100) -> Organizations:
+        """Return organizations by slug, `limit` at a time from the one that follows `after`."""
+        async with self._database.transaction(platform=True) as connection:
+            rows = await store.organizations(connection, after, limit)
+        return Organizations(organizations=tuple(Organization(**vars(row)) for row in rows))
+
+    async def find_organization(self, slug: str) -> Organization:
+        """Return one organization by its slug, for the platform's own use.
+
+        Raises:
+            OrganizationNotFound: there is none.
+        """
+        async with self._database.transaction(platform=True) as connection:
+            row = await store.organization_by_slug(connection, slug)
+        if row is None:
+            raise OrganizationNotFound
+        return Organization(**vars(row))
+
+    async def create_organization(
+        self,
+        principal: Principal,
+        new: OrganizationCreate,
+        configs: Mapping[str, tuple[bool, int]] | None = None,
+    ) -> Organization:
+        """Create an organization; `configs` are providers to begin with, by key: enabled, priority.
+
+        Raises:
+            OrganizationExists: the slug is taken.
+            KeyUnavailable: the installation is sealed.
+        """
+        owner = replace(principal, organization_id=uuid4())
+        async with self._database.transaction(organization_id=owner.tenant, platform=True) as connection:
+            row = await store.add_organization(connection, owner.tenant, new.slug, new.name)
+            write = await continue_with(connection, owner, self._unsealed, self._clock())
+            await write.audit("organization.create", row.slug, {"providers": sorted(configs or {})})
+            for key, (is_enabled, priority) in (configs or {}).items():
+                await write.put_config(key, replace(ConfigRow.nothing(key), is_enabled=is_enabled, priority=priority))
+            await write.advance()
+        return Organization(**{**vars(row), "revision": write.state.revision})
+
+    async def get_tokens(self, principal: Principal) -> AccessTokens:
+        """Return the access tokens of the principal's organization, newest first."""
+        async with self._database.transaction(organization_id=principal.tenant) as connection:
+            rows = await Store(connection, principal.tenant).tokens()
+        return AccessTokens(tokens=tuple(AccessToken(**_shown(row)) for row in rows))
+
+    async def create_token(self, principal: Principal, new: AccessTokenCreate) -> CreatedAccessToken:
+        """Create an access token for the principal's organization, with scopes that the principal may give.
+
+        Raises:
+            Invalid: a scope does not exist, is none of an organization's, or is more than the principal may give.
+            Conflict: the organization has as many live tokens as it may.
+            KeyUnavailable: the installation is sealed.
+        """
+        scopes = _checked_scopes(new.scopes, principal.grantable() & ORGANIZATION_SCOPES)
+        minted = auth.mint_token()
+        row = self._row(minted, principal, new, scopes)
+        async with self._database.transaction(organization_id=principal.tenant) as connection:
+            write = await continue_with(connection, principal, self._unsealed, row.created_at)
+            if sum(self._is_live(token) for token in await write.store.tokens()) >= self._max_tokens:
+                raise Conflict(f"An organization has at most {self._max_tokens} live tokens: revoke one first.")
+            await store.add_token(connection, row)
+            await write.audit("token.create", minted.id, {"scopes": row.scopes})
+        return CreatedAccessToken(**_shown(row), value=minted.value)
+
+    async def create_platform_token(self, principal: Principal, new: AccessTokenCreate) -> CreatedAccessToken:
+        """Create a token that is bound to no organization and administers them. For the operator's own machine."""
+        scopes = _checked_scopes(new.scopes, frozenset({Scope.ADMIN_ORGANIZATIONS}))
+        minted = auth.mint_token()
+        row = self._row(minted, replace(principal, organization_id=None), new, scopes)
+        async with self._database.transaction(platform=True) as connection:
+            await store.add_token(connection, row)
+        return CreatedAccessToken(**_shown(row), value=minted.value)
+
+    async def revoke_token(self, principal: Principal, token_id: str) -> None:
+        """Revoke a token for good. This process forgets it at once, others within the cache's few seconds.
+
+        Raises:
+            TokenNotFound: the organization has no such live token.
+            KeyUnavailable: the installation is sealed.
+        """
+        async with begin(self._database, principal, self._unsealed, self._clock()) as write:
+            if not await write.store.revoke_token(token_id, write.at):
+                raise TokenNotFound
+            await write.audit("token.revoke", token_id, {})
+        self._recognised.clear()
+
+    def _row(self, minted: auth.NewToken, principal: Principal, new: AccessTokenCreate, scopes: list[str]) -> TokenRow:
+        now = self._clock()
+        return TokenRow(
+            id=minted.id,
+            organization_id=principal.organization_id,
+            name=new.name,
+            hash=minted.hash,
+            scopes=scopes,
+            created_at=now,
+            created_by=principal.name,
+            expires_at=now + timedelta(days=new.expires_in_days) if new.expires_in_days else None,
+            revoked_at=None,
+        )
+
+
+def _checked_scopes(wanted: list[str], grantable: frozenset[Scope]) -> list[str]:
+    valid = sorted(scope.value for scope in grantable)
+    errors = [
+        FieldError(f"/scopes/{index}", "scope", f"Scopes that you can give: {', '.join(valid) or 'none'}.")
+        for index, scope in enumerate(wanted)
+        if scope not in valid
+    ]
+    if errors:
+        raise Invalid(errors)
+    return sorted(set(wanted))
+
+
+def _shown(row: TokenRow) -> JsonObject:
+    return {name: value for name, value in vars(row).items() if name not in {"hash", "organization_id"}}

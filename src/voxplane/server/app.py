@@ -1,0 +1,141 @@
+"""The HTTP application: the API, its description, health and metrics, and the last word on every error."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.requests import Request
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
+
+from voxplane import errors
+from voxplane.errors import FieldError, InternalError, Invalid, VoxplaneError
+from voxplane.schemas import Problem
+from voxplane.server import api, reference
+from voxplane.server.observation import Metrics, Observation
+from voxplane.server.problem import problem_response
+
+if TYPE_CHECKING:
+    from voxplane.server.control_plane import ControlPlane
+
+log = structlog.get_logger("voxplane")
+
+
+def create_app(plane: ControlPlane | None = None) -> FastAPI:
+    """Build the application over an open control plane; without one it can only describe itself."""
+    metrics = Metrics()
+    app = FastAPI(
+        title="Voxplane",
+        version=version("voxplane"),
+        description="The provider control plane for voice AI.",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False},
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.plane = plane
+    app.include_router(api.router)
+    _add_own_pages(app, metrics)
+    app.add_exception_handler(VoxplaneError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_parameter)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_middleware(Observation, metrics=metrics)
+    return app
+
+
+def openapi(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document; `docs/openapi.json` is this, committed."""
+    if app.openapi_schema is None:
+        document = app.openapi()
+        schemas = document["components"]["schemas"]
+        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(problem.pop("$defs", {}))
+        schemas["Problem"] = problem
+        document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        for route in api.routes():
+            operation = document["paths"][route.path][next(iter(route.methods)).lower()]
+            operation["x-scope"] = route.policy
+            operation["security"] = [] if route.policy == "everybody" else [{"token": []}]
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _add_own_pages(app: FastAPI, metrics: Metrics) -> None:
+    def add(path: str, page: Any) -> None:
+        app.add_route(path, page, methods=["GET"], include_in_schema=False)
+
+    async def healthz(_request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(request: Request) -> Response:
+        plane: ControlPlane = request.app.state.plane
+        answers = await plane.database.answers()
+        secrets = "sealed" if plane.providers.is_sealed else "open"
+        status = {"status": "ready" if answers else "unavailable", "database": answers, "secrets": secrets}
+        return JSONResponse(status, 200 if answers else 503)
+
+    async def metrics_page(request: Request) -> Response:
+        metrics.sealed.set(request.app.state.plane.providers.is_sealed)
+        return Response(metrics.exposition(), media_type=metrics.media_type)
+
+    async def openapi_document(_request: Request) -> Response:
+        return JSONResponse(openapi(app))
+
+    async def docs(_request: Request) -> Response:
+        return HTMLResponse(reference.page(openapi(app)))
+
+    async def docs_style(_request: Request) -> Response:
+        return Response(reference.STYLE, media_type="text/css")
+
+    async def home(_request: Request) -> Response:
+        return RedirectResponse("/docs", 307)
+
+    add("/", home)
+    add("/healthz", healthz)
+    add("/readyz", readyz)
+    add("/metrics", metrics_page)
+    add("/openapi.json", openapi_document)
+    add("/docs", docs)
+    add("/docs/style.css", docs_style)
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, VoxplaneError)  # noqa: S101 - what it is registered for
+    if isinstance(error, InternalError):
+        # The class names say where it comes from; the texts could hold row values and stay out of the log.
+        log.error("internal error", error=type(error).__name__, cause=type(error.__cause__).__name__)
+    return problem_response(error, request.state.request_id)
+
+
+async def _on_invalid_parameter(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - what it is registered for
+    found = [
+        FieldError(f"?{item['loc'][-1]}" if item["loc"][0] == "query" else "", item["type"], f"{item['msg']}.")
+        for item in error.errors()
+    ]
+    return problem_response(Invalid(found), request.state.request_id)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - what it is registered for
+    if error.status_code == errors.MethodNotAllowed.status:
+        allowed = ", ".join(sorted(_methods(request)))
+        return problem_response(errors.MethodNotAllowed(), request.state.request_id, {"Allow": allowed})
+    return problem_response(errors.NotFound(), request.state.request_id)
+
+
+def _methods(request: Request) -> set[str]:
+    """Return every method of this path: the routes of one path stand side by side, and each knows its own."""
+    return {
+        method
+        for route in (*api.routes(), *request.app.routes)
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }

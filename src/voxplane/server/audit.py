@@ -1,0 +1,68 @@
+"""The audit log: one chain per organization, each row sealed to the one before it.
+
+`hash = HMAC-SHA256(audit key, previous hash + canonical row)`. The key is outside the database, so not even its
+superuser can rewrite history unnoticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+    from uuid import UUID
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditEvent:
+    """Who did what to what, with which outcome. Holds names and numbers, never a value of a secret."""
+
+    organization_id: UUID
+    seq: int
+    at: datetime
+    actor: str
+    action: str
+    target: str
+    outcome: str
+    request_id: str | None
+    detail: dict[str, Any]
+
+
+def chain_hash(key: bytes, prev_hash: bytes, event: AuditEvent) -> bytes:
+    """Return the hash of an event that follows the one with `prev_hash`."""
+    row = json.dumps(
+        [
+            str(event.organization_id),
+            event.seq,
+            event.at.isoformat(),
+            event.actor,
+            event.action,
+            event.target,
+            event.outcome,
+            event.request_id,
+            event.detail,
+        ],
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+    )
+    return hmac.digest(key, prev_hash + row.encode(), hashlib.sha256)
+
+
+def first_broken(key: bytes, rows: Iterable[tuple[AuditEvent, bytes, bytes]]) -> int | None:
+    """Return the `seq` of the first row that does not follow from its predecessors, or None.
+
+    `rows` are `(event, prev_hash, hash)` of one organization from its first on.
+    """
+    expected_seq, prev = 1, b""
+    for event, prev_hash, stored in rows:
+        fits = event.seq == expected_seq and prev_hash == prev
+        if not fits or not hmac.compare_digest(stored, chain_hash(key, prev, event)):
+            return expected_seq
+        expected_seq, prev = expected_seq + 1, stored
+    return None

@@ -1,0 +1,176 @@
+"""A control plane put together from its settings: what the HTTP service and the command line both stand on.
+
+async with ControlPlane.open(Settings()) as plane:
+    await plane.providers.get_organization_providers(principal)
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+from anyio import to_thread
+
+from voxplane.errors import ConfigurationError, KeyUnavailable, OrganizationExists, SecretsUnreadable
+from voxplane.registry import ProviderRegistry
+from voxplane.schemas import OrganizationCreate
+from voxplane.server import database, store
+from voxplane.server.access import AccessService
+from voxplane.server.auth import ADMINISTRATOR_SCOPES, Principal
+from voxplane.server.database import Database, Location
+from voxplane.server.envelope import Keyring
+from voxplane.server.issuers import Issuers
+from voxplane.server.service import ProviderService
+from voxplane.server.write import Unsealed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from voxplane.server.settings import Settings
+
+SEED = Path(__file__).parent / "seeds" / "provider_configs.json"
+_AUDIT_KEY = "audit"
+
+log = structlog.get_logger("voxplane")
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """The services of one installation, and what they stand on."""
+
+    settings: Settings
+    registry: ProviderRegistry
+    database: Database
+    providers: ProviderService
+    access: AccessService
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings) -> AsyncIterator[ControlPlane]:
+        """Bring the database up to date, find the keys, and open the services.
+
+        Safe to do in several processes at once. A missing or wrong key does not stop it: the services are then
+        sealed, which means that they read and neither write nor open secrets.
+
+        Raises:
+            ConfigurationError: the installation is set up in a way that is refused.
+            Unavailable: the database does not answer.
+        """
+        registry = ProviderRegistry()
+        registry.initialize()
+        location = await to_thread.run_sync(Location.find, settings)
+        try:
+            unsealed = await to_thread.run_sync(upgrade, location, settings, registry)
+            digests = {provider.key: provider.digest for provider in registry.get_all_providers()}
+            connections = await database.open_database(location, settings, digests)
+            try:
+                plane = await cls._assemble(settings, registry, connections, unsealed)
+                await plane.seed()
+                yield plane
+            finally:
+                await connections.close()
+        finally:
+            await to_thread.run_sync(location.close)
+
+    @classmethod
+    async def _assemble(
+        cls, settings: Settings, registry: ProviderRegistry, connections: Database, unsealed: Unsealed | None
+    ) -> ControlPlane:
+        async with connections.transaction() as connection:
+            retired = {provider.key: provider for provider in await store.retired_providers(connection)}
+        return cls(
+            settings=settings,
+            registry=registry,
+            database=connections,
+            providers=ProviderService(registry=registry, retired=retired, database=connections, unsealed=unsealed),
+            access=AccessService(
+                database=connections,
+                issuers=Issuers(settings.trusted_issuers),
+                unsealed=unsealed,
+                cache_seconds=settings.token_cache_seconds,
+                max_tokens=settings.organization_tokens,
+            ),
+        )
+
+    async def seed(self) -> None:
+        """Create the default organization, with its providers enabled, in an installation that has none."""
+        if self.providers.is_sealed or (await self.access.get_organizations(limit=1)).organizations:
+            return
+        document = json.loads(SEED.read_bytes())
+        configs = {key: (each["isEnabled"], each["priority"]) for key, each in document["providers"].items()}
+        new = OrganizationCreate(slug=document["slug"], name=document["name"])
+        try:
+            await self.access.create_organization(local_administrator(None, "seed"), new, configs)
+        except OrganizationExists:
+            return  # another process was quicker
+        log.info("organization created", slug=new.slug, enabled=sorted(configs))
+
+
+def local_administrator(organization_id: UUID | None, name: str) -> Principal:
+    """Return the principal of whoever administers this installation on its own machine."""
+    return Principal(
+        subject=f"local:{name}",
+        name=name,
+        kind="local",
+        organization_id=organization_id,
+        scopes=frozenset(ADMINISTRATOR_SCOPES),
+    )
+
+
+def upgrade(location: Location, settings: Settings, registry: ProviderRegistry) -> Unsealed | None:
+    """Migrate, publish the catalogue, and return the keys; None when the installation is sealed.
+
+    Without an administrator's address the database is taken as it is, and only the keys are found.
+    """
+    if location.admin is None:
+        with database.reading(location) as connection:
+            return _unseal(database.installation_key(connection), settings.keyring_path)
+    with database.administration(location) as connection:
+        database.migrate(connection)
+        database.publish_catalogue(
+            connection, [(provider.entry, provider.digest) for provider in registry.get_all_providers()]
+        )
+        installed = database.installation_key(connection)
+        if installed is None:
+            installed = _install(settings.keyring_path)
+            database.install_key(connection, *installed)
+        return _unseal(installed, settings.keyring_path)
+
+
+def _install(path: Path) -> tuple[str, bytes]:
+    """Make the audit key of a new installation, and the keyring that wraps it unless there is one."""
+    try:
+        keyring = Keyring.load(path)
+    except FileNotFoundError:
+        keyring = Keyring.generate()
+        keyring.save_new(path)
+        log.warning(
+            "keyring created: back this file up, apart from the database; "
+            "without it no stored secret can be opened again",
+            path=str(path.absolute()),
+        )
+    return keyring.wrap(secrets.token_bytes(32), purpose=_AUDIT_KEY)
+
+
+def _unseal(installed: tuple[str, bytes] | None, path: Path) -> Unsealed | None:
+    """Prove the keyring on the installation's audit key."""
+    if installed is None:
+        raise ConfigurationError("The database has no installation key yet: run `voxplane db upgrade`.")
+    kek_id, wrapped = installed
+    try:
+        keyring = Keyring.load(path)
+        return Unsealed(keyring, keyring.unwrap(kek_id, wrapped, purpose=_AUDIT_KEY))
+    except FileNotFoundError:
+        reason = "the keyring file is missing: restore it from its backup"
+    except ConfigurationError as error:
+        reason = error.message
+    except (KeyUnavailable, SecretsUnreadable):
+        reason = "the keyring file holds another key than the one in use"
+    log.error("sealed: reading goes on, nothing is written and no secret is opened", reason=reason, key=kek_id)
+    return None

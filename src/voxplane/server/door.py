@@ -1,0 +1,131 @@
+"""The door: who may pass which route, and how a body comes in.
+
+A route of the API cannot be declared without saying which scope it needs: `Guarded` refuses it at import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+
+from fastapi import Depends, Header
+from fastapi.requests import Request
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+
+from voxplane.errors import (
+    FieldError,
+    Invalid,
+    OrganizationNotFound,
+    PreconditionRequired,
+    Unauthenticated,
+)
+from voxplane.server.auth import Principal, Scope
+from voxplane.server.body import read_body
+
+if TYPE_CHECKING:
+    from voxplane.server.control_plane import ControlPlane
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def plane_of(request: Request) -> ControlPlane:
+    """Return the control plane that the application was started with."""
+    return cast("ControlPlane", request.app.state.plane)
+
+
+def _let_in(_request: Request) -> None:
+    """Ask for nothing."""
+
+
+_POLICIES: dict[Callable[..., Any] | None, str] = {_let_in: "everybody"}
+everybody = Depends(_let_in)
+"""The policy of a route that needs no token."""
+
+
+def require(scope: Scope | None) -> Callable[[Request], Awaitable[Principal]]:
+    """Return the dependency that lets in who holds the scope; None lets in whoever is recognised.
+
+    The order decides what a stranger learns: first who calls (401), then whether the organization in the path is
+    the caller's own (404), then what the caller may do (403).
+    """
+
+    async def guard(request: Request) -> Principal:
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not token:
+            raise Unauthenticated
+        plane = plane_of(request)
+        principal = await plane.access.authenticate(token.strip())
+        await _check_organization(plane, principal, request.path_params.get("organization"))
+        if scope is not None:
+            principal.require(scope)
+        return replace(principal, request_id=request.state.request_id)
+
+    _POLICIES[guard] = scope.value if scope else "anyone"
+    return guard
+
+
+async def _check_organization(plane: ControlPlane, principal: Principal, named: str | None) -> None:
+    if named in {None, "current"}:
+        return
+    own = await plane.access.get_organization(principal)
+    if named not in {str(own.id), own.slug}:
+        raise OrganizationNotFound
+
+
+Anyone = Annotated[Principal, Depends(require(None))]
+Reader = Annotated[Principal, Depends(require(Scope.LIVEKIT_READ))]
+Writer = Annotated[Principal, Depends(require(Scope.LIVEKIT_WRITE))]
+SecretsAdmin = Annotated[Principal, Depends(require(Scope.ADMIN_SECRETS))]
+TokensAdmin = Annotated[Principal, Depends(require(Scope.ADMIN_TOKENS))]
+Platform = Annotated[Principal, Depends(require(Scope.ADMIN_ORGANIZATIONS))]
+
+
+def _known_parameters_only(request: Request) -> None:
+    """Refuse a misspelt query parameter instead of answering as if it had not been there."""
+    route = cast("APIRoute", request.scope["route"])
+    known = [parameter.alias for parameter in route.dependant.query_params]
+    if any(name not in known for name in request.query_params):
+        valid = f"Valid: {', '.join(known)}." if known else "There are none here."
+        raise Invalid([FieldError("?", "unknown_parameter", f"There is no such query parameter. {valid}")])
+
+
+class Guarded(APIRoute):
+    """A route of the API: its policy is one scope, anyone who is recognised, or everybody."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        policies = [_POLICIES[each.call] for each in self.dependant.dependencies if each.call in _POLICIES]
+        if len(policies) != 1:
+            raise TypeError(f"{self.path} must say once who may call it: a scope, anyone, or everybody.")
+        self.policy: str = policies[0]
+
+
+known_parameters_only = Depends(_known_parameters_only)
+
+
+def body_of(model: type[M], *, secrets: bool = False) -> Any:
+    """Return the dependency that reads a body into a model, within the limit for its kind."""
+
+    async def read(request: Request) -> M:
+        settings = plane_of(request).settings
+        max_bytes = settings.secrets_body_bytes if secrets else settings.config_body_bytes
+        return await read_body(request, model, max_bytes=max_bytes, timeout_seconds=settings.body_timeout_seconds)
+
+    return Depends(read)
+
+
+async def _if_match(
+    request: Request,
+    if_match: Annotated[
+        str | None,
+        Header(description="The `etag` that the change is based on; 412 when it is no longer the present one."),
+    ] = None,
+) -> str | None:
+    if if_match is None and plane_of(request).settings.require_preconditions:
+        raise PreconditionRequired
+    return if_match
+
+
+IfMatch = Annotated[str | None, Depends(_if_match)]

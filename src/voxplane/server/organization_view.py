@@ -1,0 +1,228 @@
+"""One organization's providers as they are shown: definitions, settings and sealed secrets seen together.
+
+Everything here is computed from one `OrganizationState`; nothing is opened, read or written.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from voxplane.errors import Invalid, SecretsUnreadable
+from voxplane.resolution import model_notices, primary, rank, unusable_reason
+from voxplane.schemas import (
+    Notice,
+    OrganizationProvider,
+    Provider,
+    ProviderSummary,
+    ProviderType,
+    SecretField,
+)
+from voxplane.server.envelope import Envelope
+from voxplane.server.store import ConfigRow, OrganizationState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from voxplane.destination import Origin
+    from voxplane.provider import AnyProvider
+    from voxplane.registry import ProviderRegistry
+    from voxplane.schemas import JsonObject
+
+
+class OrganizationView:
+    """The providers of one organization at one revision."""
+
+    def __init__(
+        self,
+        state: OrganizationState,
+        registry: ProviderRegistry,
+        retired: Mapping[str, Provider],
+        today: date,
+    ) -> None:
+        """Look at a state through the catalogue; `retired` holds what the catalogue no longer offers."""
+        self.state = state
+        self._registry = registry
+        self._retired = retired
+        self._today = today
+
+    def ranked(self, provider_type: ProviderType) -> list[OrganizationProvider]:
+        """Return the providers of one type, first to answer first; retired ones while they are configured."""
+        shown = [self._show(provider) for provider in self._registry.get_providers_by_type(provider_type)]
+        shown += [
+            self._show_retired(provider)
+            for provider in self._retired.values()
+            if provider.type is provider_type and provider.key in {*self.state.configs, *self.state.secrets}
+        ]
+        shown.sort(key=lambda each: rank(each.priority, each.provider.name, each.provider.key))
+        first = primary(shown)
+        return [each.model_copy(update={"is_primary": True}) if each is first else each for each in shown]
+
+    def provider(self, key: str) -> OrganizationProvider:
+        """Return one provider.
+
+        Raises:
+            ProviderNotFound: there is none with this key.
+        """
+        provider_type = (
+            self._retired[key].type if key in self._retired else self._registry.get_provider_by_key(key).type
+        )
+        return next(each for each in self.ranked(provider_type) if each.provider.key == key)
+
+    def etag(self, key: str) -> str:
+        """Return the strong ETag of one provider's settings and secrets.
+
+        Raises:
+            ProviderNotFound: there is none with this key.
+        """
+        if key not in self._retired:
+            self._registry.get_provider_by_key(key)
+        row = self.state.configs.get(key)
+        revision = row.revision if row else 0
+        return f'"{self.state.epoch}.{revision}.{self.state.secret_versions.get(key, 0)}"'
+
+    def config_row(self, key: str) -> ConfigRow:
+        """Return what is stored for one provider, or what stands for nothing stored."""
+        return self.state.configs.get(key) or ConfigRow.nothing(key)
+
+    def overrides(self, provider: AnyProvider) -> JsonObject:
+        """Return the stored override, brought up to the definition's present schema."""
+        row = self.state.configs.get(provider.key)
+        return provider.upgrade(row.config, row.schema_version) if row else {}
+
+    def own_envelope(self, key: str) -> Envelope | None:
+        """Return the sealed secrets stored under one provider.
+
+        Raises:
+            SecretsUnreadable: what is stored is no envelope.
+        """
+        stored = self.state.secrets.get(key)
+        return None if stored is None else Envelope.from_json(stored)
+
+    def secret_source(self, provider: AnyProvider) -> str:
+        """Return the provider whose secrets this one uses: its own, or the one that it shares while it has none."""
+        shared = provider.shares_secrets_with
+        if shared is None or provider.key in self.state.secrets or shared not in self.state.secrets:
+            return provider.key
+        return shared
+
+    def allowed_origins(self, provider: AnyProvider) -> frozenset[Origin]:
+        """Return where settings may send calls without anybody's new approval.
+
+        That is the provider's own origins, those approved for its secrets, and where calls go already.
+        """
+        allowed = set(provider.default_origins)
+        try:
+            sealed = self.own_envelope(self.secret_source(provider))
+            allowed |= sealed.origins if sealed else frozenset()
+            allowed |= provider.effective_origins(provider.validate(self.overrides(provider)))
+        except (SecretsUnreadable, Invalid):
+            return frozenset(allowed)
+        return frozenset(allowed)
+
+    def _show(self, provider: AnyProvider) -> OrganizationProvider:
+        overrides = self.overrides(provider)
+        notices: list[Notice] = []
+        try:
+            config = provider.validate(overrides, at="/config")
+            effective, origins = config.effective(), provider.effective_origins(config)
+        except Invalid as invalid:
+            effective, origins = {**provider.config.defaults(), **overrides}, None
+            notices = [
+                Notice(code="setting_invalid", pointer=error.pointer, message=error.message) for error in invalid.errors
+            ]
+        source = self.secret_source(provider)
+        readable, sealed = self._sealed(source)
+        required = provider.required_secrets(effective)
+        approved = sealed.origins if sealed else provider.default_origins
+        reason = unusable_reason(
+            is_enabled=self.config_row(provider.key).is_enabled,
+            is_valid=origins is not None,
+            is_readable=readable,
+            has_required_secrets=required <= set(sealed.fields if sealed else ()),
+            has_approved_destination=origins is not None and origins <= approved,
+        )
+        return self._assemble(
+            provider.summary,
+            config=effective,
+            overrides=overrides,
+            reason=reason,
+            secret_fields=tuple(
+                _secret_field(name, name in required, sealed, None if source == provider.key else source)
+                for name in provider.secret_names
+            ),
+            origins=_written(origins or frozenset()),
+            approved_origins=_written(approved),
+            notices=(*notices, *model_notices(provider, effective, self._today)),
+        )
+
+    def _show_retired(self, provider: Provider) -> OrganizationProvider:
+        overrides = self.config_row(provider.key).config
+        message = f"{provider.name} is no longer offered by this installation. What is stored can be removed."
+        return self._assemble(
+            ProviderSummary(**{name: getattr(provider, name) for name in ProviderSummary.model_fields}),
+            config={**provider.default_config, **overrides},
+            overrides=overrides,
+            reason="retired",
+            notices=(Notice(code="provider_retired", pointer="/provider", message=message),),
+        )
+
+    def _assemble(self, summary: ProviderSummary, **shown: object) -> OrganizationProvider:
+        row = self.state.configs.get(summary.key)
+        stored = self.config_row(summary.key)
+        return OrganizationProvider.model_validate(
+            {
+                "secret_fields": (),
+                "origins": (),
+                "approved_origins": (),
+                **shown,
+                "provider": summary,
+                "is_configured": row is not None,
+                "is_enabled": stored.is_enabled,
+                "priority": stored.priority,
+                "is_primary": False,
+                "usable": shown["reason"] is None,
+                "revision": stored.revision,
+                "etag": self.etag(summary.key),
+                "updated_at": row.updated_at if row else None,
+                "updated_by": row.updated_by if row else None,
+            }
+        )
+
+    def _sealed(self, source: str) -> tuple[bool, Envelope | None]:
+        """Return whether what is stored can be right, and the envelope if it can."""
+        return self._envelopes.get(source, (True, None))
+
+    @cached_property
+    def _envelopes(self) -> dict[str, tuple[bool, Envelope | None]]:
+        read: dict[str, tuple[bool, Envelope | None]] = {}
+        for key in self.state.secrets:
+            try:
+                sealed = self.own_envelope(key)
+            except SecretsUnreadable:
+                read[key] = (False, None)
+                continue
+            current = sealed is not None and sealed.version == self.state.secret_versions.get(key, 0)
+            read[key] = (current, sealed)
+        return read
+
+
+def _secret_field(name: str, required: bool, sealed: Envelope | None, shared_from: str | None) -> SecretField:  # noqa: FBT001 - one caller, above
+    info = sealed.fields.get(name) if sealed else None
+    if info is None:
+        return SecretField(name=name, required=required, is_set=False)
+    return SecretField(
+        name=name,
+        required=required,
+        is_set=True,
+        version=info.version,
+        label=info.label,
+        updated_at=datetime.fromisoformat(info.updated_at),
+        updated_by=info.updated_by,
+        shared_from=shared_from,
+    )
+
+
+def _written(origins: frozenset[Origin]) -> tuple[str, ...]:
+    return tuple(sorted(str(origin) for origin in origins))

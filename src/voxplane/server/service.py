@@ -1,0 +1,478 @@
+"""The rules of an organization's providers: what may be written, what it means, and when a key is let out.
+
+Every write is one transaction: the organization's row is locked first, so its writers queue and its revisions have
+no gaps; then settings or secrets, history, an audit row and the notification are written together or not at all.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from voxplane.destination import Origin
+from voxplane.errors import (
+    DestinationChange,
+    FieldError,
+    Invalid,
+    NoPrimaryProvider,
+    PreconditionRequired,
+    ProviderRetired,
+    RevisionConflict,
+    SecretsNotFound,
+    SecretsUnreadable,
+)
+from voxplane.resolution import chain, primary
+from voxplane.schemas import (
+    MAX_PRIORITY,
+    ConfigWrite,
+    OrganizationProvider,
+    OrganizationProviders,
+    ProviderType,
+)
+from voxplane.server import envelope
+from voxplane.server.auth import Principal, Scope
+from voxplane.server.envelope import DataKey, Envelope, SecretChange, SecretContext
+from voxplane.server.organization_view import OrganizationView
+from voxplane.server.store import ConfigRow, DataKeyRow, Store
+from voxplane.server.write import Unsealed, Write, begin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from pydantic import SecretStr
+
+    from voxplane.provider import AnyProvider
+    from voxplane.registry import ProviderRegistry
+    from voxplane.schemas import JsonObject, OrderWrite, Provider, SecretsWrite
+    from voxplane.server.database import Database
+    from voxplane.server.store import OrganizationState
+
+_MASK = re.compile(r"[*•.xX\s]+|<?\[?(?:redacted|masked|hidden|secret)\]?>?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ResolvedProviderConfig:
+    """One provider with its effective settings and its opened secrets, as only a worker gets it."""
+
+    provider: OrganizationProvider
+    config: JsonObject
+    secrets: dict[str, SecretStr]
+    origins: tuple[str, ...]
+    is_enabled: bool
+    priority: int
+
+
+class ProviderService:
+    """An organization's providers: read, configure, order, keep secrets, and release them to workers.
+
+    Every method takes the principal who asks and works on the organization that it is bound to. The door checks
+    the scope that a route needs; what depends on the change itself is checked here.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: ProviderRegistry,
+        retired: Mapping[str, Provider],
+        database: Database,
+        unsealed: Unsealed | None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Take what it works with; `unsealed` is None while the key is missing or is another one."""
+        self._registry = registry
+        self._retired = retired
+        self._database = database
+        self._unsealed = unsealed
+        self._clock = clock
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether secrets cannot be opened and nothing can be written."""
+        return self._unsealed is None
+
+    async def get_organization_providers(
+        self, principal: Principal, provider_type: ProviderType | None = None, *, enabled: bool | None = None
+    ) -> OrganizationProviders:
+        """Return the organization's providers in rank order within each type.
+
+        Raises:
+            OrganizationNotFound: the principal's organization is gone.
+        """
+        view = await self._view(principal)
+        types = [provider_type] if provider_type else list(ProviderType)
+        providers = [provider for each in types for provider in view.ranked(each)]
+        if enabled is not None:
+            providers = [provider for provider in providers if provider.is_enabled is enabled]
+        return OrganizationProviders(revision=view.state.revision, providers=tuple(providers))
+
+    async def get_organization_provider(self, principal: Principal, key: str) -> OrganizationProvider:
+        """Return one provider as the organization has it.
+
+        Raises:
+            ProviderNotFound: there is no such provider.
+        """
+        return (await self._view(principal)).provider(key)
+
+    async def get_primary_provider(self, principal: Principal, provider_type: ProviderType) -> OrganizationProvider:
+        """Return the first enabled provider of a type, usable or not: its `usable` and `reason` say which.
+
+        Raises:
+            NoPrimaryProvider: none is enabled.
+        """
+        found = primary((await self._view(principal)).ranked(provider_type))
+        if found is None:
+            raise NoPrimaryProvider
+        return found
+
+    async def get_usable_providers(
+        self, principal: Principal, provider_type: ProviderType
+    ) -> list[OrganizationProvider]:
+        """Return the providers that can answer a call, first to answer first."""
+        return chain((await self._view(principal)).ranked(provider_type))
+
+    async def upsert_organization_provider_config(
+        self, principal: Principal, key: str, change: ConfigWrite, *, if_match: str | None = None
+    ) -> OrganizationProvider:
+        """Change settings, switch or priority of one provider; the same change again writes nothing.
+
+        Raises:
+            Invalid: a setting is not valid, or belongs in the secrets.
+            DestinationChange: it would send calls to an unapproved host and the caller lacks admin:secrets.
+            RevisionConflict: `if_match` names another revision than the present one.
+            ProviderNotFound, ProviderRetired: there is no such provider, or it is no longer offered.
+            KeyUnavailable: the installation is sealed.
+        """
+        provider = self._offered(key)
+        async with self._write(principal) as write:
+            view = self._view_of(write.state)
+            _match(if_match, view.etag(key))
+            present = view.config_row(key)
+            overrides = present.config
+            if "config" in change.model_fields_set and change.config is not None:
+                overrides = change.config
+                self._gate(principal, view, provider, overrides)
+            row = replace(
+                present,
+                config=overrides,
+                schema_version=provider.schema_version,
+                is_enabled=present.is_enabled if change.is_enabled is None else change.is_enabled,
+                priority=present.priority if change.priority is None else change.priority,
+            )
+            if key in write.state.configs and row == present:
+                return view.provider(key)
+            changed = sorted(
+                name for name in ("config", "is_enabled", "priority") if getattr(row, name) != getattr(present, name)
+            )
+            await write.audit("config.put", key, {"changed": changed, "settings": sorted(overrides)})
+            await write.put_config(key, row)
+            await write.advance()
+            return self._view_of(write.state).provider(key)
+
+    async def delete_organization_provider_config(
+        self, principal: Principal, key: str, *, if_match: str | None = None
+    ) -> None:
+        """Put one provider back to its defaults, disabled. Its secrets stay.
+
+        Raises:
+            ProviderNotFound: there is no such provider.
+            RevisionConflict: `if_match` names another revision than the present one.
+            KeyUnavailable: the installation is sealed.
+        """
+        async with self._write(principal) as write:
+            view = self._view_of(write.state)
+            _match(if_match, view.etag(key))
+            if key in write.state.configs:
+                await write.audit("config.delete", key, {})
+                await write.put_config(key, None)
+                await write.advance()
+
+    async def order_organization_providers(
+        self, principal: Principal, provider_type: ProviderType, wanted: OrderWrite
+    ) -> OrganizationProviders:
+        """Give the providers of one type priorities that put them in this order, in one change.
+
+        Providers that are not named follow in their present order. Only those configured, enabled or named get a
+        priority; a provider that nobody touched stays untouched.
+
+        Raises:
+            Invalid: a key is named twice or is no provider of this type.
+            KeyUnavailable: the installation is sealed.
+        """
+        async with self._write(principal) as write:
+            view = self._view_of(write.state)
+            ranked = [provider.provider.key for provider in view.ranked(provider_type)]
+            _check_order(wanted.order, ranked)
+            rest = [key for key in ranked if key not in wanted.order and key in write.state.configs]
+            order = [*wanted.order, *rest]
+            step = max(1, MAX_PRIORITY // len(order) // 10 * 10)
+            rows: list[ConfigRow] = []
+            for position, key in enumerate(order):
+                present, priority = view.config_row(key), max(0, (len(order) - position) * step)
+                if present.priority != priority:
+                    rows.append(replace(present, priority=priority))
+            if rows and [key for key in ranked if key in order] != order:
+                await write.audit("order.put", provider_type.value, {"order": order})
+                for row in rows:
+                    await write.put_config(row.provider_key, row)
+                await write.advance()
+            after = self._view_of(write.state)
+            return OrganizationProviders(revision=write.state.revision, providers=tuple(after.ranked(provider_type)))
+
+    async def update_provider_secrets(
+        self, principal: Principal, key: str, change: SecretsWrite, *, if_match: str | None = None
+    ) -> OrganizationProvider:
+        """Replace or remove secrets of one provider, field by field; the same values again write nothing.
+
+        Stored secrets are bound to the origins that they may be sent to: the provider's own, or, when given,
+        exactly the approved ones.
+
+        Raises:
+            Invalid: a field is unknown, a value cannot be a secret, or an origin cannot be read.
+            PermissionDenied: the caller lacks admin:secrets.
+            PreconditionRequired: origins are added to secrets that are not entered again, without If-Match.
+            RevisionConflict, ProviderNotFound, ProviderRetired, KeyUnavailable: as for settings.
+            SecretsUnreadable: what is stored does not open; remove it first.
+        """
+        principal.require(Scope.ADMIN_SECRETS)
+        provider = self._offered(key)
+        values = _secret_values(provider, change)
+        async with self._write(principal) as write:
+            view = self._view_of(write.state)
+            _match(if_match, view.etag(key))
+            present = view.own_envelope(key)
+            origins = _bound_origins(provider, change, present)
+            _check_rebinding(change, present, origins, if_match)
+            version = write.state.secret_versions.get(key, 0) + 1
+            sealed = envelope.seal(
+                await self._data_key(write, present),
+                SecretContext(write.state.id, key),
+                SecretChange(values, origins, change.label, write.at.isoformat(), principal.name),
+                present=present,
+                version=version,
+            )
+            if sealed is None or (present is None and not sealed.fields and change.approved_origins is None):
+                return view.provider(key)
+            detail = {
+                "set": sorted(name for name, value in values.items() if value is not None),
+                "removed": sorted(name for name, value in values.items() if value is None),
+                "origins": sorted(str(origin) for origin in origins),
+                "version": version,
+            }
+            await write.audit("secrets.put", key, detail)
+            await write.put_secrets(key, sealed)
+            await write.advance()
+            return self._view_of(write.state).provider(key)
+
+    async def remove_provider_secrets(self, principal: Principal, key: str, *, if_match: str | None = None) -> None:
+        """Remove all secrets of one provider, and the approval of origins with them.
+
+        Raises:
+            SecretsNotFound: it has none.
+            PermissionDenied, RevisionConflict, ProviderNotFound, KeyUnavailable: as for `update_provider_secrets`.
+        """
+        principal.require(Scope.ADMIN_SECRETS)
+        async with self._write(principal) as write:
+            view = self._view_of(write.state)
+            _match(if_match, view.etag(key))
+            if key not in write.state.secrets:
+                raise SecretsNotFound
+            version = write.state.secret_versions.get(key, 0) + 1
+            await write.audit("secrets.delete", key, {"version": version})
+            await write.put_secrets(key, None)
+            await write.advance()
+
+    async def release_provider_secrets(self, principal: Principal, key: str) -> ResolvedProviderConfig:
+        """Open one provider's secrets for a worker, on record before they leave.
+
+        Raises:
+            PermissionDenied: the caller is no worker (worker:resolve).
+            DestinationUnapproved: the settings send the key where nobody with admin:secrets allowed it.
+            SecretsNotFound: a secret that the settings need is not stored.
+            SecretsUnreadable: what is stored was altered or is out of date.
+            Invalid: the stored settings are not valid.
+            KeyUnavailable: the installation is sealed.
+        """
+        principal.require(Scope.WORKER_RESOLVE)
+        provider = self._offered(key)
+        async with self._write(principal) as write:
+            view = self._view_of(write.state)
+            config = provider.validate(view.overrides(provider), at="/config")
+            origins = provider.effective_origins(config)
+            secrets = await self._release(write, view, provider, origins)
+            missing = provider.required_secrets(config.effective()) - set(secrets)
+            if missing:
+                raise SecretsNotFound(f"Not stored: {', '.join(sorted(missing))}.")
+            await write.audit("secrets.release", key, {"fields": sorted(secrets)})
+            shown = view.provider(key)
+        return ResolvedProviderConfig(
+            provider=shown,
+            config=config.effective(),
+            secrets=secrets,
+            origins=tuple(sorted(str(origin) for origin in origins)),
+            is_enabled=shown.is_enabled,
+            priority=shown.priority,
+        )
+
+    async def _release(
+        self, write: Write, view: OrganizationView, provider: AnyProvider, origins: frozenset[Origin]
+    ) -> dict[str, SecretStr]:
+        source = view.secret_source(provider)
+        sealed = view.own_envelope(source)
+        if sealed is None:
+            if origins <= provider.default_origins:
+                return {}
+            raise SecretsNotFound
+        opened = envelope.release(
+            await self._open_data_key(write.store, write.state, write.unsealed, sealed.data_key),
+            SecretContext(write.state.id, source),
+            sealed,
+            version=write.state.secret_versions.get(source, 0),
+            destinations=origins,
+        )
+        return {name: value for name, value in opened.items() if name in provider.secret_names}
+
+    def _offered(self, key: str) -> AnyProvider:
+        if key in self._retired:
+            raise ProviderRetired
+        return self._registry.get_provider_by_key(key)
+
+    def _gate(self, principal: Principal, view: OrganizationView, provider: AnyProvider, overrides: JsonObject) -> None:
+        """Refuse settings that are not valid, or that send calls where the caller may not send them."""
+        origins = provider.effective_origins(provider.validate(overrides, at="/config"))
+        if Scope.ADMIN_SECRETS not in principal.scopes and not origins <= view.allowed_origins(provider):
+            settings = ", ".join(provider.destinations.settings)
+            raise DestinationChange(
+                f"These settings decide where calls and keys are sent: {settings}. "
+                "Ask a holder of admin:secrets to approve the new destination first."
+            )
+
+    async def _view(self, principal: Principal) -> OrganizationView:
+        async with self._database.transaction(organization_id=principal.tenant) as connection:
+            return self._view_of(await Store(connection, principal.tenant).state())
+
+    def _view_of(self, state: OrganizationState) -> OrganizationView:
+        return OrganizationView(state, self._registry, self._retired, self._clock().date())
+
+    def _write(self, principal: Principal) -> AbstractAsyncContextManager[Write]:
+        return begin(self._database, principal, self._unsealed, self._clock())
+
+    async def _data_key(self, write: Write, present: Envelope | None) -> DataKey:
+        """Return the key that the present envelope is sealed with, else the newest, made if there is none yet."""
+        if present is not None:
+            return await self._open_data_key(write.store, write.state, write.unsealed, present.data_key)
+        row = await write.store.data_key()
+        if row is not None:
+            return await self._open_data_key(write.store, write.state, write.unsealed, row.version)
+        made = DataKey.generate(version=1)
+        kek_id, wrapped = write.unsealed.keyring.wrap(
+            made.key, purpose="data", owner=write.state.id, version=made.version
+        )
+        await write.store.add_data_key(DataKeyRow(made.version, wrapped, kek_id))
+        return made
+
+    @staticmethod
+    async def _open_data_key(store: Store, state: OrganizationState, unsealed: Unsealed, version: int) -> DataKey:
+        row = await store.data_key(version)
+        if row is None:
+            raise SecretsUnreadable
+        key = unsealed.keyring.unwrap(row.kek_id, row.wrapped, purpose="data", owner=state.id, version=version)
+        return DataKey(version, key)
+
+
+def _match(if_match: str | None, etag: str) -> None:
+    """Hold a write to the revision that its author saw (RFC 9110, 13.1.1)."""
+    if if_match is None or if_match.strip() == "*":
+        return
+    if etag not in [candidate.strip() for candidate in if_match.split(",")]:
+        raise RevisionConflict
+
+
+def _check_order(order: list[str], known: list[str]) -> None:
+    errors = [
+        FieldError(f"/order/{index}", "unknown_provider", f"Name providers of this type: {', '.join(known)}.")
+        for index, key in enumerate(order)
+        if key not in known
+    ] + [
+        FieldError(f"/order/{index}", "duplicate", "Name each provider once.")
+        for index, key in enumerate(order)
+        if key in order[:index]
+    ]
+    if errors:
+        raise Invalid(errors)
+
+
+def _secret_values(provider: AnyProvider, change: SecretsWrite) -> dict[str, SecretStr | None]:
+    values: dict[str, SecretStr | None] = {}
+    errors: list[FieldError] = []
+    for name, value in change.secrets.items():
+        try:
+            checked = provider.validate_secret(name, value or "-", at="/secrets")
+            values[name] = None if value is None else checked
+            if value is not None:
+                errors += _not_a_secret(f"/secrets/{name}", value)
+        except Invalid as error:
+            errors += error.errors
+    if errors:
+        raise Invalid(errors)
+    return values
+
+
+def _not_a_secret(pointer: str, value: str) -> list[FieldError]:
+    if _MASK.fullmatch(value):
+        return [FieldError(pointer, "masked_value", "This is a placeholder, not a secret; enter the secret itself.")]
+    if value != value.strip() or value.lower().startswith("bearer "):
+        message = "Enter the secret alone: no space around it and no word before it."
+        return [FieldError(pointer, "not_bare", message)]
+    return []
+
+
+def _bound_origins(provider: AnyProvider, change: SecretsWrite, present: Envelope | None) -> frozenset[Origin]:
+    """Decide where the secrets may be sent: what was named, else what was approved before, else the provider's own.
+
+    Never what the settings say now: whoever wrote them may have been waiting for this key.
+    """
+    if change.approved_origins is not None:
+        return _parsed_origins(provider, change.approved_origins)
+    if present is not None:
+        return present.origins
+    if not provider.default_origins and any(value is not None for value in change.secrets.values()):
+        message = "Name where this secret may be sent: this provider has no address of its own."
+        raise Invalid([FieldError("/approvedOrigins", "missing", message)])
+    return provider.default_origins
+
+
+def _parsed_origins(provider: AnyProvider, urls: list[str]) -> frozenset[Origin]:
+    origins: set[Origin] = set()
+    errors: list[FieldError] = []
+    for index, url in enumerate(urls):
+        pointer = f"/approvedOrigins/{index}"
+        try:
+            origin = Origin.parse(url)
+        except ValueError as error:
+            errors.append(FieldError(pointer, "origin", f"To approve an origin, {error}."))
+            continue
+        if origin.scheme != "https" and not (provider.hosting == "local" and origin.is_loopback):
+            errors.append(FieldError(pointer, "origin", "To approve an origin, write one that starts with https://."))
+        origins.add(origin)
+    if errors:
+        raise Invalid(errors)
+    return frozenset(origins)
+
+
+def _check_rebinding(
+    change: SecretsWrite, present: Envelope | None, origins: frozenset[Origin], if_match: str | None
+) -> None:
+    """Make sending stored secrets to a new place a deliberate act: said so, and on the version that was seen."""
+    if present is None or origins <= present.origins:
+        return
+    kept = [name for name in present.fields if name not in change.secrets]
+    if not kept:
+        return
+    if not change.rebind:
+        message = f"Enter these secrets again for the new origins, or say rebind: {', '.join(kept)}."
+        raise Invalid([FieldError("/rebind", "rebind_required", message)])
+    if if_match is None:
+        raise PreconditionRequired

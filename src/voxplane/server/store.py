@@ -1,0 +1,399 @@
+"""Every SQL statement of the application, beside the rows that it returns.
+
+A `Store` is bound to one organization: its statements name it, and row level security holds them to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, LiteralString, Self
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from voxplane.errors import OrganizationExists, OrganizationNotFound
+from voxplane.schemas import Provider
+
+if TYPE_CHECKING:
+    from voxplane.server.audit import AuditEvent
+    from voxplane.server.database import Connection
+
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class ConfigRow:
+    """What one organization set for one provider."""
+
+    provider_key: str
+    config: dict[str, Any]
+    schema_version: int
+    is_enabled: bool
+    priority: int
+    revision: int
+    updated_at: datetime
+    updated_by: str
+
+    @classmethod
+    def nothing(cls, provider_key: str) -> Self:
+        """Return what stands for settings that were never written: all defaults, disabled."""
+        return cls(provider_key, {}, 0, is_enabled=False, priority=0, revision=0, updated_at=_NEVER, updated_by="")
+
+
+@dataclass(frozen=True)
+class HistoryRow:
+    """What one provider's settings were and became."""
+
+    provider_key: str
+    revision: int
+    before: ConfigRow | None
+    after: ConfigRow | None
+    actor: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class OrganizationRow:
+    """An organization without its settings."""
+
+    id: UUID
+    slug: str
+    name: str
+    revision: int
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class OrganizationState:
+    """All that one organization configured, at one revision. Secrets are sealed in it."""
+
+    id: UUID
+    slug: str
+    name: str
+    epoch: UUID
+    revision: int
+    created_at: datetime
+    audit_seq: int
+    audit_hash: bytes
+    secret_versions: dict[str, int]
+    configs: dict[str, ConfigRow]
+    secrets: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """An access token as stored: never its value."""
+
+    id: str
+    organization_id: UUID | None
+    name: str
+    hash: bytes
+    scopes: list[str]
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True)
+class DataKeyRow:
+    """A wrapped data key."""
+
+    version: int
+    wrapped: bytes
+    kek_id: str
+
+
+class Store:
+    """The statements of one organization, on one transaction."""
+
+    def __init__(self, connection: Connection, organization_id: UUID) -> None:
+        """Bind to a connection whose transaction names the same organization."""
+        self._connection = connection
+        self._organization_id = organization_id
+
+    async def _run(self, statement: LiteralString, **parameters: object) -> psycopg.AsyncCursor[Any]:
+        parameters["organization_id"] = self._organization_id
+        return await self._connection.execute(statement, parameters)
+
+    async def state(self, *, lock: bool = False) -> OrganizationState:
+        """Read the organization whole; with `lock`, hold back its other writers until the transaction ends.
+
+        Raises:
+            OrganizationNotFound: it is gone.
+        """
+        statement = _STATE + "FOR UPDATE OF organizations" if lock else _STATE
+        row = await (await self._run(statement)).fetchone()
+        if row is None:
+            raise OrganizationNotFound
+        configs = [
+            ConfigRow(**{**config, "updated_at": datetime.fromisoformat(config["updated_at"])})
+            for config in row["configs"]
+        ]
+        return OrganizationState(**{**row, "configs": {config.provider_key: config for config in configs}})
+
+    async def put_config(self, row: ConfigRow) -> None:
+        """Write one provider's settings."""
+        await self._run(
+            """
+            INSERT INTO organization_provider_configs AS configs
+                (organization_id, provider_key, config, schema_version, is_enabled, priority,
+                 revision, updated_at, updated_by)
+            VALUES (%(organization_id)s, %(provider_key)s, %(config)s, %(schema_version)s, %(is_enabled)s,
+                    %(priority)s, %(revision)s, %(updated_at)s, %(updated_by)s)
+            ON CONFLICT (organization_id, provider_key) DO UPDATE
+                SET config = excluded.config, schema_version = excluded.schema_version,
+                    is_enabled = excluded.is_enabled, priority = excluded.priority,
+                    revision = excluded.revision, updated_at = excluded.updated_at,
+                    updated_by = excluded.updated_by
+                WHERE configs.organization_id = %(organization_id)s
+            """,
+            provider_key=row.provider_key,
+            config=Jsonb(row.config),
+            schema_version=row.schema_version,
+            is_enabled=row.is_enabled,
+            priority=row.priority,
+            revision=row.revision,
+            updated_at=row.updated_at,
+            updated_by=row.updated_by,
+        )
+
+    async def delete_config(self, provider_key: str) -> None:
+        """Remove one provider's settings."""
+        await self._run(
+            """
+            DELETE FROM organization_provider_configs
+            WHERE organization_id = %(organization_id)s AND provider_key = %(provider_key)s
+            """,
+            provider_key=provider_key,
+        )
+
+    async def append_history(self, row: HistoryRow) -> None:
+        """Keep what one provider's settings were and became."""
+        await self._run(
+            """
+            INSERT INTO config_history (organization_id, provider_key, revision, before, after, actor, at)
+            VALUES (%(organization_id)s, %(provider_key)s, %(revision)s, %(before)s, %(after)s, %(actor)s, %(at)s)
+            """,
+            provider_key=row.provider_key,
+            revision=row.revision,
+            before=_snapshot(row.before),
+            after=_snapshot(row.after),
+            actor=row.actor,
+            at=row.at,
+        )
+
+    async def put_secrets(self, secrets: dict[str, Any], at: datetime) -> None:
+        """Write the organization's envelopes, by provider."""
+        await self._run(
+            """
+            INSERT INTO organization_secrets AS stored (organization_id, secrets, updated_at)
+            VALUES (%(organization_id)s, %(secrets)s, %(at)s)
+            ON CONFLICT (organization_id) DO UPDATE
+                SET secrets = excluded.secrets, updated_at = excluded.updated_at
+                WHERE stored.organization_id = %(organization_id)s
+            """,
+            secrets=Jsonb(secrets),
+            at=at,
+        )
+
+    async def data_key(self, version: int | None = None) -> DataKeyRow | None:
+        """Return one wrapped data key; without a version, the newest."""
+        cursor = self._connection.cursor(row_factory=class_row(DataKeyRow))
+        await cursor.execute(
+            """
+            SELECT version, wrapped, kek_id FROM organization_data_keys
+            WHERE organization_id = %(organization_id)s
+              AND (%(version)s::integer IS NULL OR version = %(version)s)
+            ORDER BY version DESC LIMIT 1
+            """,
+            {"organization_id": self._organization_id, "version": version},
+        )
+        return await cursor.fetchone()
+
+    async def add_data_key(self, row: DataKeyRow) -> None:
+        """Store a new wrapped data key."""
+        await self._run(
+            """
+            INSERT INTO organization_data_keys (organization_id, version, wrapped, kek_id)
+            VALUES (%(organization_id)s, %(version)s, %(wrapped)s, %(kek_id)s)
+            """,
+            version=row.version,
+            wrapped=row.wrapped,
+            kek_id=row.kek_id,
+        )
+
+    async def append_audit(self, event: AuditEvent, prev_hash: bytes, event_hash: bytes) -> None:
+        """Add a row to the audit log and make it the head of the chain."""
+        await self._run(
+            """
+            WITH head AS (
+                UPDATE organizations SET audit_seq = %(seq)s, audit_hash = %(hash)s
+                WHERE id = %(organization_id)s
+            )
+            INSERT INTO audit_events
+                (organization_id, seq, at, actor, action, target, outcome, request_id, detail, prev_hash, hash)
+            VALUES (%(organization_id)s, %(seq)s, %(at)s, %(actor)s, %(action)s, %(target)s, %(outcome)s,
+                    %(request_id)s, %(detail)s, %(prev_hash)s, %(hash)s)
+            """,
+            seq=event.seq,
+            at=event.at,
+            actor=event.actor,
+            action=event.action,
+            target=event.target,
+            outcome=event.outcome,
+            request_id=event.request_id,
+            detail=Jsonb(event.detail),
+            prev_hash=prev_hash,
+            hash=event_hash,
+        )
+
+    async def advance(self, revision: int, secret_versions: dict[str, int]) -> None:
+        """Move the organization to its next revision and ring the doorbell of whoever follows it.
+
+        The notification says that something changed and where to, nothing else; it is sent at commit.
+        """
+        await self._run(
+            """
+            UPDATE organizations
+            SET revision = %(revision)s, secret_versions = %(secret_versions)s,
+                changed_xid = pg_current_xact_id()
+            WHERE id = %(organization_id)s
+            RETURNING pg_notify('voxplane', %(organization_id)s::text || ':' || %(revision)s::text)
+            """,
+            revision=revision,
+            secret_versions=Jsonb(secret_versions),
+        )
+
+    async def tokens(self) -> list[TokenRow]:
+        """Return the organization's access tokens, newest first."""
+        cursor = self._connection.cursor(row_factory=class_row(TokenRow))
+        await cursor.execute(
+            _TOKEN + "WHERE organization_id = %(organization_id)s ORDER BY created_at DESC, id",
+            {"organization_id": self._organization_id},
+        )
+        return await cursor.fetchall()
+
+    async def revoke_token(self, token_id: str, at: datetime) -> bool:
+        """Revoke a token for good; whether there was one that was not revoked."""
+        cursor = await self._run(
+            """
+            UPDATE access_tokens SET revoked_at = %(at)s
+            WHERE organization_id = %(organization_id)s AND id = %(token_id)s AND revoked_at IS NULL
+            """,
+            token_id=token_id,
+            at=at,
+        )
+        return cursor.rowcount == 1
+
+
+_TOKEN: LiteralString = """
+    SELECT id, organization_id, name, hash, scopes, created_at, created_by, expires_at, revoked_at
+    FROM access_tokens
+"""
+
+_STATE: LiteralString = """
+    SELECT organizations.id, slug, name, epoch, revision, created_at, audit_seq, audit_hash, secret_versions,
+           coalesce((
+               SELECT secrets FROM organization_secrets WHERE organization_id = %(organization_id)s
+           ), '{}') AS secrets,
+           coalesce((
+               SELECT jsonb_agg(to_jsonb(configs) - 'organization_id')
+               FROM organization_provider_configs AS configs
+               WHERE organization_id = %(organization_id)s
+           ), '[]') AS configs
+    FROM organizations
+    WHERE id = %(organization_id)s
+"""
+
+
+def _snapshot(row: ConfigRow | None) -> Jsonb | None:
+    if row is None:
+        return None
+    return Jsonb(
+        {
+            "config": row.config,
+            "schemaVersion": row.schema_version,
+            "isEnabled": row.is_enabled,
+            "priority": row.priority,
+        }
+    )
+
+
+async def find_token(connection: Connection, token_id: str) -> TokenRow | None:
+    """Read the token that the transaction names, whoever it belongs to: nobody has been recognised yet."""
+    cursor = connection.cursor(row_factory=class_row(TokenRow))
+    await cursor.execute(_TOKEN + "WHERE id = %(token_id)s", {"token_id": token_id})
+    return await cursor.fetchone()
+
+
+async def add_token(connection: Connection, row: TokenRow) -> None:
+    """Store a new token. The transaction names its organization, or is the platform's for one without."""
+    await connection.execute(
+        """
+        INSERT INTO access_tokens
+            (id, organization_id, name, hash, scopes, created_at, created_by, expires_at, revoked_at)
+        VALUES (%(id)s, %(organization_id)s, %(name)s, %(hash)s, %(scopes)s, %(created_at)s, %(created_by)s,
+                %(expires_at)s, %(revoked_at)s)
+        """,
+        vars(row),
+    )
+
+
+async def organization(connection: Connection, organization_id: UUID) -> OrganizationRow | None:
+    """Read one organization that the transaction may see."""
+    return await _one_organization(connection, "WHERE id = %(wanted)s", organization_id)
+
+
+async def organization_by_slug(connection: Connection, slug: str) -> OrganizationRow | None:
+    """Read one organization by its slug, in a transaction of the platform."""
+    return await _one_organization(connection, "WHERE slug = %(wanted)s", slug)
+
+
+async def _one_organization(connection: Connection, where: LiteralString, wanted: object) -> OrganizationRow | None:
+    cursor = connection.cursor(row_factory=class_row(OrganizationRow))
+    await cursor.execute(_ORGANIZATION + where, {"wanted": wanted})
+    return await cursor.fetchone()
+
+
+_ORGANIZATION: LiteralString = "SELECT id, slug, name, revision, created_at FROM organizations "
+
+
+async def organizations(connection: Connection, after: str, limit: int) -> list[OrganizationRow]:
+    """Read organizations by slug, in a transaction of the platform."""
+    cursor = connection.cursor(row_factory=class_row(OrganizationRow))
+    await cursor.execute(
+        _ORGANIZATION + "WHERE slug > %(after)s ORDER BY slug LIMIT %(limit)s",
+        {"after": after, "limit": limit},
+    )
+    return await cursor.fetchall()
+
+
+async def add_organization(connection: Connection, organization_id: UUID, slug: str, name: str) -> OrganizationRow:
+    """Create an organization, in a transaction of the platform.
+
+    Raises:
+        OrganizationExists: the slug is taken.
+    """
+    cursor = connection.cursor(row_factory=class_row(OrganizationRow))
+    await cursor.execute(
+        """
+        INSERT INTO organizations (id, slug, name) VALUES (%(id)s, %(slug)s, %(name)s)
+        ON CONFLICT (slug) DO NOTHING
+        RETURNING id, slug, name, revision, created_at
+        """,
+        {"id": organization_id, "slug": slug, "name": name},
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise OrganizationExists
+    return row
+
+
+async def retired_providers(connection: Connection) -> list[Provider]:
+    """Return the catalogue entries of providers that are no longer offered."""
+    cursor = await connection.execute("SELECT definition, retired_at FROM providers WHERE retired_at IS NOT NULL")
+    return [Provider.model_validate({**row["definition"], "retiredAt": row["retired_at"]}) async for row in cursor]

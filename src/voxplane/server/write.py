@@ -1,0 +1,117 @@
+"""A write: one transaction in which an organization moves from one revision to the next.
+
+The organization's row is locked first, so that its writers queue and its revisions have no gaps. Settings or secrets,
+history, an audit row and the notification are then written together or not at all.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from voxplane.errors import KeyUnavailable
+from voxplane.server.audit import AuditEvent, chain_hash
+from voxplane.server.store import ConfigRow, HistoryRow, OrganizationState, Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from datetime import datetime
+
+    from voxplane.schemas import JsonObject
+    from voxplane.server.auth import Principal
+    from voxplane.server.database import Connection, Database
+    from voxplane.server.envelope import Envelope, Keyring
+
+
+@dataclass(frozen=True)
+class Unsealed:
+    """The keys of a process that may open secrets and write: without them it is sealed and only reads."""
+
+    keyring: Keyring
+    audit_key: bytes = field(repr=False)
+
+
+@dataclass
+class Write:
+    """A write under way. `state` is the organization as it was found, and follows what is written."""
+
+    store: Store
+    state: OrganizationState
+    principal: Principal
+    unsealed: Unsealed
+    at: datetime
+
+    @property
+    def revision(self) -> int:
+        """The revision that this write leads to."""
+        return self.state.revision + 1
+
+    async def audit(self, action: str, target: str, detail: JsonObject) -> AuditEvent:
+        """Put on record what is done. `detail` holds names and numbers, never a value that somebody entered."""
+        event = AuditEvent(
+            organization_id=self.state.id,
+            seq=self.state.audit_seq + 1,
+            at=self.at,
+            actor=self.principal.subject,
+            action=action,
+            target=target,
+            outcome="success",
+            request_id=self.principal.request_id,
+            detail=detail,
+        )
+        event_hash = chain_hash(self.unsealed.audit_key, self.state.audit_hash, event)
+        await self.store.append_audit(event, self.state.audit_hash, event_hash)
+        self.state = replace(self.state, audit_seq=event.seq, audit_hash=event_hash)
+        return event
+
+    async def put_config(self, provider_key: str, row: ConfigRow | None) -> None:
+        """Write one provider's settings, or remove them, and keep what they were and became."""
+        before = self.state.configs.get(provider_key)
+        configs = {key: config for key, config in self.state.configs.items() if key != provider_key}
+        if row is None:
+            await self.store.delete_config(provider_key)
+        else:
+            row = replace(row, revision=self.revision, updated_at=self.at, updated_by=self.principal.name)
+            await self.store.put_config(row)
+            configs[provider_key] = row
+        change = HistoryRow(provider_key, self.revision, before, row, self.principal.subject, self.at)
+        await self.store.append_history(change)
+        self.state = replace(self.state, configs=configs)
+
+    async def put_secrets(self, provider_key: str, sealed: Envelope | None) -> None:
+        """Write one provider's envelope, or remove it. Either way its secrets' version moves on."""
+        secrets = {key: stored for key, stored in self.state.secrets.items() if key != provider_key}
+        if sealed is not None:
+            secrets[provider_key] = sealed.to_json()
+        await self.store.put_secrets(secrets, self.at)
+        versions = self.state.secret_versions
+        versions = {**versions, provider_key: versions.get(provider_key, 0) + 1}
+        self.state = replace(self.state, secrets=secrets, secret_versions=versions)
+
+    async def advance(self) -> None:
+        """End the write: the organization is at its next revision, and whoever follows it is told."""
+        await self.store.advance(self.revision, self.state.secret_versions)
+        self.state = replace(self.state, revision=self.revision)
+
+
+@asynccontextmanager
+async def begin(
+    database: Database, principal: Principal, unsealed: Unsealed | None, at: datetime
+) -> AsyncIterator[Write]:
+    """Begin a write to the principal's organization.
+
+    Raises:
+        KeyUnavailable: the installation is sealed: what cannot be put on record is not done.
+        OrganizationNotFound: the principal is bound to none, or it is gone.
+    """
+    async with database.transaction(organization_id=principal.tenant) as connection:
+        yield await continue_with(connection, principal, unsealed, at)
+
+
+async def continue_with(connection: Connection, principal: Principal, unsealed: Unsealed | None, at: datetime) -> Write:
+    """Make a write of a transaction that is under way and names the principal's organization."""
+    if unsealed is None:
+        raise KeyUnavailable
+    store = Store(connection, principal.tenant)
+    return Write(store, await store.state(lock=True), principal, unsealed, at)

@@ -1,0 +1,154 @@
+"""One PostgreSQL for the run; for each test a database of its own, cloned from one that is ready to serve."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import httpx
+import psycopg
+import pytest
+from psycopg import sql
+from pydantic import SecretStr
+
+from voxplane.schemas import AccessTokenCreate
+from voxplane.server.app import create_app
+from voxplane.server.auth import ADMINISTRATOR_SCOPES, ORGANIZATION_SCOPES, Principal, Scope
+from voxplane.server.control_plane import ControlPlane, local_administrator
+from voxplane.server.embedded import EmbeddedPostgres
+from voxplane.server.settings import Settings
+
+Caller = Callable[..., Awaitable[httpx.AsyncClient]]
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what the person running the tests has set out of them."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"VOXPLANE_{name.upper()}", raising=False)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    # Not under pytest's own folder: its parents are closed to the account that PostgreSQL runs as.
+    with tempfile.TemporaryDirectory(prefix="voxplane-tests-") as folder:
+        with EmbeddedPostgres.open(Path(folder) / "data", durable=False) as server:
+            yield server
+
+
+@dataclass(frozen=True)
+class Template:
+    """A database with schema, catalogue and default organization, and the keyring that belongs to it."""
+
+    name: str
+    keyring: Path
+
+
+def settings_for(postgres: EmbeddedPostgres, database: str, keyring: Path, **changes: object) -> Settings:
+    """Return the settings of a service on one database of the test server."""
+    return Settings.model_validate(
+        {
+            "data_dir": keyring.parent,
+            "keyring_file": keyring,
+            "database_url": SecretStr(postgres.conninfo(user="voxplane_app", dbname=database)),
+            "database_admin_url": SecretStr(postgres.conninfo(user="postgres", dbname=database)),
+            "log_format": "json",
+            **changes,
+        }
+    )
+
+
+def admin_connection(postgres: EmbeddedPostgres, database: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
+    """Connect as the server's superuser: what an intruder with all rights on the database would be."""
+    options = "-c search_path=voxplane"
+    return psycopg.connect(postgres.conninfo(user="postgres", dbname=database), autocommit=True, options=options)
+
+
+@pytest.fixture(scope="session")
+def template(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Template:
+    made = Template("template_voxplane", tmp_path_factory.mktemp("template") / "keyring.json")
+    with admin_connection(postgres) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(made.name)))
+
+    async def prepare() -> None:
+        async with ControlPlane.open(settings_for(postgres, made.name, made.keyring)):
+            pass
+
+    anyio.run(prepare)
+    return made
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def database(postgres: EmbeddedPostgres, template: Template) -> Iterator[str]:
+    name = f"test_{next(_numbers)}"
+    with admin_connection(postgres) as connection:
+        identifiers = (sql.Identifier(name), sql.Identifier(template.name))
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*identifiers))
+        yield name
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def superuser(postgres: EmbeddedPostgres, database: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    with admin_connection(postgres, database) as connection:
+        yield connection
+
+
+@pytest.fixture
+def settings(postgres: EmbeddedPostgres, database: str, template: Template) -> Settings:
+    return settings_for(postgres, database, template.keyring, token_cache_seconds=0)
+
+
+@pytest.fixture
+async def plane(settings: Settings) -> AsyncIterator[ControlPlane]:
+    async with ControlPlane.open(settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def administrator(plane: ControlPlane) -> Principal:
+    """The default organization's administrator, without HTTP."""
+    organization = await plane.access.find_organization("default")
+    return local_administrator(organization.id, "test")
+
+
+@pytest.fixture
+async def caller(plane: ControlPlane) -> AsyncIterator[Caller]:
+    """Make HTTP clients: `await caller("livekit:read", organization="acme")`; without scopes, nobody."""
+    async with AsyncExitStack() as stack:
+        transport = httpx.ASGITransport(create_app(plane))
+
+        async def make(*scopes: str, organization: str = "default") -> httpx.AsyncClient:
+            headers = {}
+            if scopes:
+                value = await token_for(plane, *scopes, organization=organization)
+                headers["Authorization"] = f"Bearer {value}"
+            client = httpx.AsyncClient(transport=transport, base_url="http://voxplane", headers=headers)
+            return await stack.enter_async_context(client)
+
+        yield make
+
+
+@pytest.fixture
+async def admin(caller: Caller) -> httpx.AsyncClient:
+    """A client with all scopes of an organization's administrator."""
+    return await caller(*ADMINISTRATOR_SCOPES)
+
+
+async def token_for(plane: ControlPlane, *scopes: str, organization: str = "default") -> str:
+    """Create an access token and return its value."""
+    if Scope.ADMIN_ORGANIZATIONS in scopes:
+        operator = local_administrator(None, "test")
+        new = AccessTokenCreate(name="test", scopes=list(scopes))
+        return (await plane.access.create_platform_token(operator, new)).value
+    found = await plane.access.find_organization(organization)
+    everything = Principal("local:test", "test", "local", found.id, frozenset(ORGANIZATION_SCOPES))
+    return (await plane.access.create_token(everything, AccessTokenCreate(name="test", scopes=list(scopes)))).value

@@ -1,0 +1,29 @@
+#!/bin/sh
+# Make a virtual environment and install what a lock file pins, by hash and from wheels only.
+# usage: venv.sh FOLDER LOCK...
+set -eu
+folder=$1
+shift
+
+"$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "Voxplane needs Python 3.11 or newer; PYTHON=... names another one than $PYTHON." >&2
+    exit 1
+}
+if [ ! -x "$folder/bin/pip" ]; then
+    echo "Setting up $folder (once, about a minute)…" >&2
+    # Debian ships ensurepip apart from Python.
+    if ! "$PYTHON" -m ensurepip --version >/dev/null 2>&1; then
+        if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+            echo "Installing Debian's python3-venv…" >&2
+            apt-get update -qq >&2 && apt-get install -qq -y python3-venv >&2
+        else
+            echo "This Python cannot make virtual environments: install Debian's python3-venv first." >&2
+            exit 1
+        fi
+    fi
+    "$PYTHON" -m venv --clear "$folder"
+fi
+for lock in "$@"; do
+    "$folder/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r "$lock"
+done
+"$folder/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
