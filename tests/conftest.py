@@ -36,9 +36,11 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     # Not under pytest's own folder: its parents are closed to the account that PostgreSQL runs as.
-    with tempfile.TemporaryDirectory(prefix="voxplane-tests-") as folder:
-        with EmbeddedPostgres.open(Path(folder) / "data", durable=False) as server:
-            yield server
+    with (
+        tempfile.TemporaryDirectory(prefix="voxplane-tests-") as folder,
+        EmbeddedPostgres.open(Path(folder) / "data", durable=False) as server,
+    ):
+        yield server
 
 
 @dataclass(frozen=True)
@@ -122,12 +124,12 @@ async def administrator(plane: ControlPlane) -> Principal:
 
 @pytest.fixture
 async def caller(plane: ControlPlane) -> AsyncIterator[Caller]:
-    """Make HTTP clients: `await caller("livekit:read", organization="acme")`; without scopes, nobody."""
+    """Make HTTP clients that hold the given scopes, for the default or another organization."""
     async with AsyncExitStack() as stack:
         transport = httpx.ASGITransport(create_app(plane))
 
         async def make(*scopes: str, organization: str = "default") -> httpx.AsyncClient:
-            headers = {}
+            headers: dict[str, str] = {}
             if scopes:
                 value = await token_for(plane, *scopes, organization=organization)
                 headers["Authorization"] = f"Bearer {value}"

@@ -39,7 +39,7 @@ from voxplane.server.database import Location
 from voxplane.server.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
     from voxplane.schemas import CreatedAccessToken, OrganizationProvider, Provider
 
@@ -101,7 +101,7 @@ def _settings() -> Settings:
 
 
 @asynccontextmanager
-async def _plane() -> AsyncIterator[ControlPlane]:
+async def _plane() -> AsyncGenerator[ControlPlane]:
     settings = _settings()
     if settings.database_url is None and not settings.data_dir.exists():
         raise errors.ConfigurationError(
@@ -168,7 +168,7 @@ def serve() -> None:
 @db.command("upgrade")
 def db_upgrade() -> None:
     """Create or upgrade the schema, publish the catalogue, and make the keyring if there is none."""
-    _administer(lambda location, settings, registry: upgrade(location, settings, registry))
+    _administer(upgrade)
     err.print("The database is up to date.")
 
 
@@ -407,7 +407,7 @@ def order(
 
 
 @secrets.command("set")
-def secrets_set(  # noqa: PLR0913 - one parameter per option
+def secrets_set(
     key: Key,
     field: Annotated[str, typer.Argument(help="Which secret.")] = "apiKey",
     file: Annotated[
@@ -466,7 +466,7 @@ def secrets_remove(
 
 
 @token.command("create")
-def token_create(  # noqa: PLR0913 - one parameter per option
+def token_create(
     scope: Annotated[list[Scope] | None, typer.Option(help="What it may do; repeat for more.")] = None,
     administrator: Annotated[bool, typer.Option(help="All scopes of an organization's administrator.")] = False,
     platform: Annotated[

@@ -19,6 +19,7 @@ _PRINTABLE = re.compile(r"[!-~]+")
 _SCHEMES = {"https": "https", "wss": "https", "http": "http", "ws": "http"}
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 MAX_URL_LENGTH = 2048
+MAX_HOST_LENGTH = 253  # RFC 1035, 2.3.4, in its usual spelling
 
 
 class Origin(NamedTuple):
@@ -86,7 +87,7 @@ def _host(netloc: str, hostname: str | None) -> str:
             msg = "write an IPv4 address in its usual form, and no zone"
             raise ValueError(msg)
         return address.compressed
-    if not _HOST_NAME.fullmatch(host) or len(host) > 253:
+    if not _HOST_NAME.fullmatch(host) or len(host) > MAX_HOST_LENGTH:
         msg = "write a host name of letters, digits, dots and hyphens, without a dot at its end"
         raise ValueError(msg)
     if _looks_numeric(host):

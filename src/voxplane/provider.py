@@ -431,7 +431,8 @@ class ProviderDefinition(Generic[C, S]):
     @cached_property
     def _secret_fields(self) -> dict[str, TypeAdapter[SecretStr]]:
         return {
-            info.alias or name: TypeAdapter(Annotated[info.annotation or SecretStr, Field(), *info.metadata])
+            # The field's own constraints, without the alias that means something only inside its model.
+            info.alias or name: TypeAdapter(Annotated.__class_getitem__((info.annotation, Field(), *info.metadata)))  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
             for name, info in self.secrets.model_fields.items()
         }
 

@@ -64,13 +64,12 @@ def model_notices(provider: AnyProvider, effective: JsonObject, today: date) -> 
 
 
 def _retirement(code: str, provider: AnyProvider, model: Model) -> Notice:
-    verb = "ended" if code == "model_retired" else "ends"
     when = f" on {model.retires_on.isoformat()}" if model.retires_on else ""
     instead = f" {provider.name} names {model.replacement} as its replacement." if model.replacement else ""
-    if verb == "ends" and not when:
-        sentence = f"{model.name} is deprecated."
+    if code == "model_retired":
+        sentence = f"{model.name} ended{when}."
     else:
-        sentence = f"{model.name} {verb}{when}."
+        sentence = f"{model.name} ends{when}." if when else f"{model.name} is deprecated."
     return Notice(
         code=code,
         pointer="/config/model",

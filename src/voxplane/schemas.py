@@ -60,9 +60,10 @@ class Sparse(Wire):
     @classmethod
     def _refuse_null(cls, data: object) -> object:
         if isinstance(data, dict):
-            nulls = [key for key, value in data.items() if value is None]  # pyright: ignore[reportUnknownVariableType]
+            given: JsonObject = data  # pyright: ignore[reportUnknownVariableType]
+            nulls = [name for name, value in given.items() if value is None]
             if nulls:
-                raise field_errors(cls, [(key, "null", "leave the field out instead of null") for key in nulls])
+                raise field_errors(cls, [(name, "null", "leave the field out instead of null") for name in nulls])
         return data  # pyright: ignore[reportUnknownVariableType]
 
     @classmethod
@@ -114,8 +115,8 @@ class Model(Wire):
 
     name: str = Field(description="What the vendor calls it; the value of the `model` setting.")
     status: ModelStatus = "current"
-    retires_on: date | None = Field(None, description="The vendor's own date of its end.")
-    replacement: str | None = Field(None, description="What the vendor names as its successor.")
+    retires_on: date | None = Field(default=None, description="The vendor's own date of its end.")
+    replacement: str | None = Field(default=None, description="What the vendor names as its successor.")
     max_output_tokens: int | None = None
     note: str | None = None
 
@@ -125,7 +126,7 @@ class Metadata(Wire):
 
     docs_url: str
     pricing_url: str | None = None
-    console_url: str | None = Field(None, description="Where a person makes an API key.")
+    console_url: str | None = Field(default=None, description="Where a person makes an API key.")
 
 
 class Destination(Wire):
@@ -156,9 +157,9 @@ class Provider(ProviderSummary):
     models: tuple[Model, ...]
     destination: Destination
     shares_secrets_with: str | None = Field(
-        None, description="The provider whose key this one uses while it has none of its own."
+        default=None, description="The provider whose key this one uses while it has none of its own."
     )
-    retired_at: datetime | None = Field(None, description="Since when this provider is no longer offered.")
+    retired_at: datetime | None = Field(default=None, description="Since when this provider is no longer offered.")
 
 
 class Providers(Wire):
@@ -177,7 +178,7 @@ class SecretField(Wire):
     label: str | None = None
     updated_at: datetime | None = None
     updated_by: str | None = None
-    shared_from: str | None = Field(None, description="The provider whose stored secret is used here.")
+    shared_from: str | None = Field(default=None, description="The provider whose stored secret is used here.")
 
 
 class Notice(Wire):
@@ -224,10 +225,10 @@ class ConfigWrite(Sparse):
     """A change of one provider's settings; what is absent stays as it is."""
 
     config: JsonObject | None = Field(
-        None, description="The override as a whole; replaces the stored one. An empty object is all defaults."
+        default=None, description="The override as a whole; replaces the stored one. An empty object is all defaults."
     )
     is_enabled: bool | None = None
-    priority: int | None = Field(None, ge=0, le=MAX_PRIORITY)
+    priority: int | None = Field(default=None, ge=0, le=MAX_PRIORITY)
 
 
 class OrderWrite(Sparse):
@@ -243,12 +244,12 @@ class SecretsWrite(Sparse):
 
     secrets: dict[str, str | None] = Field(default_factory=dict)
     approved_origins: Annotated[list[str], Field(max_length=16)] | None = Field(
-        None,
+        default=None,
         description="Where else than to the provider's own origins these secrets may be sent. "
         "Replaces the approved list; absent leaves it.",
     )
     label: Annotated[str, StringConstraints(max_length=100)] | None = Field(
-        None, description="A name for the person who looks later: which key is this?"
+        default=None, description="A name for the person who looks later: which key is this?"
     )
     rebind: bool = Field(
         default=False, description="Approve new origins for stored secrets that are not entered again."
@@ -301,7 +302,7 @@ class AccessTokenCreate(Sparse):
 
     name: Name
     scopes: Annotated[list[str], Field(min_length=1, max_length=16)]
-    expires_in_days: int | None = Field(None, ge=1, le=3650, description="Absent: it does not expire.")
+    expires_in_days: int | None = Field(default=None, ge=1, le=3650, description="Absent: it does not expire.")
 
 
 class CreatedAccessToken(AccessToken):

@@ -163,7 +163,7 @@ class AccessService:
             for key, (is_enabled, priority) in (configs or {}).items():
                 await write.put_config(key, replace(ConfigRow.nothing(key), is_enabled=is_enabled, priority=priority))
             await write.advance()
-        return Organization(**{**vars(row), "revision": write.state.revision})
+        return Organization(**vars(replace(row, revision=write.state.revision)))
 
     async def get_tokens(self, principal: Principal) -> AccessTokens:
         """Return the access tokens of the principal's organization, newest first."""

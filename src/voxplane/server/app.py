@@ -17,6 +17,7 @@ from voxplane import errors
 from voxplane.errors import FieldError, InternalError, Invalid, VoxplaneError
 from voxplane.schemas import Problem
 from voxplane.server import api, reference
+from voxplane.server.door import plane_of
 from voxplane.server.observation import Metrics, Observation
 from voxplane.server.problem import problem_response
 
@@ -60,7 +61,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         schemas["Problem"] = problem
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         for route in api.routes():
-            operation = document["paths"][route.path][next(iter(route.methods)).lower()]
+            operation = document["paths"][route.path][next(iter(route.methods or ())).lower()]
             operation["x-scope"] = route.policy
             operation["security"] = [] if route.policy == "everybody" else [{"token": []}]
         app.openapi_schema = document
@@ -68,42 +69,52 @@ def openapi(app: FastAPI) -> dict[str, Any]:
 
 
 def _add_own_pages(app: FastAPI, metrics: Metrics) -> None:
-    def add(path: str, page: Any) -> None:
-        app.add_route(path, page, methods=["GET"], include_in_schema=False)
-
-    async def healthz(_request: Request) -> Response:
-        return JSONResponse({"status": "ok"})
-
-    async def readyz(request: Request) -> Response:
-        plane: ControlPlane = request.app.state.plane
-        answers = await plane.database.answers()
-        secrets = "sealed" if plane.providers.is_sealed else "open"
-        status = {"status": "ready" if answers else "unavailable", "database": answers, "secrets": secrets}
-        return JSONResponse(status, 200 if answers else 503)
-
     async def metrics_page(request: Request) -> Response:
-        metrics.sealed.set(request.app.state.plane.providers.is_sealed)
+        metrics.sealed.set(plane_of(request).providers.is_sealed)
         return Response(metrics.exposition(), media_type=metrics.media_type)
 
-    async def openapi_document(_request: Request) -> Response:
-        return JSONResponse(openapi(app))
+    pages = {
+        "/": _home,
+        "/healthz": _healthz,
+        "/readyz": _readyz,
+        "/metrics": metrics_page,
+        "/openapi.json": _openapi_document,
+        "/docs": _docs,
+        "/docs/style.css": _docs_style,
+    }
+    for path, page in pages.items():
+        app.add_route(path, page, methods=["GET"], include_in_schema=False)
 
-    async def docs(_request: Request) -> Response:
-        return HTMLResponse(reference.page(openapi(app)))
 
-    async def docs_style(_request: Request) -> Response:
-        return Response(reference.STYLE, media_type="text/css")
+async def _home(_request: Request) -> Response:
+    return RedirectResponse("/docs", 307)
 
-    async def home(_request: Request) -> Response:
-        return RedirectResponse("/docs", 307)
 
-    add("/", home)
-    add("/healthz", healthz)
-    add("/readyz", readyz)
-    add("/metrics", metrics_page)
-    add("/openapi.json", openapi_document)
-    add("/docs", docs)
-    add("/docs/style.css", docs_style)
+async def _healthz(_request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _readyz(request: Request) -> Response:
+    plane = plane_of(request)
+    answers = await plane.database.answers()
+    status = {
+        "status": "ready" if answers else "unavailable",
+        "database": answers,
+        "secrets": "sealed" if plane.providers.is_sealed else "open",
+    }
+    return JSONResponse(status, 200 if answers else 503)
+
+
+async def _openapi_document(request: Request) -> Response:
+    return JSONResponse(openapi(request.app))
+
+
+async def _docs(request: Request) -> Response:
+    return HTMLResponse(reference.page(openapi(request.app)))
+
+
+async def _docs_style(_request: Request) -> Response:
+    return Response(reference.STYLE, media_type="text/css")
 
 
 async def _on_error(request: Request, error: Exception) -> Response:

@@ -93,8 +93,9 @@ def parse_object(body: bytes) -> JsonObject:
         raise InvalidJson from None
     if not isinstance(document, dict):
         raise InvalidJson("The body must be a JSON object.")
-    _measure(document)
-    return document  # pyright: ignore[reportUnknownVariableType]
+    parsed: dict[str, Any] = document  # pyright: ignore[reportUnknownVariableType]
+    _measure(parsed)
+    return parsed
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from voxplane.server.service import ProviderService
 from voxplane.server.write import Unsealed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
     from uuid import UUID
 
     from voxplane.server.settings import Settings
@@ -52,7 +52,7 @@ class ControlPlane:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings) -> AsyncIterator[ControlPlane]:
+    async def open(cls, settings: Settings) -> AsyncGenerator[ControlPlane]:
         """Bring the database up to date, find the keys, and open the services.
 
         Safe to do in several processes at once. A missing or wrong key does not stop it: the services are then

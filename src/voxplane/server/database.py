@@ -24,7 +24,7 @@ from voxplane.errors import ConfigurationError, InternalError, InvalidRequest, U
 from voxplane.server.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncGenerator, Generator, Iterable
     from uuid import UUID
 
     from voxplane.schemas import Provider
@@ -82,7 +82,7 @@ def _conninfo(url: str, name: str) -> str:
 
 
 @contextmanager
-def administration(location: Location) -> Iterator[psycopg.Connection[Any]]:
+def administration(location: Location) -> Generator[psycopg.Connection[Any]]:
     """Connect as the schema's owner, alone: a second administrator waits until the first is done.
 
     Raises:
@@ -111,7 +111,7 @@ def administration(location: Location) -> Iterator[psycopg.Connection[Any]]:
 
 
 @contextmanager
-def reading(location: Location) -> Iterator[psycopg.Connection[Any]]:
+def reading(location: Location) -> Generator[psycopg.Connection[Any]]:
     """Connect as the application for a look before serving.
 
     Raises:
@@ -263,7 +263,7 @@ class Database:
     @asynccontextmanager
     async def transaction(
         self, *, organization_id: UUID | None = None, token_id: str | None = None, platform: bool = False
-    ) -> AsyncIterator[Connection]:
+    ) -> AsyncGenerator[Connection]:
         """Run statements for one organization; without one, tenant tables are empty.
 
         `token_id` lets the one access token of that id be read; `platform` lets organizations be listed and made.
@@ -304,7 +304,7 @@ _SET_TENANT: LiteralString = """
 
 
 @contextmanager
-def _our_errors() -> Iterator[None]:
+def _our_errors() -> Generator[None]:
     """Turn the driver's errors into ours. Their text can hold row values, so it goes no further than the cause."""
     try:
         yield
@@ -378,8 +378,8 @@ _UNSAFE: tuple[tuple[LiteralString, str], ...] = (
         SELECT 1 FROM pg_roles
         WHERE rolname IN (session_user, current_user) AND (rolsuper OR rolbypassrls OR rolcreaterole)
         """,
-        "The application's database role is a superuser, bypasses row level security or creates roles. "
-        "Let VOXPLANE_DATABASE_URL name voxplane_app, and VOXPLANE_DATABASE_ADMIN_URL the other one.",
+        "VOXPLANE_DATABASE_URL names a superuser, or a role that bypasses row level security or creates roles: "
+        + "let it name voxplane_app, and VOXPLANE_DATABASE_ADMIN_URL the other one.",
     ),
     (
         """

@@ -32,7 +32,7 @@ class Report(Wire):
 
 
 async def examine(settings: Settings) -> Report:
-    """Open the installation as the service would, and look at each part of it. Changes nothing that a start would not."""
+    """Open the installation as the service would, and look at each part of it; nothing else is changed."""
     findings = [_python()]
     try:
         async with ControlPlane.open(settings) as plane:

@@ -72,7 +72,7 @@ _SETTINGS = {
 }
 
 
-class _Busy(Unavailable):
+class _Busy(Exception):
     """Something of an earlier server is in the way, and will go."""
 
 
@@ -178,7 +178,7 @@ class EmbeddedPostgres:
                 if self._is_serving():
                     return None
             except _Busy as busy:
-                reason = busy.message
+                reason = str(busy)
             finally:
                 os.close(lock)  # and no LOCK_UN, which would take the lock from postgres too
             time.sleep(_POLL_SECONDS)
@@ -218,7 +218,7 @@ class EmbeddedPostgres:
                 os.chown(path, self._account.pw_uid, self._account.pw_gid)
 
     def _temporary_directory(self) -> Path:
-        for parent in (Path(tempfile.gettempdir()).resolve(), Path("/tmp").resolve()):  # noqa: S108 mkdtemp
+        for parent in (Path(tempfile.gettempdir()).resolve(), Path("/tmp").resolve()):  # noqa: S108 no file of a known name
             is_short = len(os.fsencode(parent / "voxplane-xxxxxxxxxxxx" / _SOCKET)) <= _SOCKET_PATH_LIMIT
             if is_short and (not self._is_other_account or _is_reachable(parent)):
                 return parent
@@ -284,7 +284,7 @@ class EmbeddedPostgres:
                 raise Unavailable("PostgreSQL is still replaying its log")
             time.sleep(_POLL_SECONDS)
 
-    def _complaint(self) -> Unavailable:
+    def _complaint(self) -> Exception:
         """Return the last that PostgreSQL said before it gave up."""
         with self._log.open("rb") as log:
             log.seek(self._log_begin)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 ALGORITHM = "A256GCM-HKDF-SHA256-C32"
 _FORMAT = 1
-_SALT, _COMMITMENT, _NONCE, _TAG = 16, 32, 12, 16
+_KEY, _SALT, _COMMITMENT, _NONCE, _TAG = 32, 16, 32, 12, 16
 _OVERHEAD = 1 + _SALT + _COMMITMENT + _NONCE + _TAG
 
 
@@ -116,7 +116,7 @@ class Keyring:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise ConfigurationError("The keyring file is damaged: restore it from its backup.") from None
         # The id is derived from the key, so a key that was altered or swapped no longer has its name.
-        if current not in keys or any(len(key) != 32 or _key_id(key) != name for name, key in keys.items()):
+        if current not in keys or any(len(key) != _KEY or _key_id(key) != name for name, key in keys.items()):
             raise ConfigurationError("The keyring file is damaged: restore it from its backup.")
         return cls(current, keys)
 
@@ -246,7 +246,8 @@ class Envelope:
             box=base64.b64decode(stored["ct"], validate=True),
         )
 
-    def _bound_to(self, context: SecretContext) -> bytes:
+    def bound_to(self, context: SecretContext) -> bytes:
+        """Return what is authenticated with the secrets: all of this envelope but the box and the labels."""
         return _joined(
             b"vxp-secret",
             str(_FORMAT).encode(),
@@ -292,29 +293,28 @@ def seal(
             after.pop(name, None)
         else:
             after[name] = value.get_secret_value()
-    fields = {name: _field_after(name, before.get(name) == after[name], change, present, version) for name in after}
+    fields = {
+        name: _field_after(name, change, present, version=version, is_same=before.get(name) == value)
+        for name, value in after.items()
+    }
     if present and fields == dict(present.fields) and change.origins == present.origins:
         return None
     unsealed = Envelope(data_key.version, version, change.origins, fields, b"")
-    box = _encrypt(data_key.key, json.dumps(after).encode(), unsealed._bound_to(context))  # noqa: SLF001 - same file
+    box = _encrypt(data_key.key, json.dumps(after).encode(), unsealed.bound_to(context))
     return replace(unsealed, box=box)
 
 
 def _field_after(
-    name: str,
-    same_value: bool,
-    change: SecretChange,
-    present: Envelope | None,
-    version: int,
+    name: str, change: SecretChange, present: Envelope | None, *, version: int, is_same: bool
 ) -> SealedField:
-    """Say what the field is called after the change: its version moves with its value, its label with either."""
+    """Describe one secret after the change: its version moves with its value, its label with either."""
     known = present.fields.get(name) if present else None
     named = change.label is not None and name in change.values
-    if known and same_value and (not named or change.label == known.label):
-        return known
-    label = change.label if named else (known.label if known and same_value else None)
-    kept_version = known.version if known and same_value else version
-    return SealedField(kept_version, label, change.at, change.by)
+    if known is None or not is_same:
+        return SealedField(version, change.label if named else None, change.at, change.by)
+    if named and change.label != known.label:
+        return SealedField(known.version, change.label, change.at, change.by)
+    return known
 
 
 def release(
@@ -344,6 +344,6 @@ def release(
 def _open(data_key: DataKey, context: SecretContext, envelope: Envelope) -> dict[str, str]:
     if data_key.version != envelope.data_key:
         raise SecretsUnreadable
-    plaintext = _decrypt(data_key.key, envelope.box, envelope._bound_to(context))  # noqa: SLF001 - same file
+    plaintext = _decrypt(data_key.key, envelope.box, envelope.bound_to(context))
     opened: dict[str, str] = json.loads(plaintext)
     return opened

@@ -205,9 +205,10 @@ class _Keys:
 
 def _key_set(document: bytes, issuer: Issuer) -> dict[str | None, PyJWK]:
     """Take the keys that are of the issuer's one algorithm; a set may hold others."""
-    parsed = json.loads(document)
+    parsed: Any = json.loads(document)
+    items: list[Any] = parsed["keys"] if isinstance(parsed, dict) and isinstance(parsed.get("keys"), list) else []  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     keys: dict[str | None, PyJWK] = {}
-    for item in parsed.get("keys", []) if isinstance(parsed, dict) else []:  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    for item in items:
         try:
             key = PyJWK(item, algorithm=issuer.algorithm)
         except PyJWTError:

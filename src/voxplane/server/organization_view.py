@@ -149,7 +149,12 @@ class OrganizationView:
             overrides=overrides,
             reason=reason,
             secret_fields=tuple(
-                _secret_field(name, name in required, sealed, None if source == provider.key else source)
+                _secret_field(
+                    name,
+                    sealed,
+                    required=name in required,
+                    shared_from=None if source == provider.key else source,
+                )
                 for name in provider.secret_names
             ),
             origins=_written(origins or frozenset()),
@@ -208,7 +213,7 @@ class OrganizationView:
         return read
 
 
-def _secret_field(name: str, required: bool, sealed: Envelope | None, shared_from: str | None) -> SecretField:  # noqa: FBT001 - one caller, above
+def _secret_field(name: str, sealed: Envelope | None, *, required: bool, shared_from: str | None) -> SecretField:
     info = sealed.fields.get(name) if sealed else None
     if info is None:
         return SecretField(name=name, required=required, is_set=False)

@@ -16,7 +16,7 @@ from voxplane.server.app import create_app
 from voxplane.server.control_plane import ControlPlane
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from voxplane.server.settings import Settings
 
@@ -27,7 +27,7 @@ class _Server(uvicorn.Server):
     """uvicorn, leaving signals to us: it would end the process before the database is closed."""
 
     @contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         yield
 
 

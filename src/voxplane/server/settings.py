@@ -17,9 +17,9 @@ class Issuer(BaseModel):
     issuer: str = Field(min_length=1, description="The exact `iss` claim.")
     audience: str = Field(min_length=1, description="The `aud` claim that must be present.")
     algorithm: Literal["ES256", "EdDSA", "RS256", "PS256"] = "ES256"
-    jwks_url: str | None = Field(None, pattern=r"^https://", description="Where its public keys are published.")
-    public_key: str | None = Field(None, description="Its public key as PEM, instead of a JWKS.")
-    organization_claim: str = Field("org_id", description="The claim with the organization's UUID.")
+    jwks_url: str | None = Field(default=None, pattern=r"^https://", description="Where its public keys are published.")
+    public_key: str | None = Field(default=None, description="Its public key as PEM, instead of a JWKS.")
+    organization_claim: str = Field(default="org_id", description="The claim with the organization's UUID.")
 
     @model_validator(mode="after")
     def _one_source_of_keys(self) -> Issuer:
@@ -33,41 +33,45 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="VOXPLANE_", frozen=True, hide_input_in_errors=True)
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(5005, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=5005, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     data_dir: Path = Field(
-        Path(".voxplane"),
+        default=Path(".voxplane"),
         description="Where the embedded database and the keyring live, unless set elsewhere.",
     )
     database_url: SecretStr | None = Field(
-        None, description="PostgreSQL >= 15 as the application's own role; unset runs an embedded server."
+        default=None, description="PostgreSQL >= 15 as the application's own role; unset runs an embedded server."
     )
     database_admin_url: SecretStr | None = Field(
-        None,
+        default=None,
         description="PostgreSQL as a role that may create roles and the schema; used to upgrade, then closed.",
     )
     keyring_file: Path | None = Field(
-        None,
+        default=None,
         description="The file with the key that seals all secrets; default: keyring.json in the data directory.",
     )
-    trusted_issuers: tuple[Issuer, ...] = Field((), description="Identity providers, as a JSON array.")
+    trusted_issuers: tuple[Issuer, ...] = Field(default=(), description="Identity providers, as a JSON array.")
     require_preconditions: bool = Field(
         default=False, description="Answer 428 to a write without If-Match, instead of accepting it."
     )
     log_format: Literal["auto", "json", "console"] = Field(
-        "auto", description="Log lines as JSON, or for reading; auto is console on a terminal."
+        default="auto", description="Log lines as JSON, or for reading; auto is console on a terminal."
     )
-    pool_size: Annotated[int, Field(ge=1, le=100)] = Field(10, description="Database connections of this process.")
-    pool_wait_seconds: float = Field(1.0, gt=0, description="How long a request waits for one of them before 503.")
-    statement_timeout_seconds: float = Field(5.0, gt=0, description="The longest a statement may run.")
-    lock_timeout_seconds: float = Field(2.0, gt=0, description="The longest a statement may wait for a lock.")
-    config_body_bytes: int = Field(64 * 1024, ge=1024, description="Largest body of a configuration request.")
-    secrets_body_bytes: int = Field(16 * 1024, ge=1024, description="Largest body of a secrets request.")
-    body_timeout_seconds: float = Field(10.0, gt=0, description="The longest a body may take to arrive.")
+    pool_size: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=10, description="Database connections of this process."
+    )
+    pool_wait_seconds: float = Field(
+        default=1.0, gt=0, description="How long a request waits for one of them before 503."
+    )
+    statement_timeout_seconds: float = Field(default=5.0, gt=0, description="The longest a statement may run.")
+    lock_timeout_seconds: float = Field(default=2.0, gt=0, description="The longest a statement may wait for a lock.")
+    config_body_bytes: int = Field(default=64 * 1024, ge=1024, description="Largest body of a configuration request.")
+    secrets_body_bytes: int = Field(default=16 * 1024, ge=1024, description="Largest body of a secrets request.")
+    body_timeout_seconds: float = Field(default=10.0, gt=0, description="The longest a body may take to arrive.")
     token_cache_seconds: float = Field(
-        5.0, ge=0, le=30, description="How long a checked token is trusted before it is looked up again."
+        default=5.0, ge=0, le=30, description="How long a checked token is trusted before it is looked up again."
     )
-    organization_tokens: int = Field(50, ge=1, description="Most live tokens of one organization.")
+    organization_tokens: int = Field(default=50, ge=1, description="Most live tokens of one organization.")
 
     @property
     def keyring_path(self) -> Path:

@@ -8,9 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, LiteralString, Self
-from uuid import UUID
 
-import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
@@ -18,6 +16,10 @@ from voxplane.errors import OrganizationExists, OrganizationNotFound
 from voxplane.schemas import Provider
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
+    import psycopg
+
     from voxplane.server.audit import AuditEvent
     from voxplane.server.database import Connection
 
@@ -129,11 +131,10 @@ class Store:
         row = await (await self._run(statement)).fetchone()
         if row is None:
             raise OrganizationNotFound
-        configs = [
-            ConfigRow(**{**config, "updated_at": datetime.fromisoformat(config["updated_at"])})
-            for config in row["configs"]
-        ]
-        return OrganizationState(**{**row, "configs": {config.provider_key: config for config in configs}})
+        for config in row["configs"]:
+            config["updated_at"] = datetime.fromisoformat(config["updated_at"])
+        row["configs"] = {config["provider_key"]: ConfigRow(**config) for config in row["configs"]}
+        return OrganizationState(**row)
 
     async def put_config(self, row: ConfigRow) -> None:
         """Write one provider's settings."""
@@ -272,7 +273,7 @@ class Store:
         """Return the organization's access tokens, newest first."""
         cursor = self._connection.cursor(row_factory=class_row(TokenRow))
         await cursor.execute(
-            _TOKEN + "WHERE organization_id = %(organization_id)s ORDER BY created_at DESC, id",
+            _ACCESS_ROW + "WHERE organization_id = %(organization_id)s ORDER BY created_at DESC, id",
             {"organization_id": self._organization_id},
         )
         return await cursor.fetchall()
@@ -290,7 +291,7 @@ class Store:
         return cursor.rowcount == 1
 
 
-_TOKEN: LiteralString = """
+_ACCESS_ROW: LiteralString = """
     SELECT id, organization_id, name, hash, scopes, created_at, created_by, expires_at, revoked_at
     FROM access_tokens
 """
@@ -326,7 +327,7 @@ def _snapshot(row: ConfigRow | None) -> Jsonb | None:
 async def find_token(connection: Connection, token_id: str) -> TokenRow | None:
     """Read the token that the transaction names, whoever it belongs to: nobody has been recognised yet."""
     cursor = connection.cursor(row_factory=class_row(TokenRow))
-    await cursor.execute(_TOKEN + "WHERE id = %(token_id)s", {"token_id": token_id})
+    await cursor.execute(_ACCESS_ROW + "WHERE id = %(token_id)s", {"token_id": token_id})
     return await cursor.fetchone()
 
 

@@ -15,7 +15,7 @@ from voxplane.server.audit import AuditEvent, chain_hash
 from voxplane.server.store import ConfigRow, HistoryRow, OrganizationState, Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
     from datetime import datetime
 
     from voxplane.schemas import JsonObject
@@ -98,7 +98,7 @@ class Write:
 @asynccontextmanager
 async def begin(
     database: Database, principal: Principal, unsealed: Unsealed | None, at: datetime
-) -> AsyncIterator[Write]:
+) -> AsyncGenerator[Write]:
     """Begin a write to the principal's organization.
 
     Raises:
