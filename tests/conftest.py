@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 import anyio
 import httpx
@@ -154,3 +155,20 @@ async def token_for(plane: ControlPlane, *scopes: str, organization: str = "defa
     found = await plane.access.find_organization(organization)
     everything = Principal("local:test", "test", "local", found.id, frozenset(ORGANIZATION_SCOPES))
     return (await plane.access.create_token(everything, AccessTokenCreate(name="test", scopes=list(scopes)))).value
+
+
+def worker_of(organization_id: UUID) -> Principal:
+    """A worker of one organization: the only kind of principal that keys are released to."""
+    return Principal("token:worker", "worker", "token", organization_id, frozenset({Scope.WORKER_RESOLVE}))
+
+
+def stored_rows(superuser: psycopg.Connection[tuple[object, ...]]) -> dict[str, list[object]]:
+    """All that a database holds, table by table: equal before and after whatever must change nothing."""
+    tables = superuser.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'voxplane' ORDER BY 1").fetchall()
+    rows: dict[str, list[object]] = {}
+    for (table,) in tables:
+        statement = sql.SQL("SELECT to_jsonb(t) FROM {} AS t ORDER BY to_jsonb(t)::text").format(
+            sql.Identifier(str(table))
+        )
+        rows[str(table)] = [row for (row,) in superuser.execute(statement)]
+    return rows

@@ -46,12 +46,26 @@ with EmbeddedPostgres.open(Path(sys.argv[1]), durable=False) as server:
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Generator[Path]:
+def empty_dir(tmp_path: Path) -> Generator[Path]:
     directory = tmp_path / "data"
     yield directory
     if _is_alive(pid := _postmaster(directory)):
         os.kill(pid, signal.SIGQUIT)
         pytest.fail("the test left its server behind")
+
+
+@pytest.fixture(scope="module")
+def initialized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("initialized") / "data"
+    _open(directory).close()
+    return directory
+
+
+@pytest.fixture
+def data_dir(empty_dir: Path, initialized: Path) -> Path:
+    """Copy a cluster, owners and all, because initdb takes most of the time of a first start."""
+    subprocess.run(["/bin/cp", "-a", initialized, empty_dir], check=True)  # noqa: S603 the paths are our own
+    return empty_dir
 
 
 @pytest.fixture
@@ -167,16 +181,14 @@ def test_the_last_to_leave_stops_the_server(data_dir: Path) -> None:
         second.conninfo(user="u", dbname="d")
 
 
-def test_many_open_an_empty_directory_at_once(data_dir: Path) -> None:
+def test_many_open_an_empty_directory_at_once(empty_dir: Path) -> None:
     with ThreadPoolExecutor(4) as threads:
-        servers = list(threads.map(_open, [data_dir] * 4))
+        servers = list(threads.map(_open, [empty_dir] * 4))
         assert len({server.conninfo(user="u", dbname="d") for server in servers}) == 1
         list(threads.map(EmbeddedPostgres.close, servers))
 
 
-def test_the_process_that_started_it_may_leave_first(
-    data_dir: Path, started: list[subprocess.Popen[str]]
-) -> None:
+def test_the_process_that_started_it_may_leave_first(data_dir: Path, started: list[subprocess.Popen[str]]) -> None:
     started.append(opener := _opener(data_dir))
     _conninfo_of(opener)
     with _open(data_dir) as server:
@@ -187,9 +199,7 @@ def test_the_process_that_started_it_may_leave_first(
         assert _remembers(server)
 
 
-def test_a_killed_opener_does_not_keep_the_server_running(
-    data_dir: Path, started: list[subprocess.Popen[str]]
-) -> None:
+def test_a_killed_opener_does_not_keep_the_server_running(data_dir: Path, started: list[subprocess.Popen[str]]) -> None:
     started.append(opener := _opener(data_dir))
     _conninfo_of(opener)
     pid = _postmaster(data_dir)
@@ -279,27 +289,27 @@ def test_a_server_that_is_not_ours_is_left_alone(data_dir: Path, monkeypatch: py
         assert _run(server, "SELECT 1") == [(1,)]
 
 
-def test_initdb_is_killed_half_way(data_dir: Path, started: list[subprocess.Popen[str]]) -> None:
-    started.append(opener := _opener(data_dir))
-    draft = data_dir / "postgres" / "cluster.new"
+def test_initdb_is_killed_half_way(empty_dir: Path, started: list[subprocess.Popen[str]]) -> None:
+    started.append(opener := _opener(empty_dir))
+    draft = empty_dir / "postgres" / "cluster.new"
     _wait_until((draft / "PG_VERSION").exists)
     opener.kill()
-    assert not (data_dir / "postgres" / "cluster").exists()
-    with _open(data_dir) as server:
+    assert not (empty_dir / "postgres" / "cluster").exists()
+    with _open(empty_dir) as server:
         assert _run(server, "SELECT 1") == [(1,)]
         assert not draft.exists()
 
 
-def test_a_cluster_of_another_version_is_refused(data_dir: Path) -> None:
-    cluster = data_dir / "postgres" / "cluster"
+def test_a_cluster_of_another_version_is_refused(empty_dir: Path) -> None:
+    cluster = empty_dir / "postgres" / "cluster"
     cluster.mkdir(parents=True)
     (cluster / "PG_VERSION").write_text("17\n")
     if IS_ROOT:
         os.chown(cluster, pwd.getpwnam("nobody").pw_uid, -1)
-    before = sorted(data_dir.rglob("*"))
+    before = sorted(empty_dir.rglob("*"))
     with pytest.raises(ConfigurationError, match="PostgreSQL 17"):
-        _open(data_dir)
-    assert sorted(data_dir.rglob("*")) == before
+        _open(empty_dir)
+    assert sorted(empty_dir.rglob("*")) == before
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
@@ -368,7 +378,6 @@ def test_the_server_sees_nothing_of_our_environment(data_dir: Path, monkeypatch:
 
 def test_a_long_log_is_cut_at_the_start(data_dir: Path) -> None:
     log = data_dir / "postgres" / "postgres.log"
-    log.parent.mkdir(parents=True)
     with log.open("wb") as file:
         file.truncate(11 * 1024 * 1024)
     with _open(data_dir):
@@ -449,10 +458,10 @@ def test_the_owner_starts_again_what_root_started_for_it(
 
 
 @root_only
-def test_a_cluster_of_root_is_refused(data_dir: Path) -> None:
-    (data_dir / "postgres" / "cluster").mkdir(parents=True)
+def test_a_cluster_of_root_is_refused(empty_dir: Path) -> None:
+    (empty_dir / "postgres" / "cluster").mkdir(parents=True)
     with pytest.raises(ConfigurationError, match="belongs to root"):
-        _open(data_dir)
+        _open(empty_dir)
 
 
 @root_only

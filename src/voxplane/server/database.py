@@ -378,8 +378,7 @@ _UNSAFE: tuple[tuple[LiteralString, str], ...] = (
         SELECT 1 FROM pg_roles
         WHERE rolname IN (session_user, current_user) AND (rolsuper OR rolbypassrls OR rolcreaterole)
         """,
-        "VOXPLANE_DATABASE_URL names a superuser, or a role that bypasses row level security or creates roles: "
-        + "let it name voxplane_app, and VOXPLANE_DATABASE_ADMIN_URL the other one.",
+        "VOXPLANE_DATABASE_URL names a role that is above row level security or creates roles: use voxplane_app.",
     ),
     (
         """

@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 import anyio
@@ -205,8 +205,8 @@ class _Keys:
 
 def _key_set(document: bytes, issuer: Issuer) -> dict[str | None, PyJWK]:
     """Take the keys that are of the issuer's one algorithm; a set may hold others."""
-    parsed: Any = json.loads(document)
-    items: list[Any] = parsed["keys"] if isinstance(parsed, dict) and isinstance(parsed.get("keys"), list) else []  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    parsed = json.loads(document)
+    items = cast("list[Any]", parsed.get("keys", [])) if isinstance(parsed, dict) else []  # pyright: ignore[reportUnknownMemberType]
     keys: dict[str | None, PyJWK] = {}
     for item in items:
         try:
