@@ -167,7 +167,7 @@ def stored_rows(superuser: psycopg.Connection[tuple[object, ...]]) -> dict[str, 
     tables = superuser.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'voxplane' ORDER BY 1").fetchall()
     rows: dict[str, list[object]] = {}
     for (table,) in tables:
-        statement = sql.SQL("SELECT to_jsonb(t) FROM {} AS t ORDER BY to_jsonb(t)::text").format(
+        statement = sql.SQL("SELECT to_jsonb(t) - 'definition' FROM {} AS t ORDER BY to_jsonb(t)::text").format(
             sql.Identifier(str(table))
         )
         rows[str(table)] = [row for (row,) in superuser.execute(statement)]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
+import re
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,11 +18,12 @@ import psycopg
 import pytest
 from fastapi import APIRouter, Depends
 from psycopg import sql
+from starlette.routing import Route
 
 from tests.conftest import Caller, token_for
-from voxplane.schemas import AccessTokenCreate, OrganizationCreate, SecretsWrite
+from voxplane.schemas import AccessTokenCreate, ConfigWrite, JsonObject, OrganizationCreate, SecretsWrite
 from voxplane.server.app import create_app, openapi
-from voxplane.server.auth import ADMINISTRATOR_SCOPES, Principal, Scope, mint_token
+from voxplane.server.auth import ADMINISTRATOR_SCOPES, ORGANIZATION_SCOPES, Principal, Scope, mint_token
 from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.door import Guarded, everybody, require
 from voxplane.server.settings import Settings
@@ -101,9 +105,7 @@ def contents(superuser: Superuser) -> dict[str, list[tuple[object, ...]]]:
     """Return every row of every table."""
     tables = superuser.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'voxplane' ORDER BY 1").fetchall()
     whole = sql.SQL("SELECT to_jsonb(each)::text FROM {} AS each ORDER BY 1")
-    return {
-        str(table): superuser.execute(whole.format(sql.Identifier(str(table)))).fetchall() for (table,) in tables
-    }
+    return {str(table): superuser.execute(whole.format(sql.Identifier(str(table)))).fetchall() for (table,) in tables}
 
 
 def shown_to_a_caller(answer: httpx.Response) -> tuple[int, dict[str, Any], dict[str, str]]:
@@ -182,22 +184,19 @@ async def recognised(plane: ControlPlane) -> dict[str, Bearer]:
     wanted: dict[str, list[str]] = {scope.value: [scope.value] for scope in Scope}
     wanted["administrator"] = sorted(ADMINISTRATOR_SCOPES)
     return {
-        name: Bearer(f"Bearer {await token_for(plane, *scopes)}", frozenset(scopes))
-        for name, scopes in wanted.items()
+        name: Bearer(f"Bearer {await token_for(plane, *scopes)}", frozenset(scopes)) for name, scopes in wanted.items()
     }
 
 
-async def request_that_succeeds(plane: ControlPlane, operation: Operation, organization: str) -> dict[str, Any]:
-    """Prepare what the operation needs, and return the request."""
+async def prepared(plane: ControlPlane, operation: Operation) -> dict[str, str]:
+    """Make what the operation needs to succeed, and return what its path then names."""
     owner = local_administrator((await plane.access.find_organization("default")).id, "test")
-    if (operation.method, operation.path.rpartition("/")[2]) == ("DELETE", "secrets"):
+    if operation.method == "DELETE" and operation.path.endswith("/secrets"):
         await plane.providers.update_provider_secrets(owner, "openai", SecretsWrite(secrets={"apiKey": "sk-test"}))
-    parts = {"organization": organization}
-    if "{token}" in operation.path:
-        new = AccessTokenCreate(name="to be revoked", scopes=[Scope.LIVEKIT_READ])
-        parts["token"] = (await plane.access.create_token(owner, new)).id
-    body = operation.body()
-    return {"method": operation.method, "url": operation.url(**parts)} | ({} if body is None else {"json": body})
+    if "{token}" not in operation.path:
+        return {}
+    new = AccessTokenCreate(name="to be revoked", scopes=[Scope.LIVEKIT_READ])
+    return {"token": (await plane.access.create_token(owner, new)).id}
 
 
 def by_policy(operation: Operation, who: Bearer, place: str) -> int:
@@ -212,31 +211,324 @@ def by_policy(operation: Operation, who: Bearer, place: str) -> int:
     return operation.success if operation.scope == "anyone" or operation.scope in who.scopes else 403
 
 
-async def test_every_route_answers_every_caller_by_its_policy(
-    plane: ControlPlane, superuser: Superuser, elsewhere: Principal, stranger: httpx.AsyncClient
+@pytest.mark.parametrize("operation", operations(), ids=str)
+async def test_a_route_answers_every_caller_by_its_policy(
+    operation: Operation,
+    plane: ControlPlane,
+    superuser: Superuser,
+    elsewhere: Principal,
+    stranger: httpx.AsyncClient,
 ) -> None:
-    own = await plane.access.find_organization("default")
-    places = {
-        "current": "current",
-        "own id": str(own.id),
-        "own slug": own.slug,
-        "foreign id": str(elsewhere.tenant),
-        "foreign slug": "elsewhere",
-        "no organization's id": str(uuid.uuid4()),
-        "no organization's slug": "nowhere",
-    }
     callers = await unrecognised(plane, superuser) | await recognised(plane)
-    wrong: dict[str, tuple[int, int]] = {}
-    cells = 0
-    for operation in operations():
-        for place, organization in places.items() if operation.is_of_an_organization else [("current", "current")]:
-            for name, who in callers.items():
-                expected = by_policy(operation, who, place)
-                request = await request_that_succeeds(plane, operation, organization)
-                answer = await stranger.request(**request, headers=who.headers)
-                cells += 1
-                if answer.status_code != expected:
-                    wrong[f"{operation} at {place} by {name}"] = (answer.status_code, expected)
+    places = {"current": "current"}
+    if operation.is_of_an_organization:
+        own = await plane.access.find_organization("default")
+        places |= {"own id": str(own.id), "own slug": own.slug}
+        places |= {"foreign id": str(elsewhere.tenant), "foreign slug": "elsewhere"}
+        places |= {"no organization's id": str(uuid.uuid4()), "no organization's slug": "nowhere"}
+    everyone = [(name, place, by_policy(operation, callers[name], place)) for name in callers for place in places]
+    refused = [cell for cell in everyone if cell[2] != operation.success]
+    let_in = [cell for cell in everyone if cell[2] == operation.success]
+    wrong: dict[str, int] = {}
+
+    async def knock(name: str, place: str, expected: int, target: dict[str, str]) -> None:
+        url, body = operation.url(organization=places[place], **target), operation.body()
+        answer = await stranger.request(operation.method, url, json=body, headers=callers[name].headers)
+        if answer.status_code != expected:
+            wrong[f"{name} at {place}, not {expected}"] = answer.status_code
+
+    target = await prepared(plane, operation)
+    before = contents(superuser)
+    for cell in refused:
+        await knock(*cell, target)
+    assert contents(superuser) == before
+    for cell in let_in:
+        await knock(*cell, await prepared(plane, operation))
     assert wrong == {}
     assert len(callers) == 27
-    assert cells == len(callers) * (len(of_organizations()) * len(places) + len(operations()) - len(of_organizations()))
+    assert len(everyone) == 27 * (7 if operation.is_of_an_organization else 1)
+
+
+OPEN = [
+    "GET /",
+    "GET /api/providers",
+    "GET /api/providers/openai",
+    "GET /docs",
+    "GET /docs/style.css",
+    "GET /healthz",
+    "GET /metrics",
+    "GET /openapi.json",
+    "GET /readyz",
+]
+"""What anybody may read without a token. A change of this list is a decision: review it as one."""
+
+
+async def test_these_routes_and_no_others_are_open_to_everybody(stranger: httpx.AsyncClient) -> None:
+    own_pages = [
+        (method, route.path)
+        for route in create_app().routes
+        if isinstance(route, Route) and not isinstance(route, Guarded)
+        for method in route.methods or ()
+    ]
+    requests = [(operation.method, operation.url()) for operation in operations()] + own_pages
+    found = {f"{method} {url}" for method, url in requests if (await stranger.request(method, url)).status_code < 400}
+    assert sorted(found - {f"HEAD {url}" for _, url in own_pages}) == OPEN
+
+
+@pytest.mark.parametrize(
+    "policies",
+    [[], [everybody, everybody], [everybody, Depends(require(Scope.ADMIN_TOKENS))]],
+    ids=["none", "same", "two"],
+)
+def test_a_route_without_exactly_one_policy_is_not_built(policies: list[Any]) -> None:
+    router = APIRouter(route_class=Guarded)
+
+    async def page() -> None:
+        pytest.fail("this route was built")
+
+    with pytest.raises(TypeError, match="must say once who may call it"):
+        router.add_api_route("/forgotten", page, dependencies=policies)
+
+
+@pytest.mark.parametrize("operation", with_body(), ids=str)
+async def test_a_field_that_the_body_does_not_have_is_refused_and_nothing_is_stored(
+    operation: Operation, admin: httpx.AsyncClient, caller: Caller, superuser: Superuser
+) -> None:
+    client = await caller(Scope.ADMIN_ORGANIZATIONS) if operation.scope == Scope.ADMIN_ORGANIZATIONS else admin
+    body = operation.body()
+    assert body is not None
+    before = contents(superuser)
+    names = [name for name in (*SERVER_OWNED, "made up") if name not in body]
+    for name in names:
+        answer = await client.request(operation.method, operation.url(), json=body | {name: "injected"})
+        assert (name, answer.status_code) == (name, 422)
+        assert [error["code"] for error in answer.json()["errors"]] == ["unknown_field"]
+        assert "injected" not in answer.text
+    assert contents(superuser) == before
+    assert len(names) >= 24
+
+
+@pytest.mark.parametrize("part", ["config", "secrets"])
+async def test_a_field_that_the_provider_does_not_have_is_refused_and_nothing_is_stored(
+    part: str, admin: httpx.AsyncClient, superuser: Superuser
+) -> None:
+    before = contents(superuser)
+    for name in SERVER_OWNED:
+        answer = await admin.put(f"{PROVIDERS}/deepgram/{part}", json={part: {name: "injected"}})
+        assert (name, answer.status_code) == (name, 422)
+        assert [error["pointer"] for error in answer.json()["errors"]] == [f"/{part}"]
+        assert "injected" not in answer.text
+    assert contents(superuser) == before
+
+
+async def test_a_query_parameter_that_a_route_does_not_have_is_refused_and_only_to_who_may_ask(
+    plane: ControlPlane, stranger: httpx.AsyncClient, superuser: Superuser
+) -> None:
+    scopes = {True: [Scope.ADMIN_ORGANIZATIONS], False: sorted(ADMINISTRATOR_SCOPES)}
+    headers = {kind: {"Authorization": f"Bearer {await token_for(plane, *held)}"} for kind, held in scopes.items()}
+    before = contents(superuser)
+    for operation in operations():
+        for name in ("organizationId", "organization", "Type", "token", "access_token", "X-Request-Id", ""):
+            url = f"{operation.url()}{'&' if operation.required_query else '?'}{name}=elsewhere"
+            known = headers[operation.scope == Scope.ADMIN_ORGANIZATIONS]
+            answer = await stranger.request(operation.method, url, json=operation.body(), headers=known)
+            assert (str(operation), name, answer.status_code) == (str(operation), name, 422)
+            assert [error["code"] for error in answer.json()["errors"]] == ["unknown_parameter"]
+            nobody = await stranger.request(operation.method, url, json=operation.body())
+            assert nobody.status_code == (422 if operation.scope == "everybody" else 401)
+    assert contents(superuser) == before
+
+
+async def test_who_is_refused_is_told_so_before_the_body_is_read(caller: Caller) -> None:
+    nobody, reader = await caller(), await caller(Scope.LIVEKIT_READ)
+    for operation in with_body():
+        for client, expected in ((nobody, 401), (reader, 403)):
+            answer = await client.request(operation.method, operation.url(), content=unread(), headers=JSON)
+            assert (str(operation), answer.status_code) == (str(operation), expected)
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+async def unread() -> AsyncIterator[bytes]:
+    pytest.fail("the body was read")
+    yield b""
+
+
+async def test_what_is_another_organizations_looks_like_what_does_not_exist(
+    plane: ControlPlane, elsewhere: Principal, admin: httpx.AsyncClient
+) -> None:
+    theirs = await plane.access.create_token(elsewhere, AccessTokenCreate(name="x", scopes=[Scope.LIVEKIT_READ]))
+    pairs = [(str(elsewhere.tenant), str(uuid.uuid4())), ("elsewhere", "nowhere")]
+    compared = 0
+    for operation in of_organizations():
+        for existing, missing in pairs:
+            answers = [
+                await admin.request(operation.method, operation.url(organization=named), json=operation.body())
+                for named in (existing, missing)
+            ]
+            assert shown_to_a_caller(answers[0]) == shown_to_a_caller(answers[1])
+            assert answers[0].json()["code"] == "organization_not_found"
+            compared += 1
+    gone = [await admin.delete(f"/api/organizations/current/tokens/{token}") for token in (theirs.id, "0" * 12)]
+    assert shown_to_a_caller(gone[0]) == shown_to_a_caller(gone[1])
+    assert gone[0].json()["code"] == "token_not_found"
+    assert compared == 2 * len(of_organizations())
+
+
+async def test_every_refusal_of_a_token_is_the_same(
+    plane: ControlPlane, superuser: Superuser, stranger: httpx.AsyncClient
+) -> None:
+    refusals = [
+        shown_to_a_caller(await stranger.get("/api/me", headers=who.headers))
+        for who in (await unrecognised(plane, superuser)).values()
+    ]
+    assert refusals == [refusals[0]] * len(refusals)
+    assert refusals[0][0] == 401
+    assert refusals[0][2]["www-authenticate"] == "Bearer"
+
+
+async def test_a_missing_scope_is_named_whether_or_not_the_thing_is_there(caller: Caller) -> None:
+    worker = await caller(Scope.WORKER_RESOLVE)
+    compared = 0
+    for operation in of_organizations():
+        missing = {"key": "no-such", "token": "no-such", "provider_type": "tts"}
+        answers = [
+            await worker.request(operation.method, operation.url(**parts), json=operation.body())
+            for parts in ({}, missing)
+        ]
+        assert shown_to_a_caller(answers[0]) == shown_to_a_caller(answers[1])
+        assert answers[0].json()["detail"] == f"This needs the scope {operation.scope}."
+        compared += 1
+    assert compared == len(of_organizations())
+
+
+ROLES: dict[str, tuple[str, ...]] = {
+    "reader": (Scope.LIVEKIT_READ,),
+    "writer": (Scope.LIVEKIT_READ, Scope.LIVEKIT_WRITE),
+    "keeper of secrets": (Scope.LIVEKIT_READ, Scope.ADMIN_SECRETS),
+    "keeper of tokens": (Scope.ADMIN_TOKENS, Scope.AUDIT_READ),
+    "worker": (Scope.WORKER_RESOLVE, Scope.LIVEKIT_READ),
+    "administrator": tuple(sorted(ADMINISTRATOR_SCOPES)),
+}
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """An organization that wrote its own mark wherever one can write, so that no byte of it goes unnoticed."""
+
+    id: str
+    slug: str
+    mark: str
+    token_ids: tuple[str, ...]
+    tokens: dict[str, str]
+
+    @property
+    def traces(self) -> tuple[str, ...]:
+        return (self.id, self.slug, self.mark, *self.token_ids, *self.tokens.values())
+
+
+async def settled(plane: ControlPlane, number: int) -> Tenant:
+    slug, mark = f"tenant-{number:02}-{uuid.uuid4().hex[:8]}", f"mark{number:02}x{uuid.uuid4().hex[:12]}"
+    operator = local_administrator(None, "test")
+    made = await plane.access.create_organization(operator, OrganizationCreate(slug=slug, name=f"Org {mark}"))
+    owner = Principal("local:test", mark, "local", made.id, frozenset(ORGANIZATION_SCOPES))
+    settings: JsonObject = {"model": mark, "promptCacheKey": mark, "organization": f"org-{mark}"}
+    await plane.providers.upsert_organization_provider_config(
+        owner, "openai", ConfigWrite(config=settings, is_enabled=True, priority=number)
+    )
+    secrets = SecretsWrite(
+        secrets={"apiKey": f"sk-{mark}"}, label=f"label {mark}", approved_origins=[f"https://{mark}.example/v1"]
+    )
+    await plane.providers.update_provider_secrets(owner, "openai", secrets)
+    tokens = {
+        role: await plane.access.create_token(owner, AccessTokenCreate(name=f"{role} {mark}", scopes=list(scopes)))
+        for role, scopes in ROLES.items()
+    }
+    ids, values = [token.id for token in tokens.values()], {role: token.value for role, token in tokens.items()}
+    return Tenant(str(made.id), slug, mark, tuple(ids), values)
+
+
+class Intruder:
+    """Sends requests at random, as one organization's principal, with the names of other organizations in them."""
+
+    def __init__(self, tenants: list[Tenant]) -> None:
+        self._tenants = tenants
+        self._choose = random.Random(random.getrandbits(64))  # noqa: S311 - not for keys; seeded by pytest-randomly
+
+    def request(self) -> tuple[Tenant, JsonObject]:
+        own, other = self._choose.sample(self._tenants, 2)
+        operation = self._choose.choice(operations())
+        names = [
+            own.id,
+            own.slug,
+            other.id,
+            other.slug,
+            other.id.upper(),
+            f"{{{other.id}}}",
+            other.mark,
+            f"..%2f{other.id}",
+        ]
+        url = operation.url(
+            organization=self._choose.choice(["current"] * 6 + names),
+            key=self._choose.choice(["openai"] * 4 + ["groq", "piper", "order", other.id, other.mark]),
+            token=self._choose.choice([other.token_ids[0], other.token_ids[-1], other.slug, "0" * 12]),
+        )
+        if self._happens(0.2):
+            name = self._choose.choice(["organization", "organizationId", "organization_id", "after", "tenant", "type"])
+            url += f"{'&' if '?' in url else '?'}{name}={self._choose.choice(names)}"
+        return own, {"method": operation.method, "url": url, **self._rest(operation, own, other)}
+
+    def _rest(self, operation: Operation, own: Tenant, other: Tenant) -> JsonObject:
+        role = self._choose.choice(list(ROLES))
+        headers = {"Authorization": f"Bearer {own.tokens[role]}"}
+        if self._happens(0.3):
+            names = ("X-Organization-Id", "X-Organization", "X-Tenant-Id", "Organization", "If-None-Match", "If-Match")
+            headers[self._choose.choice(names)] = self._choose.choice([other.id, other.slug, f'"{other.id}.1.1"'])
+        if self._happens(0.1):
+            headers["Cookie"] = f"organization={other.id}; token={other.token_ids[0]}"
+        body = operation.body()
+        if body is not None and self._happens(0.3):
+            name = self._choose.choice(["organizationId", "organization", "organization_id", "updatedBy", "tenant"])
+            body[name] = self._choose.choice([other.id, other.slug, {"id": other.id}])
+        if body is not None and "order" in body and self._happens(0.3):
+            body["order"] = [other.id, other.mark]
+        return {"headers": headers} | ({} if body is None else {"json": body})
+
+    def _happens(self, probability: float) -> bool:
+        return self._choose.random() < probability
+
+
+@pytest.mark.parametrize(
+    ("organizations", "requests"),
+    [
+        pytest.param(10, 2_000, id="2000"),
+        pytest.param(50, 20_000, id="20000", marks=[pytest.mark.deep, pytest.mark.timeout(1200)]),
+    ],
+)
+async def test_no_byte_of_another_organization_comes_out(
+    organizations: int, requests: int, plane: ControlPlane, superuser: Superuser, stranger: httpx.AsyncClient
+) -> None:
+    tenants = [await settled(plane, number) for number in range(organizations)]
+    owners = {trace: tenant for tenant in tenants for trace in tenant.traces}
+    any_trace = re.compile("|".join(re.escape(trace) for trace in owners))
+    intruder = Intruder(tenants)
+    statuses: Counter[int] = Counter()
+    for _ in range(requests):
+        own, request = intruder.request()
+        answer = await stranger.request(**request)
+        found = any_trace.findall(f"{answer.headers}\n{answer.text}")
+        foreign = {owners[trace].slug for trace in found} - {own.slug}
+        assert foreign == set(), (own.slug, request, answer.status_code)
+        statuses[answer.status_code] += 1
+    assert max(statuses) < 500
+    # It was no dumb attack: many got in, to what is their own, and were shown it.
+    assert statuses[200] > requests // 20
+    assert {201, 204, 304, 403, 404, 409, 412, 422} <= set(statuses)
+    crossed = superuser.execute(
+        """
+        SELECT count(*) FROM audit_events JOIN access_tokens ON actor = 'token:' || id
+        WHERE audit_events.organization_id <> access_tokens.organization_id
+        """
+    ).fetchone()
+    assert crossed == (0,)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from voxplane.errors import Invalid
-from voxplane.provider import AnyProvider, Forbids, Limits, Requires, When
+from voxplane.provider import AnyProvider, Forbids, Limits, Requires, Rule, When
 from voxplane.registry import ProviderRegistry
 from voxplane.schemas import JsonObject, Provider, ProviderType
 
@@ -432,47 +432,86 @@ def text(field: JsonObject) -> st.SearchStrategy[str]:
 
 
 @cache
-def drawable(provider: AnyProvider) -> dict[str, st.SearchStrategy[Any]]:
-    """Return how to draw each setting; those that rules look at are drawn from the families that rules name."""
-    families: dict[str, list[st.SearchStrategy[str]]] = {}
-    for rule in provider.config.rules:
-        condition: When | None = rule.when
-        while condition is not None:
-            if condition.matches is not None:
-                drawn = st.from_regex(condition.matches, alphabet=FAMILY)
-                families.setdefault(condition.setting, []).append(drawn)
-            condition = condition.and_
+def fields(provider: AnyProvider) -> dict[str, st.SearchStrategy[Any]]:
+    """Return how to draw each setting."""
     strategies: dict[str, st.SearchStrategy[Any]] = {}
     for name, field in properties(provider).items():
         if "$ref" in field:
             inner = provider.config_schema["$defs"][field["$ref"].removeprefix("#/$defs/")]["properties"]
-            parts = {part: fitting(each) | fitting(each) | NOISE for part, each in inner.items()}
-            valid = st.fixed_dictionaries({}, optional={**parts, "other": NOISE})
+            parts = {part: st.one_of(*[fitting(each)] * 3, NOISE) for part, each in inner.items()}
+            strategies[name] = st.fixed_dictionaries({}, optional=parts)
         else:
-            valid = st.one_of(fitting(field), *families.get(name, []))
-        strategies[name] = st.one_of(*[valid] * 5, NOISE)
+            strategies[name] = fitting(field)
     return strategies
 
 
+def meeting(provider: AnyProvider, condition: When) -> st.SearchStrategy[Any]:
+    """Draw values of a setting that meet a condition on it: known ones and ones that nobody has heard of."""
+    if condition.matches is None:
+        fits = fields(provider)[condition.setting]
+        return fits if condition.equals is None else st.just(condition.equals) | fits
+    matches = condition.matches
+    known = [model.name for model in provider.models if re.search(matches, model.name)]
+    return st.one_of(*[st.sampled_from(known)] * 3 if known else [], st.from_regex(matches, alphabet=FAMILY))
+
+
+def restricted(provider: AnyProvider, rule: Rule) -> dict[str, st.SearchStrategy[Any]]:
+    """Return how to draw the settings that a rule restricts, on both sides of its limit."""
+    if not isinstance(rule, Limits):
+        return {name: fields(provider)[name] for name in rule.settings}
+    fits = fields(provider)[rule.setting]
+    if rule.maximum is not None:
+        fits = fits | st.sampled_from([rule.maximum, rule.maximum + 1])
+    if rule.each_of:
+        fits = st.lists(fitting(properties(provider)[rule.setting]["items"]), max_size=2)
+    return {rule.setting: fits}
+
+
 @st.composite
-def overrides(draw: st.DrawFn, provider: AnyProvider) -> JsonObject:
-    """Draw an override of a few settings, whatever decides about others among them more often than not."""
-    strategies = drawable(provider)
-    deciding = sorted({rule.when.setting for rule in provider.config.rules})
+def at_random(draw: st.DrawFn, provider: AnyProvider) -> JsonObject:
+    """Draw an override of a few settings, one of which may be nonsense."""
+    strategies = fields(provider)
     names = draw(st.lists(st.sampled_from(list(strategies)), max_size=4, unique=True))
-    if deciding and draw(st.booleans()):
-        names.append(draw(st.sampled_from(deciding)))
-    drawn = {name: draw(strategies[name]) for name in names}
-    if draw(st.integers(0, 9)):
-        drawn = {**NEEDED.get(provider.key, {}), **drawn}
-    if draw(st.integers(0, 19)) == 7:
-        drawn["madeUp"] = 1
+    drawn: JsonObject = {name: draw(strategies[name]) for name in names}
+    if draw(st.booleans()):
+        drawn = {**drawn, **NEEDED.get(provider.key, {})}
+    if draw(st.booleans()):
+        drawn[draw(st.sampled_from([*strategies, "madeUp"]))] = draw(NOISE)
+    return drawn
+
+
+@st.composite
+def around_a_rule(draw: st.DrawFn, provider: AnyProvider) -> JsonObject:
+    """Draw an override that some rule has something to say about."""
+    rule: Rule = draw(st.sampled_from(provider.config.rules))
+    drawn: JsonObject = {**NEEDED.get(provider.key, {})}
+    settings_of_rule = restricted(provider, rule)
+    name = draw(st.sampled_from(list(settings_of_rule)))
+    drawn[name] = draw(settings_of_rule[name])
+    condition: When | None = rule.when
+    while condition is not None:
+        if draw(st.integers(0, 3)):
+            drawn[condition.setting] = draw(meeting(provider, condition))
+        condition = condition.and_
+    return drawn
+
+
+def overrides(provider: AnyProvider) -> st.SearchStrategy[JsonObject]:
+    drawn = at_random(provider)
+    if provider.config.rules:
+        drawn = st.one_of(drawn, *[around_a_rule(provider)] * 2)
+    return drawn.map(lambda override: without_disorder(provider, override))
+
+
+def without_disorder(provider: AnyProvider, override: JsonObject) -> JsonObject:
+    """Take out what only the server's comparison of two numbers would refuse."""
+    kept = dict(override)
     for order in provider.config.orders:
-        pair = {**declared_defaults(provider), **drawn}
+        pair = {**declared_defaults(provider), **kept}
         numbers = all(isinstance(pair.get(name), int | float) for name in (order.lower, order.upper))
         if numbers and order.check(pair):
-            del drawn[order.lower]
-    return drawn
+            del kept[order.lower]
+    return kept
 
 
 @cache

@@ -65,7 +65,8 @@ secrets = _group("secrets", "Store and remove an organization's secrets of a pro
 token = _group("token", "Create, list and revoke access tokens.")
 
 M = TypeVar("M", bound=BaseModel)
-out = Console()
+# Into a file or a pipe, a table keeps its lines whole.
+out = Console(width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

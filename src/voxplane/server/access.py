@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from voxplane.schemas import AccessTokenCreate, JsonObject, OrganizationCreate
+    from voxplane.server.changes import Changes
     from voxplane.server.database import Database
     from voxplane.server.issuers import Issuers
+    from voxplane.server.settings import Settings
 
 _CACHE_SIZE = 10_000
 _NO_HASH = bytes(32)
@@ -49,17 +51,18 @@ class AccessService:
         *,
         database: Database,
         issuers: Issuers,
+        changes: Changes,
         unsealed: Unsealed | None,
-        cache_seconds: float,
-        max_tokens: int,
+        settings: Settings,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Take what it works with; `unsealed` is None while the installation is sealed."""
         self._database = database
         self._issuers = issuers
+        self._changes = changes
         self._unsealed = unsealed
-        self._cache_seconds = cache_seconds
-        self._max_tokens = max_tokens
+        self._cache_seconds = settings.token_cache_seconds
+        self._max_tokens = settings.organization_tokens
         self._clock = clock
         # By SHA-256 of the whole token: a prefix is the same for every JWT of one issuer.
         self._recognised: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
@@ -182,11 +185,10 @@ class AccessService:
         scopes = _checked_scopes(new.scopes, principal.grantable() & ORGANIZATION_SCOPES)
         minted = auth.mint_token()
         row = self._row(minted, principal, new, scopes)
-        async with self._database.transaction(organization_id=principal.tenant) as connection:
-            write = await continue_with(connection, principal, self._unsealed, row.created_at)
+        async with begin(self._database, self._changes, principal, self._unsealed, row.created_at) as write:
             if sum(self._is_live(token) for token in await write.store.tokens()) >= self._max_tokens:
                 raise Conflict(f"An organization has at most {self._max_tokens} live tokens: revoke one first.")
-            await store.add_token(connection, row)
+            await store.add_token(write.store.connection, row)
             await write.audit("token.create", minted.id, {"scopes": row.scopes})
         return CreatedAccessToken(**_shown(row), value=minted.value)
 
@@ -206,7 +208,7 @@ class AccessService:
             TokenNotFound: the organization has no such live token.
             KeyUnavailable: the installation is sealed.
         """
-        async with begin(self._database, principal, self._unsealed, self._clock()) as write:
+        async with begin(self._database, self._changes, principal, self._unsealed, self._clock()) as write:
             if not await write.store.revoke_token(token_id, write.at):
                 raise TokenNotFound
             await write.audit("token.revoke", token_id, {})

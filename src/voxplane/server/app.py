@@ -17,6 +17,7 @@ from voxplane import errors
 from voxplane.errors import FieldError, InternalError, Invalid, VoxplaneError
 from voxplane.schemas import Problem
 from voxplane.server import api, reference
+from voxplane.server.answers import RecentAnswers
 from voxplane.server.door import plane_of
 from voxplane.server.observation import Metrics, Observation
 from voxplane.server.problem import problem_response
@@ -47,6 +48,13 @@ def create_app(plane: ControlPlane | None = None) -> FastAPI:
     app.add_exception_handler(VoxplaneError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_parameter)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    if plane is not None:
+        app.add_middleware(
+            RecentAnswers,
+            changes=plane.changes,
+            seconds=plane.settings.token_cache_seconds,
+            max_bytes=plane.settings.answer_cache_bytes,
+        )
     app.add_middleware(Observation, metrics=metrics)
     return app
 

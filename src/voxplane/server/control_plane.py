@@ -22,6 +22,7 @@ from voxplane.schemas import OrganizationCreate
 from voxplane.server import database, store
 from voxplane.server.access import AccessService
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, Principal
+from voxplane.server.changes import Changes
 from voxplane.server.database import Database, Location
 from voxplane.server.envelope import Keyring
 from voxplane.server.issuers import Issuers
@@ -47,6 +48,7 @@ class ControlPlane:
     settings: Settings
     registry: ProviderRegistry
     database: Database
+    changes: Changes
     providers: ProviderService
     access: AccessService
 
@@ -84,17 +86,21 @@ class ControlPlane:
     ) -> ControlPlane:
         async with connections.transaction() as connection:
             retired = {provider.key: provider for provider in await store.retired_providers(connection)}
+        changes = Changes()
         return cls(
             settings=settings,
             registry=registry,
             database=connections,
-            providers=ProviderService(registry=registry, retired=retired, database=connections, unsealed=unsealed),
+            changes=changes,
+            providers=ProviderService(
+                registry=registry, retired=retired, database=connections, changes=changes, unsealed=unsealed
+            ),
             access=AccessService(
                 database=connections,
+                changes=changes,
                 issuers=Issuers(settings.trusted_issuers),
                 unsealed=unsealed,
-                cache_seconds=settings.token_cache_seconds,
-                max_tokens=settings.organization_tokens,
+                settings=settings,
             ),
         )
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString, Self
 
+import anyio
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -24,7 +25,7 @@ from voxplane.errors import ConfigurationError, InternalError, InvalidRequest, U
 from voxplane.server.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable
     from uuid import UUID
 
     from voxplane.schemas import Provider
@@ -256,9 +257,10 @@ def publish_catalogue(connection: psycopg.Connection[Any], entries: Iterable[tup
 class Database:
     """The application's connections. Every statement runs in a transaction that names its tenant."""
 
-    def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
-        """Take an open pool; `open_database` makes one."""
+    def __init__(self, pool: AsyncConnectionPool[Connection], address: str) -> None:
+        """Take an open pool, and its address for the connection that listens; `open_database` makes one."""
         self._pool = pool
+        self._address = address
 
     @asynccontextmanager
     async def transaction(
@@ -282,6 +284,28 @@ class Database:
             async with self._pool.connection() as connection, connection.transaction():
                 await connection.execute(_SET_TENANT, settings)
                 yield connection
+
+    async def notifications(self, channel: LiteralString, *, echo_seconds: float) -> AsyncIterator[str | None]:
+        """Yield None once the channel is listened to, then the payload of every notification.
+
+        A line that carries nothing for `echo_seconds` is asked for a sign of life.
+
+        Raises:
+            Unavailable: the connection cannot be made, breaks, or does not answer.
+        """
+        with _our_errors():
+            connection = await psycopg.AsyncConnection.connect(self._address, autocommit=True, options=_OPTIONS)
+            async with connection:
+                await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+                yield None
+                while True:
+                    async for notification in connection.notifies(timeout=echo_seconds, stop_after=1):
+                        yield notification.payload
+                    try:
+                        with anyio.fail_after(echo_seconds):
+                            await connection.execute("SELECT")
+                    except TimeoutError:
+                        raise Unavailable from None
 
     async def answers(self) -> bool:
         """Whether a statement gets through."""
@@ -353,7 +377,7 @@ async def open_database(location: Location, settings: Settings, digests: dict[st
         name="voxplane",
     )
     await pool.open()
-    return Database(pool)
+    return Database(pool, location.app)
 
 
 async def _refuse_unless_safe(connection: Connection, digests: dict[str, str]) -> None:

@@ -281,11 +281,14 @@ def seal(
 ) -> Envelope | None:
     """Make the envelope that follows `present` under this change; None when nothing would differ.
 
-    What stays is carried over inside this function: no plaintext leaves it.
+    What stays is carried over inside this function: no plaintext leaves it. `version` is one above what the
+    organization's own row says, so that an older envelope put back in place is not taken for the present one.
 
     Raises:
-        SecretsUnreadable: the present envelope does not open.
+        SecretsUnreadable: the present envelope does not open, or is out of date.
     """
+    if present and present.version != version - 1:
+        raise SecretsUnreadable
     before = _open(data_key, context, present) if present else {}
     after = dict(before)
     for name, value in change.values.items():

@@ -16,7 +16,6 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
-from starlette.datastructures import Headers, MutableHeaders
 
 from voxplane.errors import InternalError
 from voxplane.server.problem import problem_response
@@ -25,15 +24,18 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = structlog.get_logger("voxplane.request")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    ),
-}
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_CONTENT_POLICY = (
+    b"default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
+    b"frame-ancestors 'none'"
+)
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", _CONTENT_POLICY),
+]
+_SLOW_SECONDS = 1.0
+_FAILED = 400
 
 
 class Metrics:
@@ -53,9 +55,21 @@ class Metrics:
             registry=self._registry,
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
         )
+        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self.sealed = Gauge(
             "voxplane_sealed", "1 while the key that opens secrets is missing.", registry=self._registry
         )
+
+    def record(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one request."""
+        # Looking a label set up in the client library costs more than counting it.
+        key = (method, route, status)
+        found = self._series.get(key)
+        if found is None:
+            found = (self.requests.labels(*key), self.seconds.labels(method, route))
+            self._series[key] = found
+        found[0].inc()
+        found[1].observe(seconds)
 
     def exposition(self) -> bytes:
         """Return the present numbers."""
@@ -82,9 +96,7 @@ class Observation:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = request_id
-                headers.update(_HEADERS)
+                message["headers"] += [(b"x-request-id", request_id.encode()), *_HEADERS]
             await send(message)
 
         try:
@@ -96,10 +108,12 @@ class Observation:
         self._record(scope, status, time.perf_counter() - started, request_id)
 
     def _record(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
-        route = getattr(scope.get("route"), "path", "unknown")
+        route = _route(scope)
         method = scope["method"] if route != "unknown" else "any"
-        self._metrics.requests.labels(method, route, status).inc()
-        self._metrics.seconds.labels(method, route).observe(seconds)
+        self._metrics.record(method, route, status, seconds)
+        # Reads that went well are in the metrics; a line for each would drown the rest.
+        if method == "GET" and status < _FAILED and seconds < _SLOW_SECONDS:
+            return
         log.info(
             "request",
             method=method,
@@ -110,10 +124,19 @@ class Observation:
         )
 
 
+def _route(scope: Scope) -> str:
+    """Return the route's template; a path that no route matched is the caller's own text and stays out."""
+    if (route := scope.get("route")) is not None:
+        return route.path
+    return scope["path"] if "endpoint" in scope else "unknown"
+
+
 def _request_id(scope: Scope) -> str:
     """Take the caller's id if it is a plain word, so that it cannot write into the log; else make one."""
-    given = Headers(scope=scope).get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return value.decode()
+    return uuid4().hex
 
 
 def _where(error: BaseException) -> str:

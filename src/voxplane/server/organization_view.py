@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from voxplane.errors import Invalid, SecretsUnreadable
-from voxplane.resolution import model_notices, primary, rank, unusable_reason
+from voxplane.resolution import model_notices, rank, unusable_reason
 from voxplane.schemas import (
     Notice,
     OrganizationProvider,
@@ -49,15 +49,7 @@ class OrganizationView:
 
     def ranked(self, provider_type: ProviderType) -> list[OrganizationProvider]:
         """Return the providers of one type, first to answer first; retired ones while they are configured."""
-        shown = [self._show(provider) for provider in self._registry.get_providers_by_type(provider_type)]
-        shown += [
-            self._show_retired(provider)
-            for provider in self._retired.values()
-            if provider.type is provider_type and provider.key in {*self.state.configs, *self.state.secrets}
-        ]
-        shown.sort(key=lambda each: rank(each.priority, each.provider.name, each.provider.key))
-        first = primary(shown)
-        return [each.model_copy(update={"is_primary": True}) if each is first else each for each in shown]
+        return [self._show(key, provider_type) for key in self._order(provider_type)]
 
     def provider(self, key: str) -> OrganizationProvider:
         """Return one provider.
@@ -65,10 +57,26 @@ class OrganizationView:
         Raises:
             ProviderNotFound: there is none with this key.
         """
-        provider_type = (
-            self._retired[key].type if key in self._retired else self._registry.get_provider_by_key(key).type
-        )
-        return next(each for each in self.ranked(provider_type) if each.provider.key == key)
+        known = self._retired.get(key) or self._registry.get_provider_by_key(key)
+        return self._show(key, known.type)
+
+    def _order(self, provider_type: ProviderType) -> list[str]:
+        """Return the keys of one type in rank order, without looking further into any of them."""
+        names = {each.key: each.name for each in self._registry.get_providers_by_type(provider_type)}
+        for each in self._retired.values():
+            if each.type is provider_type and (each.key in self.state.configs or each.key in self.state.secrets):
+                names[each.key] = each.name
+        return sorted(names, key=lambda key: rank(self.config_row(key).priority, names[key], key))
+
+    def _is_primary(self, key: str, provider_type: ProviderType) -> bool:
+        enabled = (each for each in self._order(provider_type) if self.config_row(each).is_enabled)
+        return next(enabled, None) == key
+
+    def _show(self, key: str, provider_type: ProviderType) -> OrganizationProvider:
+        is_primary = self._is_primary(key, provider_type)
+        if key in self._retired:
+            return self._show_retired(self._retired[key], is_primary=is_primary)
+        return self._show_offered(self._registry.get_provider_by_key(key), is_primary=is_primary)
 
     def etag(self, key: str) -> str:
         """Return the strong ETag of one provider's settings and secrets.
@@ -121,7 +129,7 @@ class OrganizationView:
             return frozenset(allowed)
         return frozenset(allowed)
 
-    def _show(self, provider: AnyProvider) -> OrganizationProvider:
+    def _show_offered(self, provider: AnyProvider, *, is_primary: bool) -> OrganizationProvider:
         overrides = self.overrides(provider)
         notices: list[Notice] = []
         try:
@@ -145,6 +153,7 @@ class OrganizationView:
         )
         return self._assemble(
             provider.summary,
+            is_primary=is_primary,
             config=effective,
             overrides=overrides,
             reason=reason,
@@ -162,11 +171,12 @@ class OrganizationView:
             notices=(*notices, *model_notices(provider, effective, self._today)),
         )
 
-    def _show_retired(self, provider: Provider) -> OrganizationProvider:
+    def _show_retired(self, provider: Provider, *, is_primary: bool) -> OrganizationProvider:
         overrides = self.config_row(provider.key).config
         message = f"{provider.name} is no longer offered by this installation. What is stored can be removed."
         return self._assemble(
             ProviderSummary(**{name: getattr(provider, name) for name in ProviderSummary.model_fields}),
+            is_primary=is_primary,
             config={**provider.default_config, **overrides},
             overrides=overrides,
             reason="retired",
@@ -186,7 +196,6 @@ class OrganizationView:
                 "is_configured": row is not None,
                 "is_enabled": stored.is_enabled,
                 "priority": stored.priority,
-                "is_primary": False,
                 "usable": shown["reason"] is None,
                 "revision": stored.revision,
                 "etag": self.etag(summary.key),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from voxplane.destination import Origin
 from voxplane.errors import (
     DestinationChange,
+    DestinationUnapproved,
     FieldError,
     Invalid,
     NoPrimaryProvider,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from voxplane.provider import AnyProvider
     from voxplane.registry import ProviderRegistry
     from voxplane.schemas import JsonObject, OrderWrite, Provider, SecretsWrite
+    from voxplane.server.changes import Changes
     from voxplane.server.database import Database
     from voxplane.server.store import OrganizationState
 
@@ -78,6 +80,7 @@ class ProviderService:
         registry: ProviderRegistry,
         retired: Mapping[str, Provider],
         database: Database,
+        changes: Changes,
         unsealed: Unsealed | None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -85,6 +88,7 @@ class ProviderService:
         self._registry = registry
         self._retired = retired
         self._database = database
+        self._changes = changes
         self._unsealed = unsealed
         self._clock = clock
 
@@ -324,7 +328,7 @@ class ProviderService:
         if sealed is None:
             if origins <= provider.default_origins:
                 return {}
-            raise SecretsNotFound
+            raise SecretsNotFound if provider.secret_names else DestinationUnapproved
         opened = envelope.release(
             await self._open_data_key(write.store, write.state, write.unsealed, sealed.data_key),
             SecretContext(write.state.id, source),
@@ -357,7 +361,7 @@ class ProviderService:
         return OrganizationView(state, self._registry, self._retired, self._clock().date())
 
     def _write(self, principal: Principal) -> AbstractAsyncContextManager[Write]:
-        return begin(self._database, principal, self._unsealed, self._clock())
+        return begin(self._database, self._changes, principal, self._unsealed, self._clock())
 
     async def _data_key(self, write: Write, present: Envelope | None) -> DataKey:
         """Return the key that the present envelope is sealed with, else the newest, made if there is none yet."""

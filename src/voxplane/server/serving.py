@@ -63,6 +63,7 @@ async def serve(settings: Settings) -> None:
         host, port = listening.getsockname()[:2]
         async with anyio.create_task_group() as group:
             group.start_soon(_stop_on_signal, server)
+            group.start_soon(plane.changes.follow, plane.database)
             _announce(settings, host, port)
             await server.serve(sockets=[listening])
             group.cancel_scope.cancel()

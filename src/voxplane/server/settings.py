@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     token_cache_seconds: float = Field(
         default=5.0, ge=0, le=30, description="How long a checked token is trusted before it is looked up again."
     )
+    answer_cache_bytes: int = Field(
+        default=32 * 1024 * 1024, ge=0, description="Memory for answers that are given again while they hold."
+    )
     organization_tokens: int = Field(default=50, ge=1, description="Most live tokens of one organization.")
 
     @property

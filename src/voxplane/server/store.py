@@ -114,12 +114,12 @@ class Store:
 
     def __init__(self, connection: Connection, organization_id: UUID) -> None:
         """Bind to a connection whose transaction names the same organization."""
-        self._connection = connection
+        self.connection = connection
         self._organization_id = organization_id
 
     async def _run(self, statement: LiteralString, **parameters: object) -> psycopg.AsyncCursor[Any]:
         parameters["organization_id"] = self._organization_id
-        return await self._connection.execute(statement, parameters)
+        return await self.connection.execute(statement, parameters)
 
     async def state(self, *, lock: bool = False) -> OrganizationState:
         """Read the organization whole; with `lock`, hold back its other writers until the transaction ends.
@@ -203,7 +203,7 @@ class Store:
 
     async def data_key(self, version: int | None = None) -> DataKeyRow | None:
         """Return one wrapped data key; without a version, the newest."""
-        cursor = self._connection.cursor(row_factory=class_row(DataKeyRow))
+        cursor = self.connection.cursor(row_factory=class_row(DataKeyRow))
         await cursor.execute(
             """
             SELECT version, wrapped, kek_id FROM organization_data_keys
@@ -271,7 +271,7 @@ class Store:
 
     async def tokens(self) -> list[TokenRow]:
         """Return the organization's access tokens, newest first."""
-        cursor = self._connection.cursor(row_factory=class_row(TokenRow))
+        cursor = self.connection.cursor(row_factory=class_row(TokenRow))
         await cursor.execute(
             _ACCESS_ROW + "WHERE organization_id = %(organization_id)s ORDER BY created_at DESC, id",
             {"organization_id": self._organization_id},
@@ -284,11 +284,12 @@ class Store:
             """
             UPDATE access_tokens SET revoked_at = %(at)s
             WHERE organization_id = %(organization_id)s AND id = %(token_id)s AND revoked_at IS NULL
+            RETURNING id
             """,
             token_id=token_id,
             at=at,
         )
-        return cursor.rowcount == 1
+        return await cursor.fetchone() is not None
 
 
 _ACCESS_ROW: LiteralString = """

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from voxplane.schemas import JsonObject
     from voxplane.server.auth import Principal
+    from voxplane.server.changes import Changes
     from voxplane.server.database import Connection, Database
     from voxplane.server.envelope import Envelope, Keyring
 
@@ -97,7 +98,7 @@ class Write:
 
 @asynccontextmanager
 async def begin(
-    database: Database, principal: Principal, unsealed: Unsealed | None, at: datetime
+    database: Database, changes: Changes, principal: Principal, unsealed: Unsealed | None, at: datetime
 ) -> AsyncGenerator[Write]:
     """Begin a write to the principal's organization.
 
@@ -106,7 +107,11 @@ async def begin(
         OrganizationNotFound: the principal is bound to none, or it is gone.
     """
     async with database.transaction(organization_id=principal.tenant) as connection:
-        yield await continue_with(connection, principal, unsealed, at)
+        write = await continue_with(connection, principal, unsealed, at)
+        # The row is locked from here on: what is written goes out together instead of statement by statement.
+        async with connection.pipeline():
+            yield write
+    changes.note(principal.tenant)
 
 
 async def continue_with(connection: Connection, principal: Principal, unsealed: Unsealed | None, at: datetime) -> Write:

@@ -1,0 +1,99 @@
+"""Answers that were given a moment ago and still hold, given again without asking the database.
+
+An answer is kept under the exact path, query and Authorization header that it was given to, for the few seconds that
+a checked token is trusted, and only until its organization changes. Writes are never kept, and neither is anything
+while the change feed is down.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from voxplane.server.changes import Changes
+
+Key = tuple[bytes, bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    start: Message
+    body: Message
+    route: object
+    organization_id: UUID
+    since: int
+    until: float
+
+
+class RecentAnswers:
+    """ASGI middleware that answers a repeated GET of the API from memory while the answer holds."""
+
+    def __init__(self, app: ASGIApp, *, changes: Changes, seconds: float, max_bytes: int) -> None:
+        """Keep answers for `seconds`, in at most `max_bytes` of bodies; the least recently used go first."""
+        self._app = app
+        self._changes = changes
+        self._seconds = seconds
+        self._max_bytes = max_bytes
+        self._answers: OrderedDict[Key, _Answer] = OrderedDict()
+        self._bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        key = self._key(scope)
+        if key is None:
+            await self._app(scope, receive, send)
+            return
+        answer = self._answers.get(key)
+        if answer is not None and self._holds(answer):
+            self._answers.move_to_end(key)
+            scope["route"] = answer.route
+            await send({**answer.start, "headers": list(answer.start["headers"])})
+            await send(answer.body)
+            return
+        await self._ask(key, scope, receive, send)
+
+    def _key(self, scope: Scope) -> Key | None:
+        """Return what tells this request from others, or None for one whose answer is never kept."""
+        if scope["type"] != "http" or scope["method"] != "GET" or not scope["path"].startswith("/api/org"):
+            return None
+        authorization = b""
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                authorization = value
+            elif name == b"if-none-match":
+                return None
+        return (scope["raw_path"], scope["query_string"], authorization)
+
+    def _holds(self, answer: _Answer) -> bool:
+        return answer.until > monotonic() and self._changes.is_unchanged(answer.organization_id, answer.since)
+
+    async def _ask(self, key: Key, scope: Scope, receive: Receive, send: Send) -> None:
+        since = self._changes.mark()
+        messages: list[Message] = []
+
+        async def overheard(message: Message) -> None:
+            messages.append({**message, "headers": list(message["headers"])} if "headers" in message else message)
+            await send(message)
+
+        await self._app(scope, receive, overheard)
+        organization_id = scope["state"].get("organization_id")
+        if organization_id is None or len(messages) != 2 or messages[0]["status"] != 200:  # noqa: PLR2004 - one start, one body
+            return
+        start, body = messages
+        until = monotonic() + self._seconds
+        self._keep(key, _Answer(start, body, scope.get("route"), organization_id, since, until))
+
+    def _keep(self, key: Key, answer: _Answer) -> None:
+        replaced = self._answers.pop(key, None)
+        self._bytes += len(answer.body["body"]) - (len(replaced.body["body"]) if replaced else 0)
+        self._answers[key] = answer
+        while self._bytes > self._max_bytes:
+            _, oldest = self._answers.popitem(last=False)
+            self._bytes -= len(oldest.body["body"])
