@@ -26,7 +26,7 @@ run: $(VENV)/.run ## Run the service on port 5005, with a database of its own in
 backend: run ## The same as run
 
 token: $(VENV)/.run ## Print a token of the default organization's administrator
-	@$(BIN)/voxplane db upgrade 2>/dev/null && $(BIN)/voxplane token create --administrator
+	@$(BIN)/voxplane token create --administrator
 
 rebootstrap: $(VENV)/.run ## Drop and recreate the database (ARGS=--yes-destroy-secrets if keys are stored)
 	@$(BIN)/voxplane db reset --yes $(ARGS)

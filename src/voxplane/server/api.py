@@ -40,7 +40,6 @@ from voxplane.server.door import (
     Writer,
     body_of,
     everybody,
-    known_parameters_only,
     plane_of,
 )
 from voxplane.server.problem import problem_responses
@@ -48,7 +47,7 @@ from voxplane.server.problem import problem_responses
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-router = APIRouter(prefix="/api", route_class=Guarded, dependencies=[known_parameters_only])
+router = APIRouter(prefix="/api", route_class=Guarded)
 
 OrganizationPath = Annotated[
     str, Path(description="`current`, or the id or slug of the organization that the token is bound to.")

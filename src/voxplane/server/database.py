@@ -340,6 +340,8 @@ def _our_errors() -> Generator[None]:
         raise InvalidRequest("A value is not one that can be stored.") from error
     except psycopg.OperationalError as error:
         raise Unavailable("The database does not answer.") from error
+    except psycopg.Error as error:
+        raise InternalError from error
 
 
 async def open_database(location: Location, settings: Settings, digests: dict[str, str]) -> Database:
@@ -381,9 +383,6 @@ async def open_database(location: Location, settings: Settings, digests: dict[st
 
 
 async def _refuse_unless_safe(connection: Connection, digests: dict[str, str]) -> None:
-    cursor = await connection.execute("SELECT to_regclass('voxplane.alembic_version') IS NOT NULL")
-    if await cursor.fetchone() != (True,):
-        raise ConfigurationError("The database has no Voxplane schema yet: run `voxplane db upgrade`.")
     for statement, refusal in _UNSAFE:
         cursor = await connection.execute(statement)
         if await cursor.fetchone() is not None:

@@ -35,8 +35,9 @@ def plane_of(request: Request) -> ControlPlane:
     return cast("ControlPlane", request.app.state.plane)
 
 
-def _let_in(_request: Request) -> None:
-    """Ask for nothing."""
+def _let_in(request: Request) -> None:
+    """Ask for nothing but a request that makes sense."""
+    _refuse_unknown_parameters(request)
 
 
 _POLICIES: dict[Callable[..., Any] | None, str] = {_let_in: "everybody"}
@@ -48,7 +49,7 @@ def require(scope: Scope | None) -> Callable[[Request], Awaitable[Principal]]:
     """Return the dependency that lets in who holds the scope; None lets in whoever is recognised.
 
     The order decides what a stranger learns: first who calls (401), then whether the organization in the path is
-    the caller's own (404), then what the caller may do (403).
+    the caller's own (404), then what the caller may do (403), and only then the parameters and the body (4xx).
     """
 
     async def guard(request: Request) -> Principal:
@@ -83,7 +84,7 @@ TokensAdmin = Annotated[Principal, Depends(require(Scope.ADMIN_TOKENS))]
 Platform = Annotated[Principal, Depends(require(Scope.ADMIN_ORGANIZATIONS))]
 
 
-def _known_parameters_only(request: Request) -> None:
+def _refuse_unknown_parameters(request: Request) -> None:
     """Refuse a misspelt query parameter instead of answering as if it had not been there."""
     route = cast("APIRoute", request.scope["route"])
     known = [parameter.alias for parameter in route.dependant.query_params]
@@ -101,9 +102,6 @@ class Guarded(APIRoute):
         if len(policies) != 1:
             raise TypeError(f"{self.path} must say once who may call it: a scope, anyone, or everybody.")
         self.policy: str = policies[0]
-
-
-known_parameters_only = Depends(_known_parameters_only)
 
 
 def body_of(model: type[M], *, secrets: bool = False) -> Any:
