@@ -136,8 +136,8 @@ def upgrade(location: Location, settings: Settings, registry: ProviderRegistry) 
     """
     if location.admin is None:
         with database.reading(location) as connection:
-            if database.schema_version(connection) is None:
-                raise ConfigurationError("The database has no Voxplane schema yet: run `voxplane db upgrade`.")
+            if (database.schema_version(connection) or "") < database.SCHEMA_VERSION:
+                raise ConfigurationError("The database is older than this release: run `voxplane db upgrade`.")
             return _unseal(database.installation_key(connection), settings.keyring_path)
     with database.administration(location) as connection:
         database.migrate(connection)

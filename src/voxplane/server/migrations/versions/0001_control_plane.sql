@@ -141,7 +141,7 @@ CREATE POLICY platform ON access_tokens
     USING (organization_id IS NULL AND is_platform());
 
 GRANT USAGE ON SCHEMA voxplane TO voxplane_app;
-GRANT SELECT ON installation, providers TO voxplane_app;
+GRANT SELECT ON alembic_version, installation, providers TO voxplane_app;
 GRANT SELECT, INSERT ON organizations, config_history, audit_events TO voxplane_app;
 GRANT UPDATE (revision, secret_versions, audit_seq, audit_hash, changed_xid) ON organizations TO voxplane_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON organization_provider_configs TO voxplane_app;
