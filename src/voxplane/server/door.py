@@ -61,6 +61,7 @@ def require(scope: Scope | None) -> Callable[[Request], Awaitable[Principal]]:
         await _check_organization(plane, principal, request.path_params.get("organization"))
         if scope is not None:
             principal.require(scope)
+        _refuse_unknown_parameters(request)
         request.state.organization_id = principal.organization_id
         return replace(principal, request_id=request.state.request_id)
 

@@ -19,6 +19,7 @@ import json
 import os
 import secrets as random
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from cryptography.exceptions import InvalidTag
@@ -185,6 +186,25 @@ class SealedField:
     updated_at: str
     updated_by: str
 
+    @classmethod
+    def parse(cls, stored: Any) -> Self:
+        """Read what is stored; ValueError or TypeError when it is something else.
+
+        Only a field's name is under the seal, so what is said of it is not trusted to be what it was.
+        """
+        version, label = _whole(stored["version"]), stored["label"]
+        at, by = stored["updatedAt"], stored["updatedBy"]
+        datetime.fromisoformat(at)
+        if not isinstance(label, str | None) or not isinstance(by, str):
+            raise TypeError
+        return cls(version, label, at, by)
+
+
+def _whole(stored: object) -> int:
+    if not isinstance(stored, int) or not 0 < stored < 2**31:
+        raise ValueError
+    return stored
+
 
 @dataclass(frozen=True)
 class Envelope:
@@ -236,13 +256,10 @@ class Envelope:
         if stored["v"] != _FORMAT or stored["alg"] != ALGORITHM:
             raise SecretsUnreadable
         return cls(
-            data_key=int(stored["dek"]),
-            version=int(stored["sv"]),
+            data_key=_whole(stored["dek"]),
+            version=_whole(stored["sv"]),
             origins=frozenset(Origin.parse(origin) for origin in stored["origins"]),
-            fields={
-                str(name): SealedField(info["version"], info["label"], info["updatedAt"], info["updatedBy"])
-                for name, info in stored["fields"].items()
-            },
+            fields={str(name): SealedField.parse(info) for name, info in stored["fields"].items()},
             box=base64.b64decode(stored["ct"], validate=True),
         )
 
@@ -262,7 +279,10 @@ class Envelope:
 
 @dataclass(frozen=True)
 class SecretChange:
-    """What a holder of admin:secrets changes: a value replaces, None removes, what is absent stays."""
+    """What a holder of admin:secrets changes: a value replaces, None removes, what is absent stays.
+
+    The label goes to the secrets that are named, or to all when none is.
+    """
 
     values: Mapping[str, SecretStr | None]
     origins: frozenset[Origin]
@@ -312,7 +332,7 @@ def _field_after(
 ) -> SealedField:
     """Describe one secret after the change: its version moves with its value, its label with either."""
     known = present.fields.get(name) if present else None
-    named = change.label is not None and name in change.values
+    named = change.label is not None and (name in change.values or not change.values)
     if known is None or not is_same:
         return SealedField(version, change.label if named else None, change.at, change.by)
     if named and change.label != known.label:

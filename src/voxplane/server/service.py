@@ -249,6 +249,8 @@ class ProviderService:
             present = view.own_envelope(key)
             origins = _bound_origins(provider, change, present)
             _check_rebinding(change, present, origins, if_match)
+            if present is None and change.approved_origins is None and not any(values.values()):
+                return view.provider(key)
             version = write.state.secret_versions.get(key, 0) + 1
             sealed = envelope.seal(
                 await self._data_key(write, present),
@@ -257,7 +259,7 @@ class ProviderService:
                 present=present,
                 version=version,
             )
-            if sealed is None or (present is None and not sealed.fields and change.approved_origins is None):
+            if sealed is None:
                 return view.provider(key)
             detail = {
                 "set": sorted(name for name, value in values.items() if value is not None),
@@ -412,11 +414,12 @@ def _secret_values(provider: AnyProvider, change: SecretsWrite) -> dict[str, Sec
     values: dict[str, SecretStr | None] = {}
     errors: list[FieldError] = []
     for name, value in change.secrets.items():
+        if value is None and name in provider.secret_names:
+            values[name] = None
+            continue
         try:
-            checked = provider.validate_secret(name, value or "-", at="/secrets")
-            values[name] = None if value is None else checked
-            if value is not None:
-                errors += _not_a_secret(f"/secrets/{name}", value)
+            values[name] = provider.validate_secret(name, value or "", at="/secrets")
+            errors += _not_a_secret(f"/secrets/{name}", value or "")
         except Invalid as error:
             errors += error.errors
     if errors:
