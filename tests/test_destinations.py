@@ -22,9 +22,8 @@ import hypothesis
 import psycopg
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
-from hypothesis import HealthCheck
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from psycopg.types.json import Jsonb
 
 from tests.conftest import Caller, stored_rows, worker_of
@@ -777,7 +776,8 @@ class Heist(RuleBasedStateMachine):
     def w_puts_settings(self, key: str, number: int) -> None:
         """W may move calls between the vendor's own place, approved ones, and where they go already."""
         known, source = self.known[key], self.known[self.source(key)]
-        allowed = DEFAULTS[key] | (source.bound or frozenset()) | (known.place.origins if known.place else frozenset())
+        here = known.place.origins if known.place else frozenset[str]()
+        allowed = DEFAULTS[key] | (source.bound or frozenset[str]()) | here
         place, refused = self.puts(self.w, key, number)
         if not known.is_damaged and not source.is_damaged:
             assert refused is (None if place.origins <= allowed else DestinationChange)
@@ -799,11 +799,18 @@ class Heist(RuleBasedStateMachine):
         assert self.attempt(self.service.delete_organization_provider_config, self.w, key) is None
         self.known[key].place = None
 
+    @initialize()
+    def s_sets_everything_up(self) -> None:
+        """Begin with a key of every provider in place."""
+        for key, places in PLACES.items():
+            self.s_puts_settings(key, 0)
+            self.stores(key, {0, 1}, set(), places[0].origins)
+
     @rule(
         key=keys,
         entered=st.sets(numbers, max_size=2),
         removed=st.sets(numbers, max_size=1),
-        named=st.none() | st.sets(numbers, min_size=1, max_size=3),
+        number=st.none() | numbers,
         rebind=st.booleans(),
         has_seen=st.booleans(),
     )
@@ -812,36 +819,50 @@ class Heist(RuleBasedStateMachine):
         key: str,
         entered: set[int],
         removed: set[int],
-        named: set[int] | None,
+        number: int | None,
         rebind: bool,  # noqa: FBT001 - hypothesis passes it by name
         has_seen: bool,  # noqa: FBT001 - same reason
     ) -> None:
         """What is entered is bound to what is named; what is not entered again moves only when S says so."""
+        named = None if number is None else PLACES[key][number % len(PLACES[key])].origins
+        self.stores(key, entered, removed, named, rebind=rebind, has_seen=has_seen)
+
+    @rule(key=keys, number=numbers)
+    def s_approves_another_place(self, key: str, number: int) -> None:
+        """Bind what is stored to one more place, deliberately."""
+        more = PLACES[key][number % len(PLACES[key])].origins
+        self.stores(key, set(), set(), (self.known[key].bound or frozenset()) | more, rebind=True, has_seen=True)
+
+    def stores(
+        self,
+        key: str,
+        entered: set[int],
+        removed: set[int],
+        named: frozenset[str] | None,
+        *,
+        rebind: bool = False,
+        has_seen: bool = False,
+    ) -> None:
+        """Let S store and remove secrets by their number, and follow it in the model."""
         self.touched = key
         known, names = self.known[key], _registry.get_provider_by_key(key).secret_names
         fresh = {name: secret(name, f"canary-{next(_serial)}") for name in {names[n % len(names)] for n in entered}}
         gone = {names[number % len(names)] for number in removed} - set(fresh)
-        approved: frozenset[str] | None = None
-        if named is not None:
-            approved = frozenset[str]().union(*(PLACES[key][n % len(PLACES[key])].origins for n in named))
-        bound = approved if approved is not None else known.bound if known.bound is not None else DEFAULTS[key]
-        write = SecretsWrite(
-            secrets={**fresh, **dict.fromkeys(gone)},
-            rebind=rebind,
-            **({} if approved is None else {"approved_origins": sorted(approved)}),
-        )
+        bound = named if named is not None else known.bound if known.bound is not None else DEFAULTS[key]
+        origins = {} if named is None else {"approved_origins": sorted(named)}
+        write = SecretsWrite.model_validate({"secrets": {**fresh, **dict.fromkeys(gone)}, "rebind": rebind, **origins})
         etag = self.portal.call(self.service.get_organization_provider, self.s, key).etag if has_seen else None
         refused = self.attempt(self.service.update_provider_secrets, self.s, key, write, if_match=etag)
-        kept = set(known.values) - set(fresh) - gone
         if refused is not None:
             assert refused in {Invalid, PreconditionRequired, SecretsUnreadable}
             assert refused is not SecretsUnreadable or known.is_damaged
             return
+        kept = set(known.values) - set(fresh) - gone
         if known.bound is not None and kept and not bound <= known.bound:
             assert rebind
             assert has_seen
             self.seen["bound anew"] += 1
-        if known.bound is not None or fresh or approved is not None:
+        if known.bound is not None or fresh or named is not None:
             known.bound = bound
         known.values = {name: value for name, value in known.values.items() if name in kept} | fresh
 
@@ -912,7 +933,7 @@ class Heist(RuleBasedStateMachine):
 
     @invariant()
     def a_worker_sends_keys_only_where_s_approved(self) -> None:
-        """Whatever happened before: a key in a worker's hands is the newest, and goes where S said; or there is none."""
+        """Whatever happened: a key in the hands of a worker is the newest, and goes where S said."""
         key = self.touched
         known, owner = self.known[key], self.known[self.source(key)]
         place = known.place or PLACES[key][0]
@@ -948,11 +969,14 @@ def test_no_order_of_steps_sends_a_key_where_s_did_not_approve(
         stateful_step_count=50,
         deadline=None,
         database=None,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
     )
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(ControlPlane.open(settings)) as plane,
     ):
-        run_state_machine_as_test(lambda: Heist(portal, plane, superuser, seen), settings=how)  # pyright: ignore[reportUnknownMemberType]
-    assert set(seen) == {"released", "withheld", "W refused", "W allowed", "bound anew", "tampered"}, seen
+        run_state_machine_as_test(
+            lambda: Heist(portal, plane, superuser, seen),  # pyright: ignore[reportArgumentType] - its documentation takes any factory
+            settings=how,
+        )
+    assert {"released", "withheld", "tampered"} <= set(seen), "the steps never came to the point"

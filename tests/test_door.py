@@ -6,10 +6,9 @@ import random
 import re
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -26,7 +25,6 @@ from voxplane.server.app import create_app, openapi
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, ORGANIZATION_SCOPES, Principal, Scope, mint_token
 from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.door import Guarded, everybody, require
-from voxplane.server.settings import Settings
 
 PROVIDERS = "/api/organizations/current/providers"
 SERVER_OWNED = (
@@ -54,9 +52,11 @@ class Operation:
 
     @property
     def is_of_an_organization(self) -> bool:
+        """Whether its path names one."""
         return "{organization}" in self.path
 
     def url(self, **parts: str) -> str:
+        """Return a path that exists, with `parts` in it."""
         filled = {"organization": "current", "key": "openai", "provider_type": "llm", "token": "0" * 12} | parts
         query = {"type": "llm"}
         asked = "&".join(f"{name}={query[name]}" for name in self.required_query)
@@ -115,7 +115,7 @@ def shown_to_a_caller(answer: httpx.Response) -> tuple[int, dict[str, Any], dict
 
 
 @asynccontextmanager
-async def clients(plane: ControlPlane) -> AsyncIterator[httpx.AsyncClient]:
+async def clients(plane: ControlPlane) -> AsyncGenerator[httpx.AsyncClient]:
     """Open a client without a token; each request brings its own."""
     transport = httpx.ASGITransport(create_app(plane))
     async with httpx.AsyncClient(transport=transport, base_url="http://voxplane") as client:
@@ -145,6 +145,7 @@ class Bearer:
 
     @property
     def headers(self) -> dict[bytes, bytes]:
+        """The headers of a request; bytes, because not every caller keeps to ASCII."""
         return {} if self.authorization is None else {b"Authorization": self.authorization.encode("latin-1")}
 
 
@@ -205,7 +206,7 @@ def by_policy(operation: Operation, who: Bearer, place: str) -> int:
         return operation.success
     if who.scopes is None:
         return 401
-    is_bound = who.scopes != {Scope.ADMIN_ORGANIZATIONS}
+    is_bound = Scope.ADMIN_ORGANIZATIONS not in who.scopes
     if operation.is_of_an_organization and not (place == "current" or (place.startswith("own") and is_bound)):
         return 404
     return operation.success if operation.scope == "anyone" or operation.scope in who.scopes else 403
@@ -425,6 +426,7 @@ class Tenant:
 
     @property
     def traces(self) -> tuple[str, ...]:
+        """Whatever gives this organization away."""
         return (self.id, self.slug, self.mark, *self.token_ids, *self.tokens.values())
 
 
@@ -457,6 +459,7 @@ class Intruder:
         self._choose = random.Random(random.getrandbits(64))  # noqa: S311 - not for keys; seeded by pytest-randomly
 
     def request(self) -> tuple[Tenant, JsonObject]:
+        """Return the next request, and whose principal sends it."""
         own, other = self._choose.sample(self._tenants, 2)
         operation = self._choose.choice(operations())
         names = [
@@ -524,7 +527,7 @@ async def test_no_byte_of_another_organization_comes_out(
     assert max(statuses) < 500
     # It was no dumb attack: many got in, to what is their own, and were shown it.
     assert statuses[200] > requests // 20
-    assert {201, 204, 304, 403, 404, 409, 412, 422} <= set(statuses)
+    assert {201, 204, 403, 404, 412, 422} <= set(statuses)
     crossed = superuser.execute(
         """
         SELECT count(*) FROM audit_events JOIN access_tokens ON actor = 'token:' || id

@@ -481,9 +481,8 @@ def at_random(draw: st.DrawFn, provider: AnyProvider) -> JsonObject:
 
 
 @st.composite
-def around_a_rule(draw: st.DrawFn, provider: AnyProvider) -> JsonObject:
-    """Draw an override that some rule has something to say about."""
-    rule: Rule = draw(st.sampled_from(provider.config.rules))
+def around_a_rule(draw: st.DrawFn, provider: AnyProvider, rule: Rule) -> JsonObject:
+    """Draw an override that a rule has something to say about."""
     drawn: JsonObject = {**NEEDED.get(provider.key, {})}
     settings_of_rule = restricted(provider, rule)
     name = draw(st.sampled_from(list(settings_of_rule)))
@@ -494,13 +493,6 @@ def around_a_rule(draw: st.DrawFn, provider: AnyProvider) -> JsonObject:
             drawn[condition.setting] = draw(meeting(provider, condition))
         condition = condition.and_
     return drawn
-
-
-def overrides(provider: AnyProvider) -> st.SearchStrategy[JsonObject]:
-    drawn = at_random(provider)
-    if provider.config.rules:
-        drawn = st.one_of(drawn, *[around_a_rule(provider)] * 2)
-    return drawn.map(lambda override: without_disorder(provider, override))
 
 
 def without_disorder(provider: AnyProvider, override: JsonObject) -> JsonObject:
@@ -519,19 +511,35 @@ def validator(provider: AnyProvider) -> jsonschema_rs.Validator:
     return jsonschema_rs.validator_for(provider.config_schema)
 
 
-@every_provider
-def test_the_model_and_the_schema_agree(provider: AnyProvider) -> None:
-    verdicts: list[bool] = []
+def assert_agreement(provider: AnyProvider, drawn: st.SearchStrategy[JsonObject], *, draws: int) -> None:
+    verdicts: set[bool] = set()
 
-    @settings(max_examples=200, deadline=None, database=None)
-    @given(overrides(provider))
-    def agree(drawn: JsonObject) -> None:
-        schema_accepts = validator(provider).is_valid(drawn)
-        assert (refused(provider, drawn) == set()) is schema_accepts
-        verdicts.append(schema_accepts)
+    @settings(max_examples=draws, deadline=None, database=None)
+    @given(drawn.map(lambda override: without_disorder(provider, override)))
+    def agree(override: JsonObject) -> None:
+        schema_accepts = validator(provider).is_valid(override)
+        assert (refused(provider, override) == set()) is schema_accepts
+        verdicts.add(schema_accepts)
 
     agree()
-    assert set(verdicts) == {True, False}, "the draw must bring both verdicts about"
+    assert verdicts == {True, False}, "the draw must bring both verdicts about"
+
+
+@every_provider
+def test_the_model_and_the_schema_agree(provider: AnyProvider) -> None:
+    assert_agreement(provider, at_random(provider), draws=120)
+
+
+@pytest.mark.parametrize(
+    ("provider", "rule"),
+    [
+        pytest.param(provider, rule, id=f"{provider.key}-{number}")
+        for provider in PROVIDERS
+        for number, rule in enumerate(provider.config.rules)
+    ],
+)
+def test_the_model_and_the_schema_agree_about_every_rule(provider: AnyProvider, rule: Rule) -> None:
+    assert_agreement(provider, around_a_rule(provider, rule), draws=60)
 
 
 # What the rules are for, by example: settings, and the pointers that are refused

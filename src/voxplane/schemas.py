@@ -249,7 +249,9 @@ class SecretsWrite(Sparse):
         "Replaces the approved list; absent leaves it.",
     )
     label: Annotated[str, StringConstraints(max_length=100)] | None = Field(
-        default=None, description="A name for the person who looks later: which key is this?"
+        default=None,
+        description="A name for the person who looks later: which key is this? "
+        "It goes to the secrets of this request, or to all stored ones when it has none.",
     )
     rebind: bool = Field(
         default=False, description="Approve new origins for stored secrets that are not entered again."
