@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import anyio
@@ -162,13 +163,14 @@ def worker_of(organization_id: UUID) -> Principal:
     return Principal("token:worker", "worker", "token", organization_id, frozenset({Scope.WORKER_RESOLVE}))
 
 
-def stored_rows(superuser: psycopg.Connection[tuple[object, ...]]) -> dict[str, list[object]]:
+def stored_rows(superuser: psycopg.Connection[tuple[object, ...]]) -> dict[str, list[dict[str, Any]]]:
     """All that a database holds, table by table: equal before and after whatever must change nothing."""
     tables = superuser.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'voxplane' ORDER BY 1").fetchall()
-    rows: dict[str, list[object]] = {}
+    rows: dict[str, list[dict[str, Any]]] = {}
     for (table,) in tables:
         statement = sql.SQL("SELECT to_jsonb(t) - 'definition' FROM {} AS t ORDER BY to_jsonb(t)::text").format(
             sql.Identifier(str(table))
         )
-        rows[str(table)] = [row for (row,) in superuser.execute(statement)]
+        found: list[tuple[Any, ...]] = superuser.execute(statement).fetchall()
+        rows[str(table)] = [row for (row,) in found]
     return rows

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import sys
+import warnings
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -20,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from voxplane import errors
-from voxplane.errors import Invalid, VoxplaneError
-from voxplane.provider import pointed
+from voxplane.errors import FieldError, Invalid, VoxplaneError
+from voxplane.provider import pointed, unknown_field
 from voxplane.registry import ProviderRegistry
 from voxplane.schemas import (
     AccessTokenCreate,
@@ -41,7 +44,8 @@ from voxplane.server.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
-    from voxplane.schemas import CreatedAccessToken, OrganizationProvider, Provider
+    from voxplane.provider import AnyProvider
+    from voxplane.schemas import CreatedAccessToken, JsonObject, OrganizationProvider, Provider, Unusable
 
 app = typer.Typer(
     help="Voxplane, the provider control plane for voice AI.",
@@ -67,11 +71,28 @@ token = _group("token", "Create, list and revoke access tokens.")
 M = TypeVar("M", bound=BaseModel)
 # Into a file or a pipe, a table keeps its lines whole.
 out = Console(width=None if sys.stdout.isatty() else 200)
-err = Console(stderr=True)
+err = Console(stderr=True, highlight=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Organization = Annotated[str, typer.Option("--organization", "-o", help="The organization's slug.")]
 Key = Annotated[str, typer.Argument(help="The provider's key, such as openai.", metavar="PROVIDER")]
+
+
+# What an error says to the caller of the API, said to somebody at a terminal.
+_AT_A_TERMINAL = {
+    "invalid": "That is not valid:",
+    "belongs_in_secrets": "This is named like a secret: store it with `voxplane secrets set`.",
+    "provider_not_found": "No provider has this key: `voxplane providers list` lists them.",
+    "organization_not_found": "No organization has this slug: `voxplane organization list` lists them.",
+    "token_not_found": "This organization has no live token of this id: `voxplane token list` lists them.",
+}
+_REMEDIES: dict[Unusable, str] = {
+    "disabled": "`voxplane config set {key} --enable` switches it on",
+    "secrets_missing": "`voxplane secrets set {key}` stores one",
+    "destination_unapproved": "`voxplane secrets set {key} --approve-origin ADDRESS` approves where calls go",
+    "invalid_config": "`voxplane config set {key}` mends it",
+    "undecryptable": "`voxplane secrets remove {key}`, then store it again",
+}
 
 
 def main() -> None:
@@ -81,34 +102,61 @@ def main() -> None:
     except VoxplaneError as error:
         _explain(error)
         sys.exit(1)
-    except ValidationError as error:
-        # Only Settings is validated without a caller that turns this into Invalid.
-        names = sorted({f"VOXPLANE_{str(item['loc'][0]).upper()}" for item in error.errors() if item["loc"]})
-        err.print(f"These settings are not valid: {', '.join(names)}.", style="red")
-        sys.exit(1)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"voxplane {version('voxplane')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before_any_command(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None: ...
+
+
+def _say(sentence: str, style: str | None = None) -> None:
+    """Print a sentence for a reader; into a file or a pipe it stays one line."""
+    err.print(sentence, style=style, markup=False, soft_wrap=not err.is_terminal)
 
 
 def _explain(error: VoxplaneError) -> None:
-    err.print(error.message, style="red", markup=False, highlight=False)
+    _say(_AT_A_TERMINAL.get(error.code, error.message), style="red")
     if isinstance(error, Invalid):
         for field in error.errors:
-            err.print(f"  {field.pointer or '/'}: {field.message}", markup=False, highlight=False)
+            _say(f"  {field.pointer.lstrip('/')}: {_AT_A_TERMINAL.get(field.code, field.message)}")
 
 
 def _settings() -> Settings:
-    settings = Settings()
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        wrong = [f"  {_variable(field)}" for field in pointed(error)]
+        raise errors.ConfigurationError("\n".join(["The environment holds what is not valid:", *wrong])) from None
     logs.configure(settings.log_format)
     return settings
+
+
+def _variable(field: FieldError) -> str:
+    name, _, inside = field.pointer.lstrip("/").partition("/")
+    return f"VOXPLANE_{name.upper()}{f', at {inside}' if inside else ''}: {field.message}"
+
+
+def _account() -> str:
+    """Return who is at the terminal, for the record."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number that no account has
+        return f"uid {os.getuid()}"
 
 
 @asynccontextmanager
 async def _plane() -> AsyncGenerator[ControlPlane]:
     settings = _settings()
-    if settings.database_url is None and not settings.data_dir.exists():
-        raise errors.ConfigurationError(
-            f"There is no Voxplane in {settings.data_dir.absolute()}: start one with `voxplane serve`, "
-            "or set VOXPLANE_DATA_DIR or VOXPLANE_DATABASE_URL."
-        )
+    doctor.require_installation(settings)
     async with ControlPlane.open(settings) as plane:
         yield plane
 
@@ -129,7 +177,7 @@ def _run_for(slug: str, work: Callable[[ControlPlane, Principal], Awaitable[T]])
 
     async def with_principal(plane: ControlPlane) -> T:
         found = await plane.access.find_organization(slug)
-        return await work(plane, local_administrator(found.id, getpass.getuser()))
+        return await work(plane, local_administrator(found.id, _account()))
 
     return _run(with_principal)
 
@@ -170,14 +218,24 @@ def serve() -> None:
 def db_upgrade() -> None:
     """Create or upgrade the schema, publish the catalogue, and make the keyring if there is none."""
     _administer(upgrade)
-    err.print("The database is up to date.")
+    _say("The database is up to date.")
 
 
 @db.command("seed")
 def db_seed() -> None:
     """Create the default organization in an installation that has none."""
-    _run(lambda plane: plane.seed())
-    err.print("The default organization is there.")
+
+    async def seed(plane: ControlPlane) -> bool:
+        if plane.providers.is_sealed:
+            raise errors.KeyUnavailable
+        await plane.seed()
+        found = (await plane.access.get_organizations()).organizations
+        return any(each.slug == "default" for each in found)
+
+    if _run(seed):
+        _say("The default organization is there.")
+    else:
+        _say("This installation has other organizations, so none was created.")
 
 
 @db.command("reset")
@@ -191,6 +249,8 @@ def db_reset(
 
     def reset(location: Location, settings: Settings, registry: ProviderRegistry) -> None:
         with database.administration(location) as connection:
+            if database.is_in_use(connection):
+                raise errors.ConfigurationError("A Voxplane is working on this database: stop it first.")
             if database.holds_secrets(connection) and not yes_destroy_secrets:
                 raise errors.ConfigurationError(
                     "Organizations have stored secrets, and this would destroy them: "
@@ -203,7 +263,7 @@ def db_reset(
 
     _administer(reset)
     _run(lambda plane: plane.seed())
-    err.print("The database is as new.")
+    _say("The database is as new.")
 
 
 def _administer(work: Callable[[Location, Settings, ProviderRegistry], object]) -> None:
@@ -245,7 +305,7 @@ def providers_show(key: Key, as_json: Json = False) -> None:
 
 def _settings_table(entry: Provider) -> Table:
     rows = [
-        (name, field.get("type", "object"), json.dumps(entry.default_config.get(name)), field["description"])
+        (name, field.get("type", "object"), _json(entry.default_config.get(name)), field["description"])
         for name, field in entry.config_schema["properties"].items()
     ]
     rows += [
@@ -254,15 +314,19 @@ def _settings_table(entry: Provider) -> Table:
     return _table("Setting", "Type", "Default", "What it does", rows=rows)
 
 
+def _json(value: object) -> str:
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
 @organization.command("create")
 def organization_create(
-    slug: str,
+    slug: Annotated[str, typer.Argument(help="What it is called in addresses: a-z, 0-9 and hyphens.")],
     name: Annotated[str | None, typer.Option(help="Its name; the slug otherwise.")] = None,
     as_json: Json = False,
 ) -> None:
     """Create an organization."""
     new = _model(OrganizationCreate, slug=slug, name=name or slug)
-    made = _run(lambda plane: plane.access.create_organization(local_administrator(None, getpass.getuser()), new))
+    made = _run(lambda plane: plane.access.create_organization(local_administrator(None, _account()), new))
     _print(made, as_json, lambda: _table("Slug", "Name", "Id", rows=[(made.slug, made.name, made.id)]))
 
 
@@ -280,7 +344,7 @@ def organization_list(
 
 @config.command("get")
 def config_get(
-    key: Annotated[str | None, typer.Argument(help="A provider's key; all otherwise.", metavar="[PROVIDER]")] = None,
+    key: Annotated[str | None, typer.Argument(help="A provider's key; all otherwise.", metavar="PROVIDER")] = None,
     organization: Organization = "default",
     as_json: Json = False,
 ) -> None:
@@ -313,21 +377,26 @@ def _ranking(found: Iterable[OrganizationProvider]) -> Table:
 
 def _effective(one: OrganizationProvider) -> Table:
     rows = [
-        (name, json.dumps(value), "overridden" if name in one.overrides else "default")
-        for name, value in one.config.items()
+        (name, _json(value), "overridden" if name in one.overrides else "default") for name, value in one.config.items()
     ]
     return _table("Setting", "In force", "From", rows=rows)
 
 
 def _say_state(one: OrganizationProvider) -> None:
-    state = "usable" if one.usable else f"not usable: {(one.reason or '').replace('_', ' ')}"
     switch = "enabled" if one.is_enabled else "disabled"
-    err.print(f"{one.provider.name}: {switch}, priority {one.priority}, {state}.", highlight=False)
+    _say(f"{one.provider.name}: {switch}, priority {one.priority}, {_state(one)}.")
     for field in one.secret_fields:
         shared = f" (shared from {field.shared_from})" if field.shared_from else ""
-        err.print(f"  secret {field.name}: {'set' if field.is_set else 'not set'}{shared}", highlight=False)
+        _say(f"  secret {field.name}: {'set' if field.is_set else 'not set'}{shared}")
     for notice in one.notices:
-        err.print(f"  {notice.message}", style="yellow", highlight=False, markup=False)
+        _say(f"  {notice.message}", style="yellow")
+
+
+def _state(one: OrganizationProvider) -> str:
+    if one.reason is None:
+        return "usable"
+    remedy = _REMEDIES.get(one.reason, "").format(key=one.provider.key)
+    return f"not usable: {one.reason.replace('_', ' ')}{f' ({remedy})' if remedy else ''}"
 
 
 @config.command("set")
@@ -335,7 +404,7 @@ def config_set(
     key: Key,
     settings: Annotated[
         list[str] | None,
-        typer.Argument(help="As name=value; the value is JSON or plain text.", metavar="[NAME=VALUE]..."),
+        typer.Argument(help="The value is JSON or plain text.", metavar="NAME=VALUE"),
     ] = None,
     enable: Annotated[bool | None, typer.Option("--enable/--disable", help="Switch it on or off.")] = None,
     priority: Annotated[int | None, typer.Option(help="0 to 1000; the highest answers first.")] = None,
@@ -343,9 +412,13 @@ def config_set(
     as_json: Json = False,
 ) -> None:
     """Override settings of a provider; those not named stay as they are."""
-    given = dict(_assignment(each) for each in settings or [])
+    if not settings and enable is None and priority is None:
+        raise typer.BadParameter("Give settings as NAME=VALUE, --enable, --disable or --priority.")
+    assignments = [_assignment(each) for each in settings or []]
 
     async def change(plane: ControlPlane, who: Principal) -> OrganizationProvider:
+        known = plane.registry.get_provider_by_key(key).config_schema["properties"]
+        given = {name: _value(text, known.get(name, {})) for name, text in assignments}
         present = await plane.providers.get_organization_provider(who, key)
         overrides = {**present.overrides, **given} if given else None
         write = _model(ConfigWrite, config=overrides, is_enabled=enable, priority=priority)
@@ -357,14 +430,20 @@ def config_set(
         _say_state(one)
 
 
-def _assignment(text: str) -> tuple[str, Any]:
+def _assignment(text: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not separator or not name:
-        raise typer.BadParameter("Write settings as name=value.")
+        raise typer.BadParameter("Write settings as NAME=VALUE.")
+    return name, value
+
+
+def _value(text: str, schema: JsonObject) -> Any:
+    """Read a value as JSON, or as the text that it is; where text is wanted, 2024 is a text."""
     try:
-        return name, json.loads(value)
+        value = json.loads(text)
     except ValueError:
-        return name, value
+        return text
+    return text if schema.get("type") == "string" and not isinstance(value, str) else value
 
 
 @config.command("reset")
@@ -372,7 +451,7 @@ def config_reset(
     key: Key,
     settings: Annotated[
         list[str] | None,
-        typer.Argument(help="Settings to put back to their defaults; all otherwise.", metavar="[NAME]..."),
+        typer.Argument(help="Settings to put back to their defaults; all otherwise.", metavar="NAME"),
     ] = None,
     organization: Organization = "default",
 ) -> None:
@@ -383,18 +462,26 @@ def config_reset(
         if not settings:
             await plane.providers.delete_organization_provider_config(who, key, if_match=present.etag)
             return
+        _check_settings(plane.registry.get_provider_by_key(key), settings)
         kept = {name: value for name, value in present.overrides.items() if name not in settings}
         write = _model(ConfigWrite, config=kept)
         await plane.providers.upsert_organization_provider_config(who, key, write, if_match=present.etag)
 
     _run_for(organization, change)
-    err.print("Back to the defaults.")
+    _say("Back to the defaults." if settings else "Back to the defaults, and disabled.")
+
+
+def _check_settings(provider: AnyProvider, names: list[str]) -> None:
+    known = list(provider.config_schema["properties"])
+    wrong = [unknown_field("/config", name, known) for name in names if name not in known]
+    if wrong:
+        raise Invalid(wrong)
 
 
 @app.command()
 def order(
     provider_type: Annotated[ProviderType, typer.Argument(metavar="TYPE", help="stt, tts or llm.")],
-    keys: Annotated[list[str], typer.Argument(metavar="PROVIDER...", help="First to answer first.")],
+    keys: Annotated[list[str], typer.Argument(metavar="PROVIDER", help="First to answer first.")],
     organization: Organization = "default",
     as_json: Json = False,
 ) -> None:
@@ -407,24 +494,38 @@ def order(
     _print(found, as_json, lambda: _ranking(found.providers))
 
 
-@secrets.command("set")
+@secrets.command("set", context_settings={"allow_extra_args": True})
 def secrets_set(
+    context: typer.Context,
     key: Key,
-    field: Annotated[str, typer.Argument(help="Which secret.")] = "apiKey",
+    field: Annotated[str, typer.Argument(help="Which secret.", metavar="NAME")] = "apiKey",
     file: Annotated[
         Path | None,
         typer.Option(help="Read the value from a file; - is standard input. Asked for otherwise."),
     ] = None,
     label: Annotated[str | None, typer.Option(help="A name for the person who looks later.")] = None,
     approve_origin: Annotated[
-        list[str] | None, typer.Option(help="Where else than to the provider itself it may be sent.")
+        list[str] | None,
+        typer.Option(help="The only address it may be sent to, in place of the provider's own; repeat for more."),
     ] = None,
+    rebind: Annotated[
+        bool, typer.Option("--rebind", help="Approve it for the provider's other stored secrets too.")
+    ] = False,
     organization: Organization = "default",
     as_json: Json = False,
 ) -> None:
     """Store a secret. Its value is never an argument: those can be seen by every account of a machine."""
-    value = _secret_value(file, field)
-    write = _model(SecretsWrite, secrets={field: value}, label=label, approved_origins=approve_origin)
+    if context.args:
+        # What is too much here is most likely the value, so unlike the usual message this one does not repeat it.
+        raise typer.BadParameter("The value is never an argument: it is asked for, or give --file.")
+    _check_secret(key, field)
+    write = _model(
+        SecretsWrite,
+        secrets={field: _secret_value(file, field)},
+        label=label,
+        approved_origins=approve_origin,
+        rebind=rebind,
+    )
 
     async def change(plane: ControlPlane, who: Principal) -> OrganizationProvider:
         present = await plane.providers.get_organization_provider(who, key)
@@ -437,9 +538,20 @@ def secrets_set(
         _say_state(one)
 
 
+def _check_secret(key: str, field: str) -> None:
+    """Refuse what has no place to go before anybody is asked for it."""
+    registry = ProviderRegistry()
+    registry.initialize()
+    provider = registry.get_provider_by_key(key)
+    if not provider.secret_names:
+        raise errors.ConfigurationError(f"{provider.name} needs no secrets.")
+    if field not in provider.secret_names:
+        raise Invalid([unknown_field("/secrets", field, provider.secret_names)])
+
+
 def _secret_value(file: Path | None, field: str) -> str:
     if file is None:
-        return getpass.getpass(f"{field}: ")
+        return _asked(field)
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -447,10 +559,24 @@ def _secret_value(file: Path | None, field: str) -> str:
     return text.strip()
 
 
+def _asked(field: str) -> str:
+    with warnings.catch_warnings():
+        # getpass would go on where it cannot hide what is typed.
+        warnings.simplefilter("error", getpass.GetPassWarning)
+        try:
+            return getpass.getpass(f"{field}: ").strip()
+        except getpass.GetPassWarning:
+            raise typer.BadParameter(
+                "There is no terminal to ask at: give --file, which is - for standard input."
+            ) from None
+
+
 @secrets.command("remove")
 def secrets_remove(
     key: Key,
-    field: Annotated[str | None, typer.Argument(help="Which secret; all of the provider's otherwise.")] = None,
+    field: Annotated[
+        str | None, typer.Argument(help="Which secret; all of the provider's otherwise.", metavar="NAME")
+    ] = None,
     organization: Organization = "default",
 ) -> None:
     """Remove a secret, or all secrets of a provider."""
@@ -463,7 +589,7 @@ def secrets_remove(
             await plane.providers.update_provider_secrets(who, key, write)
 
     _run_for(organization, change)
-    err.print("Removed.")
+    _say("Removed.")
 
 
 @token.command("create")
@@ -486,7 +612,7 @@ def token_create(
         raise typer.BadParameter(f"Give --scope ({', '.join(Scope)}), --administrator or --platform.")
     new = _model(
         AccessTokenCreate,
-        name=name or f"{getpass.getuser()} at a terminal",
+        name=name or f"{_account()} at a terminal",
         scopes=sorted(each.value for each in wanted),
         expires_in_days=expires_in_days,
     )
@@ -521,7 +647,7 @@ def token_revoke(
 ) -> None:
     """Revoke an access token for good."""
     _run_for(organization, lambda plane, who: plane.access.revoke_token(who, token_id))
-    err.print("Revoked.")
+    _say("Revoked.")
 
 
 @app.command("doctor")

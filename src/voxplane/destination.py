@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/?")
+_BRACKETED = re.compile(r"\[[^\[\]]+\](?::[0-9]+)?")
 _PRINTABLE = re.compile(r"[!-~]+")
 # A socket reaches the same server on the same port, so ws and wss are their http counterparts.
 _SCHEMES = {"https": "https", "wss": "https", "http": "http", "ws": "http"}
@@ -77,7 +78,11 @@ class Origin(NamedTuple):
 
 def _host(netloc: str, hostname: str | None) -> str:
     host = (hostname or "").lower()
-    if netloc.startswith("["):
+    if "[" in netloc or "]" in netloc:
+        # urlsplit takes the address out of the brackets and lets go of what stands around them.
+        if not _BRACKETED.fullmatch(netloc):
+            msg = "write an IPv6 address between brackets, and nothing but a port after them"
+            raise ValueError(msg)
         try:
             address = ipaddress.IPv6Address(host)
         except ValueError:

@@ -257,7 +257,9 @@ class ProviderConfig(Sparse):
         wrong += [error for order in self.orders for error in order.check(merged)]
         if wrong:
             # The first rule that refuses a setting explains it, so a narrower rule stands before a wider one.
-            first = {error[0]: error for error in reversed(wrong)}
+            first: dict[str, tuple[str, str, str]] = {}
+            for error in wrong:
+                first.setdefault(error[0], error)
             raise field_errors(type(self), list(first.values()))
         return self
 

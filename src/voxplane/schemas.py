@@ -17,6 +17,7 @@ from pydantic import (
     GetJsonSchemaHandler,
     StringConstraints,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -256,6 +257,14 @@ class SecretsWrite(Sparse):
     rebind: bool = Field(
         default=False, description="Approve new origins for stored secrets that are not entered again."
     )
+
+    @field_validator("secrets", mode="before")
+    @classmethod
+    def _name_no_field(cls, secrets: object) -> object:
+        # Pydantic's own finding would end in the field's name, and that may be a key pasted into the wrong place.
+        if isinstance(secrets, dict) and not all(isinstance(value, str | None) for value in secrets.values()):  # pyright: ignore[reportUnknownVariableType]
+            raise PydanticCustomError("secret_value", "give every secret as a string, or null to remove it")
+        return secrets  # pyright: ignore[reportUnknownVariableType]
 
 
 class Organization(Wire):

@@ -69,13 +69,9 @@ class AnthropicConfig(ProviderConfig):
 
     temperature: Annotated[float | None, Field(ge=0, le=1), UI(group="Sampling")] = None
     """How freely words are chosen, on models up to 4.6."""
-    top_p: Annotated[float | None, Field(title="Top P", ge=0, le=1), UI(group="Sampling", advanced=True)] = (
-        None
-    )
+    top_p: Annotated[float | None, Field(title="Top P", ge=0, le=1), UI(group="Sampling", advanced=True)] = None
     """Choose among the likeliest words up to this probability, up to 4.6; LiveKit cannot send it."""
-    top_k: Annotated[int | None, Field(title="Top K", ge=0, le=500), UI(group="Sampling", advanced=True)] = (
-        None
-    )
+    top_k: Annotated[int | None, Field(title="Top K", ge=0, le=500), UI(group="Sampling", advanced=True)] = None
     """Choose among this many of the likeliest words, on models up to 4.6."""
 
     max_tokens: Annotated[
@@ -83,9 +79,9 @@ class AnthropicConfig(ProviderConfig):
     ] = 1000
     """The longest reply, thinking included: models that always think need 4096 or more to come to words."""
 
-    effort: Annotated[
-        Literal["low", "medium", "high", "xhigh", "max"] | None, UI(group="Reasoning", costly=True)
-    ] = None
+    effort: Annotated[Literal["low", "medium", "high", "xhigh", "max"] | None, UI(group="Reasoning", costly=True)] = (
+        None
+    )
     """How much work to put into an answer, on models that support it; LiveKit cannot send it."""
     thinking: Annotated[
         Literal["adaptive", "enabled", "disabled", "between_tools"] | None, UI(group="Reasoning", costly=True)

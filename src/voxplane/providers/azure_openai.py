@@ -48,9 +48,7 @@ _NEVER_REASONS = "^(gpt-3|gpt-4|chatgpt-4)"
 class AzureOpenAIConfig(ProviderConfig):
     """How the models of your Azure resource answer."""
 
-    deployment: Annotated[
-        str, Field(max_length=64, pattern="^[A-Za-z0-9][A-Za-z0-9._-]{1,63}$"), UI(group="Model")
-    ]
+    deployment: Annotated[str, Field(max_length=64, pattern="^[A-Za-z0-9][A-Za-z0-9._-]{1,63}$"), UI(group="Model")]
     """The name of the deployment, as you chose it."""
     model: Annotated[
         str,
@@ -66,9 +64,7 @@ class AzureOpenAIConfig(ProviderConfig):
 
     temperature: Annotated[float, Field(ge=0, le=2), UI(group="Sampling")] = 0.7
     """How freely words are chosen; not while a model reasons."""
-    top_p: Annotated[float | None, Field(title="Top P", ge=0, le=1), UI(group="Sampling", advanced=True)] = (
-        None
-    )
+    top_p: Annotated[float | None, Field(title="Top P", ge=0, le=1), UI(group="Sampling", advanced=True)] = None
     """Choose among the likeliest words up to this probability; change this or temperature, not both."""
     frequency_penalty: Annotated[float | None, Field(ge=-2, le=2), UI(group="Sampling", advanced=True)] = None
     """Above 0, words used often become less likely; not on reasoning models, nor with LiveKit on dated."""
@@ -187,12 +183,8 @@ class AzureOpenAIConfig(ProviderConfig):
             ("apiVersion",),
             "The v1 surface has no versions: set apiSurface to dated for them.",
         ),
-        Requires(
-            When("clientId"), ("tenantId",), "An Entra application signs in to a tenant: set tenantId too."
-        ),
-        Requires(
-            When("tenantId"), ("clientId",), "A tenant is signed in to by an application: set clientId too."
-        ),
+        Requires(When("clientId"), ("tenantId",), "An Entra application signs in to a tenant: set tenantId too."),
+        Requires(When("tenantId"), ("clientId",), "A tenant is signed in to by an application: set clientId too."),
     )
 
 

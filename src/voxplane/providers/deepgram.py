@@ -101,9 +101,7 @@ class DeepgramConfig(ProviderConfig):
     diarize: Annotated[bool, Field(title="Speaker labels"), UI(group="Transcript", advanced=True)] = False
     """Tell speakers apart, on Nova."""
 
-    endpointing_ms: Annotated[
-        int, Field(title="Endpointing", ge=0, le=10_000), UI(group="Turn taking", unit="ms")
-    ] = 25
+    endpointing_ms: Annotated[int, Field(title="Endpointing", ge=0, le=10_000), UI(group="Turn taking", unit="ms")] = 25
     """The silence that makes a result final, on Nova; 0 turns it off."""
     utterance_end_ms: Annotated[
         int | None,
@@ -111,13 +109,11 @@ class DeepgramConfig(ProviderConfig):
         UI(group="Turn taking", unit="ms", advanced=True),
     ] = None
     """The gap between words that ends an utterance, on Nova; it needs interim results."""
-    vad_events: Annotated[
-        bool, Field(title="Speech-started events"), UI(group="Turn taking", advanced=True)
-    ] = True
+    vad_events: Annotated[bool, Field(title="Speech-started events"), UI(group="Turn taking", advanced=True)] = True
     """Report when speech begins, on Nova; without it callers cannot interrupt as promptly."""
-    eot_threshold: Annotated[
-        float, Field(title="End-of-turn confidence", ge=0.5, le=0.9), UI(group="Turn taking")
-    ] = 0.7
+    eot_threshold: Annotated[float, Field(title="End-of-turn confidence", ge=0.5, le=0.9), UI(group="Turn taking")] = (
+        0.7
+    )
     """How sure Flux must be that the caller has finished before it ends the turn."""
     eager_eot_threshold: Annotated[
         float | None, Field(title="Eager end-of-turn confidence", ge=0.3, le=0.9), UI(group="Turn taking")
@@ -130,9 +126,7 @@ class DeepgramConfig(ProviderConfig):
 
     keyterms: Annotated[
         list[Phrase],
-        Field(
-            title="Key terms", max_length=100, default_factory=list, examples=[["Voxplane", "order number"]]
-        ),
+        Field(title="Key terms", max_length=100, default_factory=list, examples=[["Voxplane", "order number"]]),
         UI(group="Vocabulary", widget="tags"),
     ]
     """Names and terms to recognise better, on Nova-3 and Flux."""
@@ -151,9 +145,7 @@ class DeepgramConfig(ProviderConfig):
         UI(group="Privacy", widget="tags"),
     ]
     """What to remove from the transcript; Flux takes either numbers or aggressive_numbers."""
-    mip_opt_out: Annotated[
-        bool, Field(title="Opt out of model improvement"), UI(group="Privacy", costly=True)
-    ] = False
+    mip_opt_out: Annotated[bool, Field(title="Opt out of model improvement"), UI(group="Privacy", costly=True)] = False
     """Keep the vendor from training on the audio, which may cost more on some plans."""
 
     sample_rate: Annotated[

@@ -84,9 +84,7 @@ class ElevenLabsConfig(ProviderConfig):
     """How close to stay to the original voice; not on v3 and v4."""
     style: Annotated[float, Field(ge=0, le=1), UI(group="Delivery", advanced=True)] = 0.0
     """How much to exaggerate the voice's style, which takes time above 0; not on v3 and v4."""
-    use_speaker_boost: Annotated[bool, Field(title="Speaker boost"), UI(group="Delivery", advanced=True)] = (
-        True
-    )
+    use_speaker_boost: Annotated[bool, Field(title="Speaker boost"), UI(group="Delivery", advanced=True)] = True
     """Come closer to the original voice, which takes some time; not on v3 and v4."""
     speed: Annotated[float, Field(ge=0.7, le=1.2), UI(group="Delivery")] = 1.0
     """How fast to speak; not on v3 and v4."""
@@ -115,9 +113,7 @@ class ElevenLabsConfig(ProviderConfig):
     sync_alignment: Annotated[bool, Field(title="Word timestamps"), UI(group="Audio", advanced=True)] = True
     """Give the time of every word."""
 
-    inactivity_timeout: Annotated[
-        int, Field(ge=1, le=180), UI(group="Connection", unit="s", advanced=True)
-    ] = 180
+    inactivity_timeout: Annotated[int, Field(ge=1, le=180), UI(group="Connection", unit="s", advanced=True)] = 180
     """How long the vendor keeps a silent connection open."""
     enable_logging: Annotated[bool, Field(title="Vendor logging"), UI(group="Privacy", advanced=True)] = True
     """Let the vendor keep texts and audio; off, for zero retention, needs an enterprise plan."""

@@ -86,13 +86,9 @@ class GoogleConfig(ProviderConfig):
 
     temperature: Annotated[float, Field(ge=0, le=2), UI(group="Sampling")] = 0.7
     """How freely words are chosen; the vendor advises 1 on gemini-3, and gemini-4 does without it."""
-    top_p: Annotated[float | None, Field(title="Top P", ge=0, le=1), UI(group="Sampling", advanced=True)] = (
-        None
-    )
+    top_p: Annotated[float | None, Field(title="Top P", ge=0, le=1), UI(group="Sampling", advanced=True)] = None
     """Choose among the likeliest words up to this probability; not on gemini-4."""
-    top_k: Annotated[int | None, Field(title="Top K", ge=1, le=1000), UI(group="Sampling", advanced=True)] = (
-        None
-    )
+    top_k: Annotated[int | None, Field(title="Top K", ge=1, le=1000), UI(group="Sampling", advanced=True)] = None
     """Choose among this many of the likeliest words; not on gemini-4."""
     presence_penalty: Annotated[float | None, Field(ge=-2, le=2), UI(group="Sampling", advanced=True)] = None
     """Above 0, words that were used at all become less likely; not on every model, and not with Pipecat."""
@@ -257,9 +253,7 @@ PROVIDER = ProviderDefinition(
     secrets=GoogleSecrets,
     requires_secrets=(
         Requires(When("backend", equals="gemini"), ("apiKey",), "The Gemini API needs an API key."),
-        Requires(
-            When("backend", equals="vertex"), ("serviceAccountJson",), "Vertex AI needs a service account."
-        ),
+        Requires(When("backend", equals="vertex"), ("serviceAccountJson",), "Vertex AI needs a service account."),
     ),
     destinations=Destinations[GoogleConfig](("backend", "location"), _urls),
     docs_url="https://ai.google.dev/gemini-api/docs/models",

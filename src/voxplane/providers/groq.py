@@ -58,9 +58,7 @@ class GroqConfig(ProviderConfig):
 
     temperature: Annotated[float, Field(ge=0, le=2), UI(group="Sampling")] = 0.7
     """How freely words are chosen."""
-    top_p: Annotated[float | None, Field(title="Top P", ge=0, le=1), UI(group="Sampling", advanced=True)] = (
-        None
-    )
+    top_p: Annotated[float | None, Field(title="Top P", ge=0, le=1), UI(group="Sampling", advanced=True)] = None
     """Choose among the likeliest words up to this probability; change this or temperature, not both."""
     seed: Annotated[int | None, Field(ge=0, le=2**53 - 1), UI(group="Sampling", advanced=True)] = None
     """The same seed gives the same answer, as far as the vendor can; LiveKit cannot send it."""
@@ -124,9 +122,7 @@ class GroqConfig(ProviderConfig):
 class GroqSecrets(ProviderSecrets):
     """What Groq asks for."""
 
-    api_key: Annotated[
-        Secret, Field(title="API key"), UI(pattern_hint=("^gsk_", "Groq keys start with gsk_."))
-    ]
+    api_key: Annotated[Secret, Field(title="API key"), UI(pattern_hint=("^gsk_", "Groq keys start with gsk_."))]
     """A Groq key."""
 
 

@@ -72,9 +72,7 @@ class OpenAIConfig(ProviderConfig):
 
     temperature: Annotated[float, Field(ge=0, le=2), UI(group="Sampling")] = 0.7
     """How freely words are chosen; not while a model reasons."""
-    top_p: Annotated[float | None, Field(title="Top P", ge=0, le=1), UI(group="Sampling", advanced=True)] = (
-        None
-    )
+    top_p: Annotated[float | None, Field(title="Top P", ge=0, le=1), UI(group="Sampling", advanced=True)] = None
     """Choose among the likeliest words up to this probability; change this or temperature, not both."""
     frequency_penalty: Annotated[float | None, Field(ge=-2, le=2), UI(group="Sampling", advanced=True)] = None
     """Above 0, words that were used often become less likely; not on reasoning models."""
@@ -104,9 +102,7 @@ class OpenAIConfig(ProviderConfig):
         UI(group="Privacy and price", advanced=True, costly=True),
     ] = None
     """The processing class, which changes speed and price."""
-    store: Annotated[
-        bool, Field(title="Store at the vendor"), UI(group="Privacy and price", advanced=True)
-    ] = False
+    store: Annotated[bool, Field(title="Store at the vendor"), UI(group="Privacy and price", advanced=True)] = False
     """Keep conversations at the vendor."""
     prompt_cache_key: Annotated[
         str | None,
@@ -184,9 +180,7 @@ class OpenAIConfig(ProviderConfig):
 class OpenAISecrets(ProviderSecrets):
     """What OpenAI asks for."""
 
-    api_key: Annotated[
-        Secret, Field(title="API key"), UI(pattern_hint=("^sk-", "OpenAI keys start with sk-."))
-    ]
+    api_key: Annotated[Secret, Field(title="API key"), UI(pattern_hint=("^sk-", "OpenAI keys start with sk-."))]
     """The key of a project or a service account; admin keys cannot run models."""
 
 

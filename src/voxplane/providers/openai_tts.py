@@ -101,9 +101,7 @@ class OpenAITTSConfig(ProviderConfig):
 class OpenAITTSSecrets(ProviderSecrets):
     """What OpenAI asks for."""
 
-    api_key: Annotated[
-        Secret, Field(title="API key"), UI(pattern_hint=("^sk-", "OpenAI keys start with sk-."))
-    ]
+    api_key: Annotated[Secret, Field(title="API key"), UI(pattern_hint=("^sk-", "OpenAI keys start with sk-."))]
     """An OpenAI key; without one here, that of the provider OpenAI is used."""
 
 

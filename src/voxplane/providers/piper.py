@@ -36,18 +36,14 @@ class PiperConfig(ProviderConfig):
         UI(group="Voice", widget="voice-picker"),
     ] = "en_US-lessac-medium"
     """The voice, as language_REGION-name-quality; it must be present where Piper runs."""
-    speaker_id: Annotated[
-        int | None, Field(title="Speaker", ge=0, le=10_000), UI(group="Voice", advanced=True)
-    ] = None
+    speaker_id: Annotated[int | None, Field(title="Speaker", ge=0, le=10_000), UI(group="Voice", advanced=True)] = None
     """The number of the speaker in a voice that has several; unset, the voice's own choice."""
 
     length_scale: Annotated[float, Field(ge=0.25, le=4), UI(group="Delivery")] = 1.0
     """How long the speech takes: 0.5 is twice as fast, 2 is half as fast."""
     volume: Annotated[float, Field(ge=0, le=4), UI(group="Delivery")] = 1.0
     """How loud the speech is; 1 leaves it as it is."""
-    normalize_audio: Annotated[bool, Field(title="Normalise audio"), UI(group="Delivery", advanced=True)] = (
-        True
-    )
+    normalize_audio: Annotated[bool, Field(title="Normalise audio"), UI(group="Delivery", advanced=True)] = True
     """Bring every piece of audio to its full range, before the volume applies."""
     sentence_silence: Annotated[float, Field(ge=0, le=5), UI(group="Delivery", unit="s", advanced=True)] = 0.0
     """The pause after each sentence."""

@@ -56,9 +56,7 @@ class VoskConfig(ProviderConfig):
     """Send transcripts before they are final."""
     words: Annotated[bool, Field(title="Word details"), UI(group="Transcript")] = True
     """Give the time and the confidence of every word."""
-    partial_words: Annotated[
-        bool, Field(title="Partial word details"), UI(group="Transcript", advanced=True)
-    ] = False
+    partial_words: Annotated[bool, Field(title="Partial word details"), UI(group="Transcript", advanced=True)] = False
     """Give the details of words in interim results too."""
     max_alternatives: Annotated[
         int, Field(title="Alternatives", ge=0, le=10), UI(group="Transcript", advanced=True)

@@ -115,9 +115,7 @@ PROVIDER = ProviderDefinition(
     capabilities=("offline", "batch", "language_detection", "translation_to_english", "word_timestamps"),
     config=WhisperConfig,
     secrets=NoSecrets,
-    destinations=Destinations[WhisperConfig](
-        ("baseUrl",), lambda config: [config.base_url] if config.base_url else []
-    ),
+    destinations=Destinations[WhisperConfig](("baseUrl",), lambda config: [config.base_url] if config.base_url else []),
     docs_url="https://github.com/SYSTRAN/faster-whisper",
     models=MODELS,
 )

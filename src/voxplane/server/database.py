@@ -36,6 +36,7 @@ SCHEMA_VERSION = max(path.name[:4] for path in MIGRATIONS.glob("versions/*.sql")
 # Any number does, as long as every Voxplane takes the same one.
 _ADVISORY_LOCK = 0x766F78706C616E65
 _DATABASE = "voxplane"
+_APPLICATION = "voxplane"
 
 Connection = psycopg.AsyncConnection[Any]
 
@@ -211,6 +212,12 @@ def holds_secrets(connection: psycopg.Connection[Any]) -> bool:
     return row is not None
 
 
+def is_in_use(connection: psycopg.Connection[Any]) -> bool:
+    """Whether a control plane is open on this database. `connection` is one of `administration`."""
+    statement = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s LIMIT 1"
+    return connection.execute(statement, [_APPLICATION]).fetchone() is not None
+
+
 def installation_key(connection: psycopg.Connection[Any]) -> tuple[str, bytes] | None:
     """Return the wrapped audit key and the id of the key that wraps it; None before the first start."""
     return connection.execute("SELECT kek_id, audit_key FROM installation").fetchone()
@@ -370,7 +377,7 @@ async def open_database(location: Location, settings: Settings, digests: dict[st
             "autocommit": True,
             "row_factory": dict_row,
             "options": f"{_OPTIONS} {timeouts}",
-            "application_name": "voxplane",
+            "application_name": _APPLICATION,
         },
         min_size=min(2, settings.pool_size),
         max_size=settings.pool_size,

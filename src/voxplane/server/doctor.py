@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Literal
 
-from voxplane.errors import VoxplaneError
+from voxplane.errors import ConfigurationError, OrganizationNotFound, VoxplaneError
+from voxplane.resolution import chain
 from voxplane.schemas import ProviderType, Wire
 from voxplane.server.control_plane import ControlPlane, local_administrator
+from voxplane.server.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
-    from voxplane.schemas import OrganizationProvider
+    from voxplane.schemas import Organization, OrganizationProvider
     from voxplane.server.settings import Settings
 
 Verdict = Literal["good", "note", "bad"]
@@ -31,10 +33,24 @@ class Report(Wire):
     findings: tuple[Finding, ...]
 
 
+def require_installation(settings: Settings) -> None:
+    """Keep a command in the wrong folder from making a new installation there.
+
+    Raises:
+        ConfigurationError: there is nothing to work on; the message says how to begin.
+    """
+    if settings.database_url is None and not EmbeddedPostgres.is_in(settings.data_dir):
+        raise ConfigurationError(
+            f"There is no Voxplane in {settings.data_dir.absolute()}: `voxplane serve` starts one there; "
+            "VOXPLANE_DATA_DIR or VOXPLANE_DATABASE_URL names one elsewhere."
+        )
+
+
 async def examine(settings: Settings) -> Report:
     """Open the installation as the service would, and look at each part of it; nothing else is changed."""
     findings = [_python()]
     try:
+        require_installation(settings)
         async with ControlPlane.open(settings) as plane:
             findings += [*_foundations(plane), *await _default_organization(plane)]
     except VoxplaneError as error:
@@ -68,22 +84,35 @@ def _foundations(plane: ControlPlane) -> list[Finding]:
 
 
 async def _default_organization(plane: ControlPlane) -> list[Finding]:
-    found = (await plane.access.get_organizations(limit=1)).organizations
-    if not found:
+    found = await _an_organization(plane)
+    if found is None:
         return [Finding(subject="organizations", verdict="note", finding="none yet: `voxplane organization create`")]
-    principal = local_administrator(found[0].id, "doctor")
+    principal = local_administrator(found.id, "doctor")
+    shown = (await plane.providers.get_organization_providers(principal)).providers
     return [
-        _next_call(found[0].slug, each, await plane.providers.get_usable_providers(principal, each))
+        _next_call(f"{found.slug}: {each}", [provider for provider in shown if provider.provider.type is each])
         for each in ProviderType
     ]
 
 
-def _next_call(slug: str, provider_type: ProviderType, usable: list[OrganizationProvider]) -> Finding:
-    subject = f"{slug}: {provider_type}"
+async def _an_organization(plane: ControlPlane) -> Organization | None:
+    try:
+        return await plane.access.find_organization("default")
+    except OrganizationNotFound:
+        return next(iter((await plane.access.get_organizations(limit=1)).organizations), None)
+
+
+def _next_call(subject: str, ranked: list[OrganizationProvider]) -> Finding:
+    """Say who answers the next call, and what stands in the way of whoever should."""
+    passed_over = [
+        f"{each.provider.name} is enabled but not usable: {each.reason.replace('_', ' ')}."
+        for each in ranked
+        if each.is_enabled and each.reason is not None
+    ]
+    usable = chain(ranked)
     if not usable:
-        finding = "no provider can answer a call: enable one and store its key"
-        return Finding(subject=subject, verdict="note", finding=finding)
-    first = usable[0]
-    notices = " ".join(notice.message for notice in first.notices)
-    finding = f"the next call goes to {first.provider.name}. {notices}".strip()
-    return Finding(subject=subject, verdict="note" if notices else "good", finding=finding)
+        remedy = "`voxplane config get` shows why." if passed_over else "Enable a provider."
+        return Finding(subject=subject, verdict="note", finding=" ".join(["Nobody answers.", *passed_over, remedy]))
+    notices = [notice.message for notice in usable[0].notices]
+    remarks = [f"The next call goes to {usable[0].provider.name}.", *notices, *passed_over]
+    return Finding(subject=subject, verdict="note" if len(remarks) > 1 else "good", finding=" ".join(remarks))

@@ -119,6 +119,14 @@ class EmbeddedPostgres:
             raise ConfigurationError(f"No database can run in {data_dir}: {error}") from error
         return server
 
+    @staticmethod
+    def is_in(data_dir: Path) -> bool:
+        """Tell whether a server was ever opened in a data directory; yes, where that is hidden."""
+        try:
+            return (data_dir / "postgres").is_dir()
+        except PermissionError:
+            return True
+
     def conninfo(self, *, user: str, dbname: str) -> str:
         """Return the libpq keywords that connect to this server.
 

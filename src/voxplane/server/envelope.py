@@ -106,14 +106,20 @@ class Keyring:
 
         Raises:
             FileNotFoundError: there is none.
-            ConfigurationError: it can be read by others, or is not a keyring.
+            ConfigurationError: it can be read by others, cannot be read by us, or is not a keyring.
         """
-        if path.stat().st_mode & 0o077:
+        try:
+            mode, content = path.stat().st_mode, path.read_bytes()
+        except FileNotFoundError:
+            raise
+        except OSError:
+            raise ConfigurationError("The keyring file cannot be read by this account.") from None
+        if mode & 0o077:
             raise ConfigurationError("The keyring file can be read by other accounts: chmod 600 it.")
         try:
-            document = json.loads(path.read_bytes())
+            document = json.loads(content)
             keys = {str(name): base64.b64decode(key, validate=True) for name, key in document["keys"].items()}
-            current = document["current"]
+            current = str(document["current"])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise ConfigurationError("The keyring file is damaged: restore it from its backup.") from None
         # The id is derived from the key, so a key that was altered or swapped no longer has its name.

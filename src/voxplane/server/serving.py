@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import shlex
 import signal
+import socket
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from voxplane.server.settings import Settings
 
 _DRAIN_SECONDS = 20
+_BACKLOG = 2048
 
 
 class _Server(uvicorn.Server):
@@ -38,35 +42,54 @@ async def serve(settings: Settings) -> None:
         ConfigurationError: the installation is set up in a way that is refused, or the port is taken.
         Unavailable: the database does not answer.
     """
-    async with ControlPlane.open(settings) as plane:
-        config = uvicorn.Config(
-            create_app(plane),
-            host=settings.host,
-            port=settings.port,
-            loop="none",
-            http="httptools",
-            lifespan="off",
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=_DRAIN_SECONDS,
-        )
-        server = _Server(config)
-        try:
-            listening = config.bind_socket()
-        except SystemExit:
-            raise ConfigurationError(
-                f"Port {settings.port} on {settings.host} cannot be listened on; VOXPLANE_PORT names another."
-            ) from None
-        host, port = listening.getsockname()[:2]
-        async with anyio.create_task_group() as group:
-            group.start_soon(_stop_on_signal, server)
-            group.start_soon(plane.changes.follow, plane.database)
-            _announce(settings, host, port)
-            await server.serve(sockets=[listening])
-            group.cancel_scope.cancel()
+    with _listen(settings) as listening:
+        async with ControlPlane.open(settings) as plane:
+            await _serve_on(listening, plane)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Take the port before anything else is started; who connects meanwhile waits."""
+    taken = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        taken.bind((settings.host, settings.port))
+        taken.listen(_BACKLOG)
+    except OSError as error:
+        taken.close()
+        if error.errno == errno.EADDRINUSE:
+            reason = f"Port {settings.port} of {settings.host} is taken: VOXPLANE_PORT names another."
+        elif error.errno == errno.EACCES:
+            reason = f"This account may not listen on port {settings.port}: VOXPLANE_PORT names another."
+        else:
+            reason = f"{settings.host} is no address of this machine: VOXPLANE_HOST names another."
+        raise ConfigurationError(reason) from None
+    return taken
+
+
+async def _serve_on(listening: socket.socket, plane: ControlPlane) -> None:
+    settings = plane.settings
+    config = uvicorn.Config(
+        create_app(plane),
+        host=settings.host,
+        port=settings.port,
+        loop="none",
+        http="httptools",
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+    )
+    server = _Server(config)
+    host, port = listening.getsockname()[:2]
+    async with anyio.create_task_group() as group:
+        group.start_soon(_stop_on_signal, server)
+        group.start_soon(plane.changes.follow, plane.database)
+        _announce(settings, host, port)
+        await server.serve(sockets=[listening])
+        group.cancel_scope.cancel()
 
 
 async def _stop_on_signal(server: uvicorn.Server) -> None:
@@ -79,7 +102,9 @@ def _announce(settings: Settings, host: str, port: int) -> None:
     """Say where it is and what to do next: to a person at a terminal, or whoever reads the first lines of a log."""
     where = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     console = Console(stderr=True, highlight=False)
-    command = f"{sys.argv[0]} token create --administrator"
+    command = f"{shlex.quote(sys.argv[0])} token create --administrator"
+    if "data_dir" in settings.model_fields_set and not settings.database_url:
+        command = f"VOXPLANE_DATA_DIR={shlex.quote(str(settings.data_dir.absolute()))} {command}"
     stored = "VOXPLANE_DATABASE_URL" if settings.database_url else settings.data_dir.absolute()
     console.print(f"Voxplane listens on [bold]{where}[/]  (API reference: {where}/docs)", soft_wrap=True)
     console.print(f"Data: {stored}", soft_wrap=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class Issuer(BaseModel):
@@ -16,7 +18,9 @@ class Issuer(BaseModel):
 
     issuer: str = Field(min_length=1, description="The exact `iss` claim.")
     audience: str = Field(min_length=1, description="The `aud` claim that must be present.")
-    algorithm: Literal["ES256", "EdDSA", "RS256", "PS256"] = "ES256"
+    algorithm: Literal["ES256", "EdDSA", "RS256", "PS256"] = Field(
+        default="ES256", description="The one algorithm that its tokens are signed with."
+    )
     jwks_url: str | None = Field(default=None, pattern=r"^https://", description="Where its public keys are published.")
     public_key: str | None = Field(default=None, description="Its public key as PEM, instead of a JWKS.")
     organization_claim: str = Field(default="org_id", description="The claim with the organization's UUID.")
@@ -24,8 +28,17 @@ class Issuer(BaseModel):
     @model_validator(mode="after")
     def _one_source_of_keys(self) -> Issuer:
         if (self.jwks_url is None) == (self.public_key is None):
-            raise ValueError("give either jwks_url or public_key")
+            raise PydanticCustomError("keys", "give either jwks_url or public_key")
         return self
+
+
+def _from_json(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise PydanticCustomError("json", "write it as JSON") from None
 
 
 class Settings(BaseSettings):
@@ -50,7 +63,10 @@ class Settings(BaseSettings):
         default=None,
         description="The file with the key that seals all secrets; default: keyring.json in the data directory.",
     )
-    trusted_issuers: tuple[Issuer, ...] = Field(default=(), description="Identity providers, as a JSON array.")
+    # Left to itself, pydantic-settings decodes JSON outside of validation and fails with an error of another kind.
+    trusted_issuers: Annotated[tuple[Issuer, ...], NoDecode, BeforeValidator(_from_json)] = Field(
+        default=(), description="Identity providers whose JWTs are accepted, as a JSON array."
+    )
     require_preconditions: bool = Field(
         default=False, description="Answer 428 to a write without If-Match, instead of accepting it."
     )
