@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from voxplane.errors import Invalid
-from voxplane.provider import AnyProvider, Forbids, Limits, Requires, Rule, When
+from voxplane.provider import AnyProvider
 from voxplane.registry import ProviderRegistry
+from voxplane.rules import Forbids, Limits, Requires, Rule, When
 from voxplane.schemas import JsonObject, Provider, ProviderType
 
 REGISTRY = ProviderRegistry()

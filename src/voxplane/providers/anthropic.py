@@ -13,20 +13,15 @@ from pydantic import Field
 from voxplane.provider import (
     UI,
     Destinations,
-    Forbids,
-    Limits,
-    NotAbove,
     ProviderConfig,
     ProviderDefinition,
     ProviderSecrets,
-    Requires,
-    Rule,
     Secret,
     ServerUrl,
-    When,
     known,
     offered,
 )
+from voxplane.rules import Forbids, Limits, NotAbove, Requires, Rule, When
 from voxplane.schemas import ProviderType
 
 # fmt: off

@@ -12,18 +12,14 @@ from pydantic import Field
 from voxplane.provider import (
     UI,
     Destinations,
-    Forbids,
-    Limits,
     ProviderConfig,
     ProviderDefinition,
     ProviderSecrets,
-    Requires,
-    Rule,
     Secret,
-    When,
     known,
     offered,
 )
+from voxplane.rules import Forbids, Limits, Requires, Rule, When
 from voxplane.schemas import ProviderType
 
 _DATES = "Azure has its own retirement dates, region by region: see its page."

@@ -12,19 +12,15 @@ from pydantic import Field
 from voxplane.provider import (
     UI,
     Destinations,
-    Forbids,
-    Limits,
-    NotAbove,
     ProviderConfig,
     ProviderDefinition,
     ProviderSecrets,
-    Rule,
     Secret,
     ServerUrl,
-    When,
     known,
     offered,
 )
+from voxplane.rules import Forbids, Limits, NotAbove, Rule, When
 from voxplane.schemas import ProviderType
 
 # fmt: off

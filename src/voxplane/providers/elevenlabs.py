@@ -12,17 +12,15 @@ from pydantic import Field
 from voxplane.provider import (
     UI,
     Destinations,
-    Forbids,
     ProviderConfig,
     ProviderDefinition,
     ProviderSecrets,
-    Rule,
     Secret,
     ServerUrl,
-    When,
     known,
     offered,
 )
+from voxplane.rules import Forbids, Rule, When
 from voxplane.schemas import ProviderType
 
 # fmt: off

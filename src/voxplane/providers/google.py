@@ -15,18 +15,14 @@ from pydantic_core import PydanticCustomError
 from voxplane.provider import (
     UI,
     Destinations,
-    Forbids,
-    Limits,
     ProviderConfig,
     ProviderDefinition,
     ProviderSecrets,
-    Requires,
-    Rule,
     Secret,
-    When,
     known,
     offered,
 )
+from voxplane.rules import Forbids, Limits, Requires, Rule, When
 from voxplane.schemas import ProviderType
 
 # fmt: off

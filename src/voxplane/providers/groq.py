@@ -13,18 +13,15 @@ from pydantic import Field
 from voxplane.provider import (
     UI,
     Destinations,
-    Forbids,
-    Limits,
     ProviderConfig,
     ProviderDefinition,
     ProviderSecrets,
-    Rule,
     Secret,
     ServerUrl,
-    When,
     known,
     offered,
 )
+from voxplane.rules import Forbids, Limits, Rule, When
 from voxplane.schemas import ProviderType
 
 # fmt: off

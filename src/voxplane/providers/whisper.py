@@ -12,16 +12,14 @@ from pydantic import Field
 from voxplane.provider import (
     UI,
     Destinations,
-    Limits,
     LocalServerUrl,
     NoSecrets,
     ProviderConfig,
     ProviderDefinition,
-    Rule,
-    When,
     known,
     offered,
 )
+from voxplane.rules import Limits, Rule, When
 from voxplane.schemas import ProviderType
 
 # fmt: off

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Path, Query
 from fastapi.requests import Request
 from fastapi.responses import Response
+from pydantic.json_schema import SkipJsonSchema
 
 from voxplane import errors
 from voxplane.schemas import (
@@ -53,7 +54,9 @@ OrganizationPath = Annotated[
     str, Path(description="`current`, or the id or slug of the organization that the token is bound to.")
 ]
 ProviderPath = Annotated[str, Path(description="The provider's key.", examples=["openai"])]
-TypeFilter = Annotated[ProviderType | None, Query(alias="type", description="Only providers of this type.")]
+TypeFilter = Annotated[
+    ProviderType | SkipJsonSchema[None], Query(alias="type", description="Only providers of this type.")
+]
 
 _READING = (errors.Unauthenticated, errors.PermissionDenied, errors.OrganizationNotFound, errors.Unavailable)
 _WRITING = (
@@ -138,7 +141,7 @@ async def list_organization_providers(
     reader: Reader,
     organization: OrganizationPath,  # noqa: ARG001 - the guard reads it
     provider_type: TypeFilter = None,
-    enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled ones.")] = None,
+    enabled: Annotated[bool | SkipJsonSchema[None], Query(description="Only enabled, or only disabled ones.")] = None,
 ) -> Response:
     found = await plane_of(request).providers.get_organization_providers(reader, provider_type, enabled=enabled)
     return _fresh(request, found)
@@ -336,7 +339,7 @@ async def revoke_token(
 async def list_organizations(
     request: Request,
     platform: Platform,  # noqa: ARG001 - the guard is what it is for
-    after: Annotated[Slug | None, Query(description="The last slug of the page before.")] = None,
+    after: Annotated[Slug | SkipJsonSchema[None], Query(description="The last slug of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Response:
     found = await plane_of(request).access.get_organizations(after=after or "", limit=limit)

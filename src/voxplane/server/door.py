@@ -13,6 +13,7 @@ from fastapi import Depends, Header
 from fastapi.requests import Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from pydantic.json_schema import SkipJsonSchema
 
 from voxplane.errors import (
     FieldError,
@@ -119,8 +120,11 @@ def body_of(model: type[M], *, secrets: bool = False) -> Any:
 async def _if_match(
     request: Request,
     if_match: Annotated[
-        str | None,
-        Header(description="The `etag` that the change is based on; 412 when it is no longer the present one."),
+        str | SkipJsonSchema[None],
+        Header(
+            alias="If-Match",
+            description="The `etag` that the change is based on; 412 when it is no longer the present one.",
+        ),
     ] = None,
 ) -> str | None:
     if if_match is None and plane_of(request).settings.require_preconditions:
