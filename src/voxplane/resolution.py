@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from voxplane.schemas import Notice
@@ -9,8 +10,22 @@ from voxplane.schemas import Notice
 if TYPE_CHECKING:
     from datetime import date
 
+    from pydantic import SecretStr
+
     from voxplane.provider import AnyProvider
     from voxplane.schemas import JsonObject, Model, OrganizationProvider, Unusable
+
+
+@dataclass(frozen=True)
+class ResolvedProviderConfig:
+    """One provider with its effective settings and its opened secrets, as only a worker gets it."""
+
+    provider: OrganizationProvider
+    config: JsonObject
+    secrets: dict[str, SecretStr]
+    origins: tuple[str, ...]
+    is_enabled: bool
+    priority: int
 
 
 def rank(priority: int, name: str, key: str) -> tuple[int, str, str]:

@@ -7,7 +7,7 @@ no gaps; then settings or secrets, history, an audit row and the notification ar
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from voxplane.errors import (
     SecretsNotFound,
     SecretsUnreadable,
 )
-from voxplane.resolution import chain, primary
+from voxplane.resolution import ResolvedProviderConfig, chain, primary
 from voxplane.schemas import (
     MAX_PRIORITY,
     ConfigWrite,
@@ -53,18 +53,6 @@ if TYPE_CHECKING:
     from voxplane.server.store import OrganizationState
 
 _MASK = re.compile(r"[*•.xX\s]+|<?\[?(?:redacted|masked|hidden|secret)\]?>?", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class ResolvedProviderConfig:
-    """One provider with its effective settings and its opened secrets, as only a worker gets it."""
-
-    provider: OrganizationProvider
-    config: JsonObject
-    secrets: dict[str, SecretStr]
-    origins: tuple[str, ...]
-    is_enabled: bool
-    priority: int
 
 
 class ProviderService:

@@ -1,0 +1,57 @@
+"""The house: its face, its rooms, and what no room may be called. Import directions are `make house`."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import voxplane
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted((ROOT / "src" / "voxplane").rglob("*.py"))
+VAGUE = {"utils", "util", "helpers", "helper", "common", "core", "base", "misc", "manager", "managers"}
+
+
+def test_the_face_is_what_it_says() -> None:
+    assert voxplane.__all__ == ["ProviderType", "ResolvedProviderConfig", "VoxplaneError"]
+    assert all(hasattr(voxplane, name) for name in voxplane.__all__)
+
+
+def test_no_room_has_a_vague_name() -> None:
+    assert len(SOURCES) > 30
+    assert not [path for path in SOURCES if VAGUE & {*path.parts, path.stem}]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_file_says_what_it_is_for_and_can_be_read_in_one_sitting(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert re.match(r'"""[A-Z`]', text)
+    assert len(text.splitlines()) <= 680
+
+
+def test_what_a_worker_installs_runs_without_the_server_and_its_packages() -> None:
+    """Import the ground floor and every definition with the server's packages out of reach."""
+    program = """
+import sys
+for name in ("fastapi", "starlette", "psycopg", "cryptography", "structlog", "typer", "uvicorn", "alembic"):
+    sys.modules[name] = None
+from voxplane.registry import ProviderRegistry
+import voxplane.resolution
+registry = ProviderRegistry()
+registry.initialize()
+print(len(registry.get_all_providers()))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ran.stdout.strip(), ran.stderr) == ("12", "")
+
+
+def test_nothing_committed_names_a_registry_host_or_a_path_of_a_machine() -> None:
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    hosts = re.compile("|".join(["pypi" + r"\.org", "python" + "hosted", "registry" + r"\.npmjs", "/wo" + "rk/"]))
+    files = [ROOT / name for name in tracked.stdout.split("\0") if name and (ROOT / name).is_file()]
+    assert len(files) > 50
+    assert not [path for path in files if hosts.search(path.read_text(encoding="utf-8", errors="replace"))]
