@@ -166,7 +166,7 @@ async def order_organization_providers(
 
 
 @router.get(
-    "/organizations/{organization}/providers/{provider_type}/primary",
+    "/organizations/{organization}/providers/{type}/primary",
     tags=["providers"],
     summary="Show the first enabled provider of a type",
     response_model=OrganizationProvider,
@@ -176,7 +176,7 @@ async def get_primary_provider(
     request: Request,
     reader: Reader,
     organization: OrganizationPath,  # noqa: ARG001 - the guard reads it
-    provider_type: ProviderType,
+    provider_type: Annotated[ProviderType, Path(alias="type")],
 ) -> Response:
     found = await plane_of(request).providers.get_primary_provider(reader, provider_type)
     return _answer(found, etag=found.etag)
