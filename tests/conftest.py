@@ -36,12 +36,16 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[EmbeddedPostgres]:
+def postgres_folder() -> Iterator[Path]:
+    """Everything that the test server keeps: its cluster with the write-ahead log, and its own log."""
     # Not under pytest's own folder: its parents are closed to the account that PostgreSQL runs as.
-    with (
-        tempfile.TemporaryDirectory(prefix="voxplane-tests-") as folder,
-        EmbeddedPostgres.open(Path(folder) / "data", durable=False) as server,
-    ):
+    with tempfile.TemporaryDirectory(prefix="voxplane-tests-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_folder: Path) -> Iterator[EmbeddedPostgres]:
+    with EmbeddedPostgres.open(postgres_folder / "data", durable=False) as server:
         yield server
 
 

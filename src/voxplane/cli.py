@@ -80,6 +80,7 @@ Key = Annotated[str, typer.Argument(help="The provider's key, such as openai.", 
 
 # What an error says to the caller of the API, said to somebody at a terminal.
 _AT_A_TERMINAL = {
+    "internal_error": "Something failed that should not: a defect of Voxplane's.",
     "invalid": "That is not valid:",
     "belongs_in_secrets": "This is named like a secret: store it with `voxplane secrets set`.",
     "provider_not_found": "No provider has this key: `voxplane providers list` lists them.",
@@ -124,7 +125,9 @@ def _say(sentence: str, style: str | None = None) -> None:
 
 
 def _explain(error: VoxplaneError) -> None:
-    _say(_AT_A_TERMINAL.get(error.code, error.message), style="red")
+    # The class alone: the text of a database's error can hold what stands in a row.
+    cause = f" ({type(error.__cause__).__name__})" if error.code == "internal_error" and error.__cause__ else ""
+    _say(f"{_AT_A_TERMINAL.get(error.code, error.message)}{cause}", style="red")
     if isinstance(error, Invalid):
         for field in error.errors:
             _say(f"  {field.pointer.lstrip('/')}: {_AT_A_TERMINAL.get(field.code, field.message)}")
@@ -271,6 +274,10 @@ def _administer(work: Callable[[Location, Settings, ProviderRegistry], object]) 
     registry.initialize()
     location = Location.find(settings)
     try:
+        if location.admin is None:
+            raise errors.ConfigurationError(
+                "This takes VOXPLANE_DATABASE_ADMIN_URL, the address of a role that may create roles and the schema."
+            )
         work(location, settings, registry)
     finally:
         location.close()
@@ -320,7 +327,7 @@ def _json(value: object) -> str:
 
 @organization.command("create")
 def organization_create(
-    slug: Annotated[str, typer.Argument(help="What it is called in addresses: a-z, 0-9 and hyphens.")],
+    slug: Annotated[str, typer.Argument(help="What it is called in addresses: a-z, 0-9 and hyphens.", metavar="SLUG")],
     name: Annotated[str | None, typer.Option(help="Its name; the slug otherwise.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -595,9 +602,11 @@ def secrets_remove(
 @token.command("create")
 def token_create(
     scope: Annotated[list[Scope] | None, typer.Option(help="What it may do; repeat for more.")] = None,
-    administrator: Annotated[bool, typer.Option(help="All scopes of an organization's administrator.")] = False,
+    administrator: Annotated[
+        bool, typer.Option("--administrator", help="All scopes of an organization's administrator.")
+    ] = False,
     platform: Annotated[
-        bool, typer.Option(help="For creating and listing organizations; bound to none of them.")
+        bool, typer.Option("--platform", help="For creating and listing organizations; bound to none of them.")
     ] = False,
     name: Annotated[str | None, typer.Option(help="What it is for.")] = None,
     expires_in_days: Annotated[int | None, typer.Option(min=1, max=3650, help="Never, otherwise.")] = None,

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import (
@@ -198,6 +198,9 @@ ServerUrl = Annotated[str, *_server_url(_REMOTE, local=False)]
 LocalServerUrl = Annotated[str, *_server_url(f"{_REMOTE}|{_LOOPBACK}", local=True)]
 """An address that may also be plain http or ws on the worker's own machine: for providers that have no secrets."""
 
+# Nearly all settings name the same few addresses, and each is read again with every request.
+_origin = lru_cache(maxsize=1024)(Origin.parse)
+
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=MAX_SECRET_LENGTH)]
 C = TypeVar("C", bound=ProviderConfig)
 S = TypeVar("S", bound=ProviderSecrets)
@@ -214,7 +217,7 @@ class Destinations(Generic[C]):
     urls: Callable[[C], Sequence[str]]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ProviderDefinition(Generic[C, S]):
     """Everything that Voxplane knows about one provider."""
 
@@ -305,9 +308,13 @@ class ProviderDefinition(Generic[C, S]):
 
     def required_secrets(self, effective: JsonObject) -> frozenset[str]:
         """Return the secrets that these settings cannot do without."""
-        always = {info.alias or name for name, info in self.secrets.model_fields.items() if info.is_required()}
         conditional = {name for rule in self.requires_secrets if rule.when.holds(effective) for name in rule.settings}
-        return frozenset(always | conditional)
+        return self._always_required_secrets | conditional
+
+    @cached_property
+    def _always_required_secrets(self) -> frozenset[str]:
+        fields = self.secrets.model_fields
+        return frozenset(info.alias or name for name, info in fields.items() if info.is_required())
 
     def effective_origins(self, config: C) -> frozenset[Origin]:
         """Return every place that a call with these settings connects to.
@@ -315,7 +322,7 @@ class ProviderDefinition(Generic[C, S]):
         Raises:
             ValueError: a setting is no address; `validate` refuses such settings, so stored ones are meant here.
         """
-        return frozenset(Origin.parse(url) for url in self.destinations.urls(config))
+        return frozenset(_origin(url) for url in self.destinations.urls(config))
 
     @cached_property
     def default_origins(self) -> frozenset[Origin]:

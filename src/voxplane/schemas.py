@@ -17,6 +17,7 @@ from pydantic import (
     GetJsonSchemaHandler,
     StringConstraints,
     ValidationError,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -108,6 +109,10 @@ Unusable = Literal[
     "disabled", "retired", "secrets_missing", "invalid_config", "destination_unapproved", "undecryptable"
 ]
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+# These describe what is looked up or parsed later, by whoever can say better what is wrong with it.
+ProviderKey = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[a-z0-9-]+$"})]
+ScopeName = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[a-z]+:[a-z]+$"})]
+OriginUrl = Annotated[str, WithJsonSchema({"type": "string", "format": "uri", "maxLength": 2048})]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
@@ -235,7 +240,7 @@ class ConfigWrite(Sparse):
 class OrderWrite(Sparse):
     """The order in which the providers of one type answer."""
 
-    order: Annotated[list[str], Field(min_length=1, max_length=200)] = Field(
+    order: Annotated[list[ProviderKey], Field(min_length=1, max_length=200)] = Field(
         description="Provider keys, first to answer first. Those left out follow in their present order."
     )
 
@@ -243,8 +248,10 @@ class OrderWrite(Sparse):
 class SecretsWrite(Sparse):
     """A change of one provider's secrets; a field that is absent stays, null removes it."""
 
-    secrets: dict[str, str | None] = Field(default_factory=dict)
-    approved_origins: Annotated[list[str], Field(max_length=16)] | None = Field(
+    secrets: dict[str, str | None] = Field(
+        default_factory=dict, json_schema_extra={"propertyNames": {"pattern": "^[A-Za-z][A-Za-z0-9]*$"}}
+    )
+    approved_origins: Annotated[list[OriginUrl], Field(max_length=16)] | None = Field(
         default=None,
         description="Where else than to the provider's own origins these secrets may be sent. "
         "Replaces the approved list; absent leaves it.",
@@ -312,7 +319,7 @@ class AccessTokenCreate(Sparse):
     """A new access token."""
 
     name: Name
-    scopes: Annotated[list[str], Field(min_length=1, max_length=16)]
+    scopes: Annotated[list[ScopeName], Field(min_length=1, max_length=16)]
     expires_in_days: int | None = Field(default=None, ge=1, le=3650, description="Absent: it does not expire.")
 
 

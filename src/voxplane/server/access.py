@@ -14,6 +14,7 @@ from voxplane.errors import (
     Conflict,
     FieldError,
     Invalid,
+    KeyUnavailable,
     OrganizationNotFound,
     TokenNotFound,
     Unauthenticated,
@@ -193,7 +194,14 @@ class AccessService:
         return CreatedAccessToken(**_shown(row), value=minted.value)
 
     async def create_platform_token(self, principal: Principal, new: AccessTokenCreate) -> CreatedAccessToken:
-        """Create a token that is bound to no organization and administers them. For the operator's own machine."""
+        """Create a token that is bound to no organization and administers them. For the operator's own machine.
+
+        Raises:
+            Invalid: a scope is another than the platform's.
+            KeyUnavailable: the installation is sealed.
+        """
+        if self._unsealed is None:
+            raise KeyUnavailable
         scopes = _checked_scopes(new.scopes, frozenset({Scope.ADMIN_ORGANIZATIONS}))
         minted = auth.mint_token()
         row = self._row(minted, replace(principal, organization_id=None), new, scopes)

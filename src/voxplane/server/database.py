@@ -406,9 +406,9 @@ _UNSAFE: tuple[tuple[LiteralString, str], ...] = (
     (
         """
         SELECT 1 FROM pg_roles
-        WHERE rolname IN (session_user, current_user) AND (rolsuper OR rolbypassrls OR rolcreaterole)
+        WHERE pg_has_role(session_user, oid, 'MEMBER') AND (rolsuper OR rolbypassrls OR rolcreaterole)
         """,
-        "VOXPLANE_DATABASE_URL names a role that is above row level security or creates roles: use voxplane_app.",
+        "VOXPLANE_DATABASE_URL names a role that is, or can become, one above row level security: use voxplane_app.",
     ),
     (
         """
@@ -436,6 +436,9 @@ _UNSAFE: tuple[tuple[LiteralString, str], ...] = (
         WHERE has_table_privilege('voxplane.providers', p) OR has_table_privilege('voxplane.installation', p)
            OR (p <> 'INSERT' AND (has_table_privilege('voxplane.audit_events', p)
                                   OR has_table_privilege('voxplane.config_history', p)))
+        UNION ALL
+        SELECT 1 FROM unnest(ARRAY['providers', 'installation', 'audit_events', 'config_history']) AS t
+        WHERE has_any_column_privilege('voxplane.' || t, 'UPDATE')
         """,
         "The application's database role can change the catalogue, the audit log or the history: revoke that.",
     ),

@@ -34,6 +34,7 @@ _HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", _CONTENT_POLICY),
 ]
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"}
 _SLOW_SECONDS = 1.0
 _FAILED = 400
 
@@ -109,7 +110,8 @@ class Observation:
 
     def _record(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
         route = _route(scope)
-        method = scope["method"] if route != "unknown" else "any"
+        # Neither is a label of the caller's making: ASGI passes on any method, and any path.
+        method = scope["method"] if route != "unknown" and scope["method"] in _METHODS else "any"
         self._metrics.record(method, route, status, seconds)
         # Reads that went well are in the metrics; a line for each would drown the rest.
         if method == "GET" and status < _FAILED and seconds < _SLOW_SECONDS:

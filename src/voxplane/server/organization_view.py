@@ -5,9 +5,11 @@ Everything here is computed from one `OrganizationState`; nothing is opened, rea
 
 from __future__ import annotations
 
+from copy import deepcopy
 from datetime import date, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from voxplane.errors import Invalid, SecretsUnreadable
 from voxplane.resolution import model_notices, rank, unusable_reason
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from voxplane.provider import AnyProvider
     from voxplane.registry import ProviderRegistry
     from voxplane.schemas import JsonObject
+
+_untouched: WeakKeyDictionary[AnyProvider, tuple[date, OrganizationProvider]] = WeakKeyDictionary()
 
 
 class OrganizationView:
@@ -69,6 +73,8 @@ class OrganizationView:
         return sorted(names, key=lambda key: rank(self.config_row(key).priority, names[key], key))
 
     def _is_primary(self, key: str, provider_type: ProviderType) -> bool:
+        if not self.config_row(key).is_enabled:
+            return False
         enabled = (each for each in self._order(provider_type) if self.config_row(each).is_enabled)
         return next(enabled, None) == key
 
@@ -76,7 +82,20 @@ class OrganizationView:
         is_primary = self._is_primary(key, provider_type)
         if key in self._retired:
             return self._show_retired(self._retired[key], is_primary=is_primary)
-        return self._show_offered(self._registry.get_provider_by_key(key), is_primary=is_primary)
+        provider = self._registry.get_provider_by_key(key)
+        if key in self.state.configs or self.secret_source(provider) in self.state.secrets:
+            return self._show_offered(provider, is_primary=is_primary)
+        return self._show_untouched(provider)
+
+    def _show_untouched(self, provider: AnyProvider) -> OrganizationProvider:
+        """Show what an organization set nothing for: the same to each of them, but for the ETag."""
+        today, shown = _untouched.get(provider, (None, None))
+        if shown is None or today != self._today:
+            shown = self._show_offered(provider, is_primary=False)
+            _untouched[provider] = (self._today, shown)
+        # Whoever gets it may change what is in a dictionary, and must not change it for others.
+        own = {"config": deepcopy(shown.config), "overrides": {}, "etag": self.etag(provider.key)}
+        return shown.model_copy(update=own)
 
     def etag(self, key: str) -> str:
         """Return the strong ETag of one provider's settings and secrets.

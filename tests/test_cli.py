@@ -1,0 +1,711 @@
+"""The command line: what it prints where, its exit codes, and that no secret passes through what others can see."""
+
+from __future__ import annotations
+
+import getpass
+import io
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import psycopg
+import pytest
+import structlog
+from pydantic import SecretStr
+
+from tests.conftest import Template, admin_connection, stored_rows
+from voxplane import cli
+from voxplane.server.auth import ADMINISTRATOR_SCOPES, Principal
+from voxplane.server.control_plane import ControlPlane
+from voxplane.server.embedded import EmbeddedPostgres
+from voxplane.server.settings import Settings
+
+Superuser = psycopg.Connection[tuple[object, ...]]
+VOXPLANE = Path(sys.executable).with_name("voxplane")
+CANARY = "sk-canary-7f3a9c51e8"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The answer of a command with --json: nothing else is on standard output."""
+        return json.loads(self.out)
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """Put back what a command does to the logging of its process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def anywhere(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run commands in an empty folder, with nothing set in the environment."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, stdin: str = "") -> Ran:
+        monkeypatch.setattr(sys, "argv", ["voxplane", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        said = capsys.readouterr()
+        assert isinstance(exit_.value.code, int)
+        return Ran(exit_.value.code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def run(anywhere: Run, monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Run:
+    """Run commands on a database of the test's own."""
+    set_environment(monkeypatch, settings)
+    return anywhere
+
+
+def set_environment(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        monkeypatch.setenv(f"VOXPLANE_{name.upper()}", text)
+
+
+def authenticate(settings: Settings, token: str) -> Principal:
+    async def ask() -> Principal:
+        async with ControlPlane.open(settings) as plane:
+            return await plane.access.authenticate(token)
+
+    return anyio.run(ask)
+
+
+# The catalogue
+
+
+def test_the_catalogue_is_listed_without_any_database(anywhere: Run, tmp_path: Path) -> None:
+    table = anywhere("providers", "list")
+    assert table.code == 0
+    assert [line.split()[0] for line in table.out.splitlines()] == [
+        *("Key", "deepgram", "vosk", "whisper", "cartesia", "elevenlabs", "openai-tts", "piper"),
+        *("anthropic", "azure-openai", "google", "groq", "openai"),
+    ]
+    listed = anywhere("providers", "list", "--type", "stt", "--json").json
+    assert [each["key"] for each in listed["providers"]] == ["deepgram", "vosk", "whisper"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_provider_is_shown_with_its_settings_secrets_and_models(anywhere: Run) -> None:
+    shown = anywhere("providers", "show", "openai")
+    rows = {line.split()[0]: line for line in shown.out.splitlines() if line.strip()}
+    assert re.match(r"temperature +number +0\.7 +How freely", rows["temperature"])
+    assert re.match(r"topP +number +Choose among", rows["topP"]), "what has no default is empty, not null"
+    assert re.match(r"apiKey +secret ", rows["apiKey"])
+    assert re.match(r"gpt-4o-mini +deprecated +2027-01-14 +gpt-6-luna", rows["gpt-4o-mini"])
+    assert anywhere("providers", "show", "openai", "--json").json["defaultConfig"]["maxTokens"] == 1000
+
+
+def test_an_unknown_provider_is_explained_with_the_command_that_lists_them(anywhere: Run) -> None:
+    answer = anywhere("providers", "show", CANARY)
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err == "No provider has this key: `voxplane providers list` lists them.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["order"], "Missing argument 'TYPE'"),
+        (["order", "vision", "openai"], "'vision' is not one of 'stt', 'tts'"),
+        (["config", "set", "openai"], "Give settings as NAME=VALUE"),
+        (["config", "set", "openai", "temperature"], "Write settings as NAME=VALUE"),
+        (["token", "create"], "Give --scope"),
+        (["token", "create", "--scope", "everything"], "'everything' is not one of"),
+        (["token", "create", "--administrator", "--expires-in-days", "0"], "greater than or equal to 1"),
+        (["no-such-command"], "No such command"),
+    ],
+)
+def test_a_wrong_use_is_exit_code_2_and_says_what_is_right(anywhere: Run, arguments: list[str], said: str) -> None:
+    answer = anywhere(*arguments)
+    assert (answer.code, answer.out) == (2, "")
+    # The frame is typer's; it comes in colours where somebody set GITHUB_ACTIONS.
+    unframed = re.sub(r"\x1b\[[0-9;]*m|│", " ", answer.err)
+    assert said in " ".join(unframed.split())
+
+
+def test_the_version_is_printed(anywhere: Run) -> None:
+    answer = anywhere("--version")
+    assert (answer.code, answer.err) == (0, "")
+    assert re.fullmatch(r"voxplane \d+\.\d+\.\d+\n", answer.out)
+
+
+# Settings
+
+
+def test_settings_are_set_one_by_one_and_read_back(run: Run) -> None:
+    first = run("config", "set", "openai", "temperature=0.9", "--json").json
+    assert first["overrides"] == {"temperature": 0.9}
+    assert first["config"] | {"model": "gpt-4o-mini", "temperature": 0.9, "maxTokens": 1000} == first["config"]
+    second = run("config", "set", "openai", "maxTokens=200", "--priority", "70")
+    assert second.code == 0
+    table = {line.split()[0]: line.split()[1:] for line in second.out.splitlines()}
+    assert table["temperature"] == ["0.9", "overridden"]
+    assert table["maxTokens"] == ["200", "overridden"]
+    assert table["store"] == ["false", "default"]
+    assert "OpenAI: enabled, priority 70, not usable: secrets missing (`voxplane secrets set openai` stores one)." in (
+        second.err.splitlines()
+    )
+    assert run("config", "get", "openai", "--json").json["overrides"] == {"temperature": 0.9, "maxTokens": 200}
+
+
+def test_where_text_is_wanted_a_number_is_text(run: Run) -> None:
+    run("config", "set", "azure-openai", "deployment=2024", 'endpoint="https://a.openai.azure.com"')
+    overrides = run("config", "get", "azure-openai", "--json").json["overrides"]
+    assert overrides == {"deployment": "2024", "endpoint": "https://a.openai.azure.com"}
+
+
+def test_a_list_is_written_as_json(run: Run) -> None:
+    answer = run("config", "set", "deepgram", 'keyterms=["Voxplane", "refund"]', "--json")
+    assert answer.json["overrides"] == {"keyterms": ["Voxplane", "refund"]}
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("temperature=99.125", "  config/temperature: Input should be less than or equal to 2."),
+        ("maxToken=99.125", "Did you mean maxTokens? Valid: model, temperature"),
+        (f"apiKey={CANARY}", "  config: This is named like a secret: store it with `voxplane secrets set`."),
+    ],
+)
+def test_a_wrong_setting_is_explained_with_its_place_and_without_its_value(
+    run: Run, superuser: Superuser, assignment: str, said: str
+) -> None:
+    before = stored_rows(superuser)
+    answer = run("config", "set", "openai", assignment)
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.startswith("That is not valid:\n")
+    assert said in answer.err
+    assert assignment.partition("=")[2] not in answer.err
+    assert stored_rows(superuser) == before
+
+
+def test_settings_go_back_to_their_defaults_by_name_or_together(run: Run) -> None:
+    run("config", "set", "openai", "temperature=0.9", "maxTokens=200")
+    misspelt = run("config", "reset", "openai", "maxToken")
+    assert misspelt.code == 1
+    assert "Did you mean maxTokens?" in misspelt.err
+    assert run("config", "reset", "openai", "temperature").err == "Back to the defaults.\n"
+    kept = run("config", "get", "openai", "--json").json
+    assert (kept["overrides"], kept["isEnabled"]) == ({"maxTokens": 200}, True)
+    assert run("config", "reset", "openai").err == "Back to the defaults, and disabled.\n"
+    gone = run("config", "get", "openai", "--json").json
+    assert (gone["overrides"], gone["isEnabled"], gone["isConfigured"]) == ({}, False, False)
+
+
+def test_the_ranking_shows_who_answers_and_why_the_others_do_not(run: Run) -> None:
+    lines = [line.split() for line in run("config", "get").out.splitlines()]
+    assert lines[0] == ["Type", "Provider", "Rank", "Priority", "State", "Model", "Notices"]
+    assert ["tts", "piper", "primary", "100", "usable", "en_US-lessac-medium"] in lines
+    assert ["llm", "groq", "off", "0", "disabled", "openai/gpt-oss-120b"] in lines
+    assert ["llm", "openai", "primary", "100", "secrets", "missing", "gpt-4o-mini"] in [line[:7] for line in lines]
+    assert len(run("config", "get", "--json").json["providers"]) == 12
+
+
+def test_the_order_of_a_type_is_set_in_one_command(run: Run) -> None:
+    run("config", "set", "groq", "--enable")
+    ordered = run("order", "llm", "groq", "openai", "--json").json["providers"]
+    assert [each["provider"]["key"] for each in ordered][:2] == ["groq", "openai"]
+    assert run("config", "get", "groq", "--json").json["isPrimary"]
+    assert run("order", "llm", "openai", "groq").out.splitlines()[1].split()[:3] == ["llm", "openai", "primary"]
+    wrong = run("order", "llm", "deepgram")
+    assert wrong.code == 1
+    assert "  order/0: Name providers of this type: " in wrong.err
+
+
+def test_commands_work_on_the_organization_that_is_named(run: Run) -> None:
+    assert run("organization", "create", "acme").code == 0
+    assert run("config", "set", "openai", "temperature=0.1", "-o", "acme").code == 0
+    assert run("config", "get", "openai", "--organization", "acme", "--json").json["overrides"] == {"temperature": 0.1}
+    assert run("config", "get", "openai", "--json").json["overrides"] == {}
+    unknown = run("config", "get", "-o", "nobody")
+    assert unknown.code == 1
+    assert unknown.err == "No organization has this slug: `voxplane organization list` lists them.\n"
+
+
+def test_organizations_are_created_once_and_listed(run: Run) -> None:
+    made = run("organization", "create", "acme", "--name", "Acme Inc.", "--json").json
+    assert (made["slug"], made["name"]) == ("acme", "Acme Inc.")
+    again = run("organization", "create", "acme")
+    assert (again.code, again.err) == (1, "An organization with this slug exists already.\n")
+    assert "slug: " in run("organization", "create", "Not A Slug").err
+    listed = run("organization", "list", "--json").json["organizations"]
+    assert [each["slug"] for each in listed] == ["acme", "default"]
+    assert [line.split()[0] for line in run("organization", "list").out.splitlines()] == ["Slug", "acme", "default"]
+    assert [
+        each["slug"] for each in run("organization", "list", "--after", "acme", "--json").json["organizations"]
+    ] == ["default"]
+
+
+# Secrets
+
+
+@pytest.mark.parametrize("source", ["standard input", "file"])
+@pytest.mark.parametrize("as_json", [False, True], ids=["human", "json"])
+def test_a_secret_goes_in_and_is_in_no_output_nor_row(
+    run: Run, superuser: Superuser, tmp_path: Path, source: str, *, as_json: bool
+) -> None:
+    file = tmp_path / "key"
+    file.write_text(f"{CANARY}\n")
+    place, stdin = ("-", f"{CANARY}\n") if source == "standard input" else (str(file), "")
+    json_ = ["--json"] if as_json else []
+    answer = run("secrets", "set", "openai", "--file", place, "--label", "first", *json_, stdin=stdin)
+    assert answer.code == 0
+    later = run("config", "get", "openai", "--json")
+    assert later.json["usable"]
+    assert later.json["secretFields"][0] | {"isSet": True, "label": "first"} == later.json["secretFields"][0]
+    everything = [answer, later, run("config", "get"), run("doctor"), run("secrets", "remove", "openai")]
+    assert all(ran.code == 0 and CANARY not in ran.out + ran.err for ran in everything)
+    assert CANARY not in json.dumps(stored_rows(superuser), default=str)
+    assert "usable" in answer.out + answer.err
+
+
+def test_a_secret_is_asked_for_at_a_terminal_and_not_shown(run: Run, tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    with (
+        open(ours, "r+b", buffering=0) as terminal,  # noqa: PTH123 - a descriptor has no path
+        open(theirs, "rb", buffering=0) as other_end,  # noqa: PTH123 - the same
+        subprocess.Popen(
+            [VOXPLANE, "secrets", "set", "openai"],
+            cwd=tmp_path,
+            stdin=other_end,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # so that there is no other terminal to ask at
+        ) as process,
+    ):
+        # From the prompt on, nothing that is typed is shown.
+        assert process.stderr is not None
+        assert process.stderr.read(len("apiKey: ")) == b"apiKey: "
+        terminal.write(f"{CANARY}\n".encode())
+        out, err = process.communicate(timeout=60)
+        os.set_blocking(ours, False)
+        shown = terminal.read(10_000) or b""
+    assert process.returncode == 0
+    assert b"secret apiKey: set" in err
+    assert CANARY.encode() not in out + err + shown
+    assert run("config", "get", "openai", "--json").json["usable"]
+
+
+def test_without_a_terminal_no_secret_is_asked_for(run: Run, superuser: Superuser) -> None:
+    before = stored_rows(superuser)
+    answer = run("secrets", "set", "openai", stdin=f"{CANARY}\n")
+    assert answer.code == 2
+    assert "There is no terminal to ask at" in answer.err
+    assert CANARY not in answer.out + answer.err
+    assert stored_rows(superuser) == before
+
+
+@pytest.mark.parametrize("arguments", [["apiKey", CANARY], [CANARY], ["apiKey", "--value", CANARY]])
+def test_a_secret_given_as_an_argument_is_refused_and_not_repeated(
+    run: Run, superuser: Superuser, arguments: list[str]
+) -> None:
+    before = stored_rows(superuser)
+    answer = run("secrets", "set", "openai", *arguments, stdin="something else")
+    assert answer.code in {1, 2}
+    assert CANARY not in answer.out + answer.err
+    assert "never an argument" in answer.err or "Valid: apiKey." in answer.err or "No such option" in answer.err
+    assert stored_rows(superuser) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "said"),
+    [
+        (["openai", "--file", "missing"], "", "The file with the secret cannot be read as text."),
+        (["openai", "--file", "-"], "\n", "secrets/apiKey: Give 1 to 8192 characters."),
+        (["openai", "--file", "-"], "***", "secrets/apiKey: This is a placeholder, not a secret"),
+        (["openai", "--file", "-", "--approve-origin", "ftp://x"], "k", "approvedOrigins/0: To approve an origin"),
+        (["openai", "clientSecret"], "", "secrets: There is no such field. Valid: apiKey."),
+        (["piper"], "", "Piper (local) needs no secrets."),
+        (["nobody"], "", "No provider has this key"),
+    ],
+)
+def test_what_cannot_be_a_secret_is_explained(
+    run: Run, superuser: Superuser, arguments: list[str], stdin: str, said: str
+) -> None:
+    before = stored_rows(superuser)
+    answer = run("secrets", "set", *arguments, stdin=stdin)
+    assert answer.code == 1
+    assert said in answer.err
+    assert stored_rows(superuser) == before
+
+
+def test_a_secret_is_approved_for_the_named_address_alone(run: Run) -> None:
+    address = "https://gateway.example/v1"
+    run("config", "set", "openai", f"baseUrl={address}")
+    assert run("secrets", "set", "openai", "--file", "-", stdin=CANARY).code == 0
+    refused = run("config", "get", "openai")
+    assert "not usable: destination unapproved (`voxplane secrets set openai --approve-origin" in refused.err
+    run("secrets", "set", "openai", "--file", "-", "--approve-origin", address, stdin=CANARY)
+    approved = run("config", "get", "openai", "--json").json
+    assert approved["usable"]
+    assert approved["approvedOrigins"] == ["https://gateway.example:443/v1"]
+
+
+def test_other_secrets_of_a_provider_move_to_a_new_address_only_when_told(run: Run) -> None:
+    first, second = "https://one.openai.azure.com", "https://two.openai.azure.com"
+    assert run("secrets", "set", "azure-openai", "--file", "-", "--approve-origin", first, stdin=CANARY).code == 0
+    more = ("secrets", "set", "azure-openai", "clientSecret", "--file", "-", "--approve-origin", second)
+    refused = run(*more, stdin=CANARY)
+    assert refused.code == 1
+    assert "say rebind: apiKey." in refused.err
+    assert run(*more, "--rebind", "--json", stdin=CANARY).json["approvedOrigins"] == [f"{second}:443"]
+
+
+def test_secrets_are_removed_one_by_one_or_together(run: Run) -> None:
+    origin = ("--approve-origin", "https://one.openai.azure.com")
+    run("secrets", "set", "azure-openai", "--file", "-", *origin, stdin=CANARY)
+    run("secrets", "set", "azure-openai", "clientSecret", "--file", "-", stdin=CANARY)
+    assert run("secrets", "remove", "azure-openai", "apiKey").err == "Removed.\n"
+    fields = run("config", "get", "azure-openai", "--json").json["secretFields"]
+    assert {each["name"]: each["isSet"] for each in fields} == {"apiKey": False, "clientSecret": True}
+    assert run("secrets", "remove", "azure-openai").code == 0
+    again = run("secrets", "remove", "azure-openai")
+    assert (again.code, again.err) == (1, "This provider has no stored secrets.\n")
+
+
+# Tokens
+
+
+def test_a_token_is_printed_alone_and_usable_at_once(run: Run, settings: Settings) -> None:
+    scopes = ["--scope", "livekit:read", "--scope", "livekit:write"]
+    answer = run("token", "create", "--organization", "default", *scopes)
+    assert (answer.code, answer.err) == (0, "")
+    assert re.fullmatch(r"vxp_[0-9A-Za-z]{12}_[A-Za-z0-9_-]{43}_[0-9a-f]{8}\n", answer.out)
+    principal = authenticate(settings, answer.out.strip())
+    assert principal.scopes == {"livekit:read", "livekit:write"}
+    assert principal.organization_id is not None
+
+
+def test_a_token_of_an_administrator_of_a_worker_and_of_the_platform(run: Run, settings: Settings) -> None:
+    administrator = authenticate(settings, run("token", "create", "--administrator").out.strip())
+    assert administrator.scopes == ADMINISTRATOR_SCOPES
+    worker = authenticate(settings, run("token", "create", "--scope", "worker:resolve").out.strip())
+    assert worker.scopes == {"worker:resolve"}
+    platform = authenticate(settings, run("token", "create", "--platform").out.strip())
+    assert (platform.scopes, platform.organization_id) == ({"admin:organizations"}, None)
+    both = run("token", "create", "--platform", "--administrator")
+    assert both.code == 1
+    assert "Scopes that you can give: admin:organizations." in both.err
+
+
+def test_tokens_are_listed_without_their_values_and_revoked(run: Run) -> None:
+    made = run("token", "create", "--administrator", "--name", "deploy", "--expires-in-days", "7", "--json").json
+    assert made["value"].startswith(f"vxp_{made['id']}_")
+    assert made["expiresAt"] is not None
+    listed, table = run("token", "list", "--json"), run("token", "list")
+    assert [each["name"] for each in listed.json["tokens"]] == ["deploy"]
+    assert made["id"] in table.out
+    assert made["value"] not in listed.out + table.out
+    assert run("token", "revoke", made["id"]).err == "Revoked.\n"
+    assert run("token", "list", "--json").json["tokens"][0]["revokedAt"] is not None
+    again = run("token", "revoke", made["id"])
+    assert again.code == 1
+    assert "`voxplane token list` lists them." in again.err
+
+
+def test_an_account_without_a_name_can_work_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 123456")
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    made = run("token", "create", "--administrator", "--json").json
+    assert made["createdBy"] == f"uid {os.getuid()}"
+
+
+# The database
+
+
+def test_a_reset_is_refused_while_secrets_are_stored(run: Run, superuser: Superuser) -> None:
+    run("secrets", "set", "openai", "--file", "-", stdin=CANARY)
+    before = stored_rows(superuser)
+    refused = run("db", "reset", "--yes")
+    assert (refused.code, refused.out) == (1, "")
+    assert "say --yes-destroy-secrets if that is what you want" in refused.err
+    assert stored_rows(superuser) == before
+    assert run("db", "reset", "--yes-destroy-secrets").code == 0
+    shown = run("config", "get", "openai", "--json").json
+    assert (shown["isEnabled"], shown["secretFields"][0]["isSet"]) == (True, False)
+
+
+@pytest.mark.parametrize(("said", "code"), [("n\n", 1), ("", 1), ("y\n", 0)], ids=["no", "nothing", "yes"])
+def test_a_reset_asks_first(run: Run, superuser: Superuser, said: str, code: int) -> None:
+    run("config", "set", "openai", "temperature=0.9")
+    before = stored_rows(superuser)
+    answer = run("db", "reset", stdin=said)
+    assert (answer.code, answer.out.strip()) == (code, "")
+    assert "This removes all organizations and their settings. Go on? [y/N]" in answer.err
+    assert (stored_rows(superuser) == before) is (code == 1)
+    assert run("config", "get", "openai", "--json").json["overrides"] == ({"temperature": 0.9} if code else {})
+
+
+def test_a_reset_is_refused_while_a_server_is_at_work(run: Run, settings: Settings, superuser: Superuser) -> None:
+    before = stored_rows(superuser)
+    with (
+        anyio.from_thread.start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(ControlPlane.open(settings)),
+    ):
+        answer = run("db", "reset", "--yes-destroy-secrets")
+    assert (answer.code, answer.err) == (1, "A Voxplane is working on this database: stop it first.\n")
+    assert stored_rows(superuser) == before
+
+
+def test_seeding_makes_the_default_organization_in_an_installation_that_has_none(
+    run: Run, superuser: Superuser
+) -> None:
+    assert run("db", "seed").err == "The default organization is there.\n"
+    superuser.execute("UPDATE organizations SET slug = 'acme'")
+    assert run("db", "seed").err == "This installation has other organizations, so none was created.\n"
+    superuser.execute("TRUNCATE organizations CASCADE")
+    seeded = run("db", "seed")
+    assert (seeded.code, seeded.err.splitlines()[-1]) == (0, "The default organization is there.")
+    listed = run("organization", "list", "--json").json["organizations"]
+    assert [each["slug"] for each in listed] == ["default"]
+
+
+@pytest.mark.parametrize("command", [["db", "upgrade"], ["db", "reset", "--yes"]])
+def test_without_an_administrators_address_the_schema_is_left_alone(
+    run: Run, superuser: Superuser, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    before = stored_rows(superuser)
+    monkeypatch.delenv("VOXPLANE_DATABASE_ADMIN_URL")
+    answer = run(*command)
+    assert answer.code == 1
+    assert answer.err.startswith("This takes VOXPLANE_DATABASE_ADMIN_URL,")
+    assert stored_rows(superuser) == before
+    assert run("config", "get").code == 0, "serving needs no administrator"
+
+
+def test_a_server_of_ones_own_is_set_up_by_an_ordinary_administrator(
+    anywhere: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A server of its own, because roles belong to the whole server and this is about who may make them.
+    with (
+        tempfile.TemporaryDirectory(prefix="voxplane-tests-") as folder,
+        EmbeddedPostgres.open(Path(folder) / "data", durable=False) as server,
+    ):
+        with admin_connection(server) as connection:
+            connection.execute("CREATE ROLE operator LOGIN CREATEROLE")
+            connection.execute("CREATE ROLE bystander LOGIN")
+            connection.execute("CREATE DATABASE platform OWNER operator")
+        monkeypatch.setenv("VOXPLANE_KEYRING_FILE", f"{folder}/keyring.json")
+        monkeypatch.setenv("VOXPLANE_DATABASE_URL", server.conninfo(user="voxplane_app", dbname="platform"))
+        monkeypatch.setenv("VOXPLANE_DATABASE_ADMIN_URL", server.conninfo(user="bystander", dbname="platform"))
+        refused = anywhere("db", "upgrade")
+        assert (refused.code, refused.err) == (
+            1,
+            "VOXPLANE_DATABASE_ADMIN_URL must be a role that may create roles and a schema.\n",
+        )
+        monkeypatch.setenv("VOXPLANE_DATABASE_ADMIN_URL", server.conninfo(user="operator", dbname="platform"))
+        first = anywhere("db", "upgrade")
+        assert (first.code, first.err.splitlines()[-1]) == (0, "The database is up to date.")
+        assert "keyring created: back this file up" in first.err
+        assert anywhere("db", "upgrade").err == "The database is up to date.\n"
+        monkeypatch.delenv("VOXPLANE_DATABASE_ADMIN_URL")
+        assert anywhere("doctor").code == 0
+        monkeypatch.setenv("VOXPLANE_DATABASE_URL", server.conninfo(user="operator", dbname="platform"))
+        unsafe = anywhere("doctor")
+        assert unsafe.code == 1
+        assert re.search("VOXPLANE_DATABASE_URL names a role .*: use voxplane_app", unsafe.out)
+
+
+# An installation and its surroundings
+
+
+def test_the_doctor_says_that_all_is_well_and_who_answers_next(run: Run) -> None:
+    report = run("doctor", "--json")
+    assert (report.code, report.err) == (0, "")
+    found = {each["subject"]: each for each in report.json["findings"]}
+    assert list(found) == [
+        *("python", "database", "catalogue", "keyring"),
+        *("default: stt", "default: tts", "default: llm"),
+    ]
+    assert found["default: tts"] == {
+        "subject": "default: tts",
+        "verdict": "good",
+        "finding": "The next call goes to Piper (local).",
+    }
+    assert found["default: stt"]["verdict"] == "note"
+    assert found["default: stt"]["finding"].startswith("Nobody answers. Deepgram is enabled but not usable: secrets")
+    run("secrets", "set", "openai", "--file", "-", stdin=CANARY)
+    run("config", "set", "anthropic", "--enable")
+    later = run("doctor")
+    assert (later.code, later.err) == (0, "")
+    assert "The next call goes to OpenAI. gpt-4o-mini end" in later.out
+    assert "Anthropic Claude is enabled but not usable: secrets missing." in later.out
+
+
+def test_the_doctor_tells_a_sealed_installation(
+    run: Run, template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, superuser: Superuser
+) -> None:
+    run("secrets", "set", "openai", "--file", "-", stdin=CANARY)
+    before = stored_rows(superuser)
+    monkeypatch.setenv("VOXPLANE_KEYRING_FILE", str(tmp_path / "gone.json"))
+    report = run("doctor", "--json")
+    assert report.code == 1
+    keyring = next(each for each in report.json["findings"] if each["subject"] == "keyring")
+    assert keyring["verdict"] == "bad"
+    assert keyring["finding"] == f"missing, damaged or another one: restore {tmp_path / 'gone.json'}"
+    assert run("config", "get", "openai", "--json").json["secretFields"][0]["isSet"], "reading goes on"
+    for command in (
+        ["config", "set", "openai", "temperature=1"],
+        ["token", "create", "--administrator"],
+        ["db", "seed"],
+    ):
+        refused = run(*command)
+        assert (refused.code, refused.out) == (1, "")
+        assert refused.err.splitlines()[-1].startswith("The key that seals this installation's secrets is missing")
+    assert not (tmp_path / "gone.json").exists(), "no new key is made over old data"
+    assert stored_rows(superuser) == before
+    shutil.copy(template.keyring, tmp_path / "gone.json")
+    assert run("doctor").code == 0
+
+
+def test_a_database_that_does_not_answer_is_said(anywhere: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOXPLANE_DATABASE_URL", f"postgresql://voxplane_app:{CANARY}@127.0.0.1:1/voxplane")
+    report = anywhere("doctor", "--json")
+    assert report.code == 1
+    assert (
+        report.json["findings"][-1] | {"verdict": "bad", "finding": "The database does not answer."}
+        == (report.json["findings"][-1])
+    )
+    other = anywhere("config", "get")
+    assert (other.code, other.err) == (1, "The database does not answer.\n")
+    assert CANARY not in report.out + report.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["config", "get"],
+        ["config", "set", "openai", "temperature=1"],
+        ["secrets", "set", "openai", "--file", "-"],
+        ["token", "create", "--administrator"],
+        ["db", "seed"],
+        ["doctor"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("is_there", [False, True], ids=["no folder", "empty folder"])
+def test_in_a_folder_without_data_a_command_explains_and_creates_nothing(
+    anywhere: Run, tmp_path: Path, command: list[str], *, is_there: bool
+) -> None:
+    folder = tmp_path / ".voxplane"
+    if is_there:
+        folder.mkdir()
+    answer = anywhere(*command, stdin=CANARY)
+    assert answer.code == 1
+    assert f"There is no Voxplane in {folder}: `voxplane serve` starts one there;" in answer.out + answer.err
+    assert list(tmp_path.rglob("*")) == ([folder] if is_there else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("PORT", CANARY, "  VOXPLANE_PORT: Input should be a valid integer"),
+        ("LOG_FORMAT", CANARY, "  VOXPLANE_LOG_FORMAT: Input should be 'auto', 'json' or 'console'."),
+        ("POOL_SIZE", "77777", "  VOXPLANE_POOL_SIZE: Input should be less than or equal to 100."),
+        ("TRUSTED_ISSUERS", CANARY, "  VOXPLANE_TRUSTED_ISSUERS: write it as JSON."),
+        (
+            "TRUSTED_ISSUERS",
+            f'[{{"issuer": "{CANARY}"}}]',
+            "VOXPLANE_TRUSTED_ISSUERS, at 0/audience: This field is req",
+        ),
+        (
+            "TRUSTED_ISSUERS",
+            f'[{{"issuer": "{CANARY}", "audience": "a", "{CANARY}": 1}}]',
+            "  VOXPLANE_TRUSTED_ISSUERS, at 0: There is a field here that does not exist.",
+        ),
+        ("TRUSTED_ISSUERS", '[{"issuer": "a", "audience": "b"}]', "at 0: give either jwks_url or public_key."),
+        ("DATABASE_URL", CANARY, "VOXPLANE_DATABASE_URL is no PostgreSQL address such as postgresql://user@host/db."),
+    ],
+)
+def test_a_setting_that_is_not_valid_is_named_without_its_value(
+    anywhere: Run, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(f"VOXPLANE_{name}", value)
+    answer = anywhere("config", "get")
+    assert (answer.code, answer.out) == (1, "")
+    assert said in answer.err
+    assert CANARY not in answer.err
+    assert "77777" not in answer.err
+
+
+# Serving
+
+
+def test_a_port_that_is_taken_is_said_before_anything_is_started(
+    anywhere: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("VOXPLANE_PORT", str(port))
+        answer = anywhere("serve")
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err == f"Port {port} of 127.0.0.1 is taken: VOXPLANE_PORT names another.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_address_of_another_machine_is_said(anywhere: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOXPLANE_HOST", "192.0.2.1")
+    answer = anywhere("serve")
+    assert (answer.code, answer.err) == (
+        1,
+        "192.0.2.1 is no address of this machine: VOXPLANE_HOST names another.\n",
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serving_says_where_and_stops_when_told(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: signal.Signals
+) -> None:
+    monkeypatch.setenv("VOXPLANE_PORT", "0")
+    command = [VOXPLANE, "serve"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        first = process.stderr.readline()
+        found = re.match(r"Voxplane listens on (http://127\.0\.0\.1:\d+)  \(API reference: \1/docs\)\n", first)
+        assert found, first
+        assert httpx.get(f"{found[1]}/healthz").json() == {"status": "ok"}
+        token = run("token", "create", "--scope", "livekit:read").out.strip()
+        me = httpx.get(f"{found[1]}/api/me", headers={"Authorization": f"Bearer {token}"})
+        assert me.json()["scopes"] == ["livekit:read"]
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, "")
+    assert "token create --administrator" in err
+    assert token not in err
