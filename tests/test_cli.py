@@ -14,7 +14,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,18 @@ def set_environment(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None
         value = getattr(settings, name)
         text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
         monkeypatch.setenv(f"VOXPLANE_{name.upper()}", text)
+
+
+@contextmanager
+def started(*arguments: str, **options: Any) -> Generator[subprocess.Popen[str]]:
+    """Run a command beside the test; a test that fails leaves no process."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([VOXPLANE, *arguments], text=True, **pipes, **options) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
 
 
 def authenticate(settings: Settings, token: str) -> Principal:
@@ -299,25 +312,19 @@ def test_a_secret_is_asked_for_at_a_terminal_and_not_shown(run: Run, tmp_path: P
     with (
         open(ours, "r+b", buffering=0) as terminal,  # noqa: PTH123 - a descriptor has no path
         open(theirs, "rb", buffering=0) as other_end,  # noqa: PTH123 - the same
-        subprocess.Popen(
-            [VOXPLANE, "secrets", "set", "openai"],
-            cwd=tmp_path,
-            stdin=other_end,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # so that there is no other terminal to ask at
-        ) as process,
+        # In a session of its own, so that there is no other terminal to ask at.
+        started("secrets", "set", "openai", cwd=tmp_path, stdin=other_end, start_new_session=True) as process,
     ):
         # From the prompt on, nothing that is typed is shown.
         assert process.stderr is not None
-        assert process.stderr.read(len("apiKey: ")) == b"apiKey: "
+        assert process.stderr.read(len("apiKey: ")) == "apiKey: "
         terminal.write(f"{CANARY}\n".encode())
         out, err = process.communicate(timeout=60)
         os.set_blocking(ours, False)
         shown = terminal.read(10_000) or b""
     assert process.returncode == 0
-    assert b"secret apiKey: set" in err
-    assert CANARY.encode() not in out + err + shown
+    assert "secret apiKey: set" in err
+    assert CANARY not in out + err + shown.decode()
     assert run("config", "get", "openai", "--json").json["usable"]
 
 
@@ -694,8 +701,7 @@ def test_serving_says_where_and_stops_when_told(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: signal.Signals
 ) -> None:
     monkeypatch.setenv("VOXPLANE_PORT", "0")
-    command = [VOXPLANE, "serve"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with started("serve", cwd=tmp_path) as process:
         assert process.stderr is not None
         first = process.stderr.readline()
         found = re.match(r"Voxplane listens on (http://127\.0\.0\.1:\d+)  \(API reference: \1/docs\)\n", first)

@@ -57,7 +57,7 @@ class Operation:
 
     def url(self, **parts: str) -> str:
         """Return a path that exists, with `parts` in it."""
-        filled = {"organization": "current", "key": "openai", "provider_type": "llm", "token": "0" * 12} | parts
+        filled = {"organization": "current", "key": "openai", "type": "llm", "token": "0" * 12} | parts
         query = {"type": "llm"}
         asked = "&".join(f"{name}={query[name]}" for name in self.required_query)
         return self.path.format(**filled) + (f"?{asked}" if asked else "")
@@ -393,7 +393,7 @@ async def test_a_missing_scope_is_named_whether_or_not_the_thing_is_there(caller
     worker = await caller(Scope.WORKER_RESOLVE)
     compared = 0
     for operation in of_organizations():
-        missing = {"key": "no-such", "token": "no-such", "provider_type": "tts"}
+        missing = {"key": "no-such", "token": "no-such", "type": "tts"}
         answers = [
             await worker.request(operation.method, operation.url(**parts), json=operation.body())
             for parts in ({}, missing)

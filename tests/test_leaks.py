@@ -409,8 +409,9 @@ DATABASE_ERRORS = {
         ALTER TABLE organization_secrets ADD CHECK (secrets = '{}')""",
     "a unique index fails": """
         INSERT INTO organizations (id, slug, name) VALUES ('00000000-0000-4000-8000-000000000001', 'other', 'Other');
-        INSERT INTO organization_provider_configs VALUES
-            ('00000000-0000-4000-8000-000000000001', 'openai', '{"organization": "org-MARK"}', 0, true, 1, 1, now(), '');
+        INSERT INTO organization_provider_configs
+            SELECT id, 'openai', '{"organization": "org-MARK"}', 0, true, 1, 1, now(), ''
+            FROM organizations WHERE slug = 'other';
         CREATE UNIQUE INDEX ON organization_provider_configs ((config ->> 'organization'));
         ALTER TABLE organization_secrets ADD CHECK (secrets = '{}')""",
     "a cast fails": """
@@ -440,9 +441,29 @@ async def test_an_error_of_the_database_that_repeats_a_row_is_not_repeated(
     assert ear.found == []
     assert "internal error" in said or "status=4" in said
     # PostgreSQL's own sentence repeats a value that it cannot cast, or what a trigger says; no statement of ours
-    # makes it do either. What it would tell in the details of the others is off.
+    # makes it do either.
     if failure not in {"a trigger repeats the row", "a cast fails"}:
         assert not found_in((postgres_folder / "data" / "postgres" / "postgres.log").read_bytes(), ear.mark)
+
+
+def test_the_servers_log_says_what_failed_and_not_with_which_values(
+    superuser: Superuser, postgres_folder: Path, mark: str
+) -> None:
+    """C1: neither the row in an error's details, nor the statement, nor its parameters."""
+    superuser.execute("CREATE TEMPORARY TABLE words (word text PRIMARY KEY)")
+    statements: list[tuple[str, list[object]]] = [
+        (f"INSERT INTO words VALUES ('{mark}')", []),
+        ("INSERT INTO words VALUES (%s)", [mark]),
+    ]
+    superuser.execute("INSERT INTO words VALUES (%s)", [mark])
+    log = postgres_folder / "data" / "postgres" / "postgres.log"
+    before = log.stat().st_size
+    for statement, parameters in statements:
+        with pytest.raises(psycopg.errors.UniqueViolation, match=mark):
+            superuser.execute(statement.encode(), parameters)
+    written = log.read_bytes()[before:]
+    assert written.count(b'ERROR:  duplicate key value violates unique constraint "words_pkey"') == 2
+    assert not found_in(written, mark)
 
 
 async def test_a_lost_database_is_no_occasion_to_repeat_a_key(ear: Ear, superuser: Superuser) -> None:

@@ -435,7 +435,7 @@ def _config(provider: AnyProvider) -> Iterator[str]:
                 _code(name),
                 _kind(field, schema.get("$defs", {})),
                 "required" if name in required else _value(field.get("default")),
-                field["x-ui"].get("unit", ""),
+                field.get("x-ui", {}).get("unit", ""),
                 field["description"],
             )
             for name, field in schema["properties"].items()

@@ -66,7 +66,8 @@ class AccessService:
         self._max_tokens = settings.organization_tokens
         self._clock = clock
         # By SHA-256 of the whole token: a prefix is the same for every JWT of one issuer.
-        self._recognised: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+        self._recognised: OrderedDict[bytes, Principal] = OrderedDict()
+        self._revocations = 0
 
     async def authenticate(self, token: str) -> Principal:
         """Return who a token stands for.
@@ -78,14 +79,23 @@ class AccessService:
             raise Unauthenticated
         digest = hashlib.sha256(token.encode()).digest()
         known = self._recognised.get(digest)
-        if known is not None and known[0] > monotonic():
-            return known[1]
+        if known is not None and known.trusted_until > monotonic():
+            return known
+        revocations = self._revocations
         principal = await self._recognise(token)
-        self._recognised[digest] = (monotonic() + self._cache_seconds, principal)
+        if revocations != self._revocations:
+            return principal  # it may have been looked up before it was revoked: good once, but not kept
+        principal = replace(principal, trusted_until=monotonic() + self._trusted_seconds(principal))
+        self._recognised[digest] = principal
         self._recognised.move_to_end(digest)
         while len(self._recognised) > _CACHE_SIZE:
             self._recognised.popitem(last=False)
         return principal
+
+    def _trusted_seconds(self, principal: Principal) -> float:
+        if principal.expires_at is None:
+            return self._cache_seconds
+        return min(self._cache_seconds, (principal.expires_at - self._clock()).total_seconds())
 
     async def _recognise(self, token: str) -> Principal:
         if token.startswith("vxp_"):
@@ -112,6 +122,7 @@ class AccessService:
             kind="token",
             organization_id=row.organization_id,
             scopes=frozenset(Scope(scope) for scope in row.scopes),
+            expires_at=row.expires_at,
         )
 
     def _is_live(self, row: TokenRow) -> bool:
@@ -216,10 +227,13 @@ class AccessService:
             TokenNotFound: the organization has no such live token.
             KeyUnavailable: the installation is sealed.
         """
+        if not token_id.isalnum():
+            raise TokenNotFound  # not the shape of an id, and perhaps nothing that PostgreSQL can hold
         async with begin(self._database, self._changes, principal, self._unsealed, self._clock()) as write:
             if not await write.store.revoke_token(token_id, write.at):
                 raise TokenNotFound
             await write.audit("token.revoke", token_id, {})
+        self._revocations += 1
         self._recognised.clear()
 
     def _row(self, minted: auth.NewToken, principal: Principal, new: AccessTokenCreate, scopes: list[str]) -> TokenRow:

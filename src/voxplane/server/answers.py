@@ -1,8 +1,8 @@
 """Answers that were given a moment ago and still hold, given again without asking the database.
 
-An answer is kept under the exact path, query and Authorization header that it was given to, for the few seconds that
-a checked token is trusted, and only until its organization changes. Writes are never kept, and neither is anything
-while the change feed is down.
+An answer is kept under the exact path, query and Authorization header that it was given to, for what is left of the
+few seconds that a checked token is trusted, and only until its organization changes. Writes are never kept, and
+neither is anything while the change feed is down.
 """
 
 from __future__ import annotations
@@ -35,11 +35,10 @@ class _Answer:
 class RecentAnswers:
     """ASGI middleware that answers a repeated GET of the API from memory while the answer holds."""
 
-    def __init__(self, app: ASGIApp, *, changes: Changes, seconds: float, max_bytes: int) -> None:
-        """Keep answers for `seconds`, in at most `max_bytes` of bodies; the least recently used go first."""
+    def __init__(self, app: ASGIApp, *, changes: Changes, max_bytes: int) -> None:
+        """Keep answers in at most `max_bytes` of bodies; the least recently used go first."""
         self._app = app
         self._changes = changes
-        self._seconds = seconds
         self._max_bytes = max_bytes
         self._answers: OrderedDict[Key, _Answer] = OrderedDict()
         self._bytes = 0
@@ -63,13 +62,11 @@ class RecentAnswers:
         """Return what tells this request from others, or None for one whose answer is never kept."""
         if scope["type"] != "http" or scope["method"] != "GET" or not scope["path"].startswith("/api/org"):
             return None
-        authorization = b""
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                authorization = value
-            elif name == b"if-none-match":
-                return None
-        return (scope["raw_path"], scope["query_string"], authorization)
+        headers = scope["headers"]
+        authorization = [value for name, value in headers if name == b"authorization"]
+        if len(authorization) != 1 or any(name == b"if-none-match" for name, _ in headers):
+            return None
+        return (scope["raw_path"], scope["query_string"], authorization[0])
 
     def _holds(self, answer: _Answer) -> bool:
         return answer.until > monotonic() and self._changes.is_unchanged(answer.organization_id, answer.since)
@@ -87,7 +84,7 @@ class RecentAnswers:
         if organization_id is None or len(messages) != 2 or messages[0]["status"] != 200:  # noqa: PLR2004 - one start, one body
             return
         start, body = messages
-        until = monotonic() + self._seconds
+        until = scope["state"]["trusted_until"]
         self._keep(key, _Answer(start, body, scope.get("route"), organization_id, since, until))
 
     def _keep(self, key: Key, answer: _Answer) -> None:

@@ -52,7 +52,6 @@ def create_app(plane: ControlPlane | None = None) -> FastAPI:
         app.add_middleware(
             RecentAnswers,
             changes=plane.changes,
-            seconds=plane.settings.token_cache_seconds,
             max_bytes=plane.settings.answer_cache_bytes,
         )
     app.add_middleware(Observation, metrics=metrics)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from voxplane.errors import OrganizationNotFound, PermissionDenied
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from uuid import UUID
 
 
@@ -42,7 +43,8 @@ PrincipalKind = Literal["token", "jwt", "local"]
 class Principal:
     """Who calls, for which organization, with which scopes.
 
-    `subject` identifies it for good (`token:<id>`), `name` is what a person calls it.
+    `subject` identifies it for good (`token:<id>`), `name` is what a person calls it. `expires_at` is when its token
+    ends; until `trusted_until`, on the monotonic clock, the token need not be looked up again.
     """
 
     subject: str
@@ -51,6 +53,8 @@ class Principal:
     organization_id: UUID | None
     scopes: frozenset[Scope]
     request_id: str | None = None
+    expires_at: datetime | None = None
+    trusted_until: float = 0.0
 
     def require(self, scope: Scope) -> None:
         """Raise unless the principal holds the scope.

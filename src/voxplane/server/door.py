@@ -64,6 +64,7 @@ def require(scope: Scope | None) -> Callable[[Request], Awaitable[Principal]]:
             principal.require(scope)
         _refuse_unknown_parameters(request)
         request.state.organization_id = principal.organization_id
+        request.state.trusted_until = principal.trusted_until
         return replace(principal, request_id=request.state.request_id)
 
     _POLICIES[guard] = scope.value if scope else "anyone"

@@ -10,8 +10,10 @@ import base64
 import hashlib
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import anyio
@@ -19,8 +21,9 @@ import httpx
 import jwt
 from jwt import PyJWK, PyJWTError
 
-from voxplane.errors import ConfigurationError, Unauthenticated
+from voxplane.errors import ConfigurationError, InvalidJson, Unauthenticated
 from voxplane.server.auth import ORGANIZATION_SCOPES, Principal, Scope
+from voxplane.server.body import parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,15 +32,17 @@ if TYPE_CHECKING:
 
 _JWT_PARTS = 3
 _HEADER_FIELDS = {"alg", "kid", "typ"}
-_TYPES = {None, "JWT", "at+jwt"}
+_TYPES = (None, "JWT", "at+jwt")
 _REQUIRED = ["exp", "iat", "sub", "aud", "iss"]
 _LEEWAY_SECONDS = 30
 _MAX_LIFETIME_SECONDS = 24 * 3600
 _MAX_KID = 128
+_MAX_SUBJECT = 255  # OpenID Connect's own limit; a longer one is refused, because two cut ones could be the same
 _MAX_JWKS_BYTES = 1024 * 1024
 _JWKS_FRESH_SECONDS = 600
 _JWKS_RETRY_SECONDS = 60
 _JWKS_KEEP_SECONDS = 24 * 3600
+_JWKS_TIMEOUT_SECONDS = 5
 
 
 class Issuers:
@@ -88,17 +93,21 @@ class Issuers:
 
 def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     parts = token.split(".")
-    try:
-        header, claims = (json.loads(_decoded(part)) for part in parts[:2])
-    except (ValueError, RecursionError):
-        raise Unauthenticated from None
-    if len(parts) != _JWT_PARTS or not isinstance(header, dict) or not isinstance(claims, dict):
+    if len(parts) != _JWT_PARTS:
         raise Unauthenticated
-    return header, claims  # pyright: ignore[reportUnknownVariableType]
+    try:
+        header, claims, _signature = (_decoded(part) for part in parts)
+        return parse_object(header), parse_object(claims)
+    except (ValueError, InvalidJson):
+        raise Unauthenticated from None
 
 
 def _decoded(part: str) -> bytes:
-    return base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
+    """Decode base64url in its one spelling: no padding, no other alphabet, no stray bits."""
+    decoded = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    if base64.urlsafe_b64encode(decoded).rstrip(b"=") != part.encode():
+        raise ValueError
+    return decoded
 
 
 def _check_header(header: dict[str, Any], issuer: Issuer) -> None:
@@ -115,8 +124,11 @@ def _check_header(header: dict[str, Any], issuer: Issuer) -> None:
 
 
 def _principal(claims: dict[str, Any], issuer: Issuer) -> Principal:
-    issued, expires = claims["iat"], claims["exp"]
-    if expires - issued > _MAX_LIFETIME_SECONDS or not isinstance(claims["sub"], str) or not claims["sub"]:
+    issued, expires, subject = claims["iat"], claims["exp"], claims["sub"]
+    # PyJWT takes "1" and true for numbers.
+    if type(issued) not in {int, float} or type(expires) not in {int, float}:
+        raise Unauthenticated
+    if expires - issued > _MAX_LIFETIME_SECONDS or not 0 < len(subject) <= _MAX_SUBJECT:
         raise Unauthenticated
     try:
         organization_id = UUID(claims[issuer.organization_claim])
@@ -128,11 +140,12 @@ def _principal(claims: dict[str, Any], issuer: Issuer) -> Principal:
         raise Unauthenticated
     name = claims.get("name")
     return Principal(
-        subject=f"user:{hashlib.sha256(issuer.issuer.encode()).hexdigest()[:8]}:{claims['sub']}"[:200],
-        name=(name if isinstance(name, str) and name else claims["sub"])[:100],
+        subject=f"user:{hashlib.sha256(issuer.issuer.encode()).hexdigest()[:8]}:{subject}",
+        name=(name if isinstance(name, str) and name else subject)[:100],
         kind="jwt",
         organization_id=organization_id,
         scopes=frozenset(scope for scope in ORGANIZATION_SCOPES - {Scope.WORKER_RESOLVE} if scope in words),
+        expires_at=datetime.fromtimestamp(expires, UTC) + timedelta(seconds=_LEEWAY_SECONDS),
     )
 
 
@@ -152,7 +165,7 @@ class _Keys:
         self._fetched: _Fetched | None = None
         self._tried_at = float("-inf")
         self._lock = anyio.Lock()
-        self._given = _public_key(issuer) if issuer.public_key else None
+        self._given = None if issuer.public_key is None else _public_key(issuer)
 
     async def find(self, kid: str | None) -> PyJWK:
         if self._given is not None:
@@ -182,8 +195,9 @@ class _Keys:
                 return
             self._tried_at = self._clock()
             try:
-                keys = _key_set(await self._download(), self.issuer)
-            except (httpx.HTTPError, ValueError, PyJWTError):
+                with anyio.fail_after(_JWKS_TIMEOUT_SECONDS):
+                    keys = _key_set(await self._download(), self.issuer)
+            except (httpx.HTTPError, TimeoutError, ValueError, RecursionError):
                 return  # what was fetched before serves on, for a day
             self._fetched = _Fetched(keys, self._clock())
 
@@ -191,7 +205,7 @@ class _Keys:
         body = bytearray()
         async with (
             httpx.AsyncClient(
-                transport=self._transport, follow_redirects=False, trust_env=False, timeout=5.0
+                transport=self._transport, follow_redirects=False, trust_env=False, timeout=_JWKS_TIMEOUT_SECONDS
             ) as client,
             client.stream("GET", self.issuer.jwks_url or "") as response,
         ):
@@ -204,18 +218,21 @@ class _Keys:
 
 
 def _key_set(document: bytes, issuer: Issuer) -> dict[str | None, PyJWK]:
-    """Take the keys that are of the issuer's one algorithm; a set may hold others."""
+    """Take the public keys that are meant for signatures of the issuer's one algorithm; a set may hold others."""
     parsed = json.loads(document)
-    items = cast("list[Any]", parsed.get("keys", [])) if isinstance(parsed, dict) else []  # pyright: ignore[reportUnknownMemberType]
+    if not isinstance(parsed, dict) or not isinstance(parsed.get("keys"), list):  # pyright: ignore[reportUnknownMemberType]
+        raise ValueError("not a key set")  # noqa: TRY004 - a wrong document, not a wrong argument
     keys: dict[str | None, PyJWK] = {}
-    for item in items:
-        try:
-            key = PyJWK(item, algorithm=issuer.algorithm)
-        except PyJWTError:
-            continue
-        if key.key_type != "oct":
-            keys[key.key_id] = key
+    for item in parsed["keys"]:  # pyright: ignore[reportUnknownVariableType]
+        with suppress(PyJWTError, ValueError, TypeError, AttributeError):
+            if _is_usable(item, issuer):  # pyright: ignore[reportUnknownArgumentType]
+                keys[item.get("kid")] = PyJWK(item, algorithm=issuer.algorithm)  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
     return keys
+
+
+def _is_usable(item: dict[str, Any], issuer: Issuer) -> bool:
+    is_for_signatures = item.get("use", "sig") == "sig" and item.get("alg", issuer.algorithm) == issuer.algorithm
+    return item.get("kty") == _KEY_TYPES[issuer.algorithm] and is_for_signatures and "d" not in item
 
 
 _KEY_TYPES = {"ES256": "EC", "EdDSA": "OKP", "RS256": "RSA", "PS256": "RSA"}
