@@ -442,7 +442,8 @@ async def _use(plane: ControlPlane, dice: random.Random, found: Counter[str]) ->
                 await connection.execute("SELECT * FROM no_such_table")
             if end == "cancelled inside":
                 scope.cancel()
-            await connection.execute("SELECT pg_sleep(0.001)")
+            if end.startswith("cancelled"):
+                await connection.execute("SELECT pg_sleep(0.01)")
 
 
 async def _use_often(plane: ControlPlane, dice: random.Random, found: Counter[str], times: int) -> None:

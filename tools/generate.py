@@ -436,7 +436,7 @@ def _config(provider: AnyProvider) -> Iterator[str]:
                 _kind(field, schema.get("$defs", {})),
                 "required" if name in required else _value(field.get("default")),
                 field.get("x-ui", {}).get("unit", ""),
-                field["description"],
+                field.get("description", ""),
             )
             for name, field in schema["properties"].items()
         ],
@@ -502,7 +502,7 @@ def _secrets(provider: AnyProvider) -> Iterator[str]:
     yield from _table(
         ["Secret", "Needed", "What it is"],
         [
-            (_code(name), "always" if name in required else needed.get(name, "no"), field["description"])
+            (_code(name), "always" if name in required else needed.get(name, "no"), field.get("description", ""))
             for name, field in provider.secrets_schema["properties"].items()
         ],
     )
@@ -512,10 +512,13 @@ def _secrets(provider: AnyProvider) -> Iterator[str]:
 
 def _destinations(provider: AnyProvider) -> Iterator[str]:
     origins = sorted(provider.default_origins, key=str)
-    deciding = _codes(provider.destinations.settings, " and ")
     yield ""
+    where = _codes((_address(origin) for origin in origins), " and ") if origins else ""
+    if not provider.destinations.settings:
+        yield f"Calls go to {where}."
+        return
+    deciding = _codes(provider.destinations.settings, " and ")
     if origins:
-        where = _codes((_address(origin) for origin in origins), " and ")
         yield f"Calls go to {where}, unless {deciding} says otherwise."
     else:
         yield f"Where calls go is decided by {deciding}; there is no address of its own."

@@ -312,11 +312,12 @@ def providers_show(key: Key, as_json: Json = False) -> None:
 
 def _settings_table(entry: Provider) -> Table:
     rows = [
-        (name, field.get("type", "object"), _json(entry.default_config.get(name)), field["description"])
+        (name, field.get("type", "object"), _json(entry.default_config.get(name)), field.get("description", ""))
         for name, field in entry.config_schema["properties"].items()
     ]
     rows += [
-        (name, "secret", "", field["description"]) for name, field in entry.secrets_schema.get("properties", {}).items()
+        (name, "secret", "", field.get("description", ""))
+        for name, field in entry.secrets_schema.get("properties", {}).items()
     ]
     return _table("Setting", "Type", "Default", "What it does", rows=rows)
 
