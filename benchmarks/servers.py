@@ -109,7 +109,7 @@ def voxplane(folder: Path, *, organizations: int, with_key: int) -> Generator[tu
         tenants = anyio.run(_populate, Settings.model_validate({"data_dir": data}), organizations, with_key)
         log = folder / "log"
         environment = {"VOXPLANE_DATA_DIR": str(data), "VOXPLANE_PORT": "0"}
-        command = [str(Path(sys.executable).with_name("voxplane")), "serve"]
+        command = [sys.executable, "-m", "voxplane", "serve"]
         with _running(command, log, environment) as process:
             port = int(_said(process, log, r"listens on http://127\.0\.0\.1:([0-9]+)"))
             postmaster = int((data / "postgres" / "cluster" / "postmaster.pid").read_text().split()[0])

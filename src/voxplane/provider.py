@@ -271,7 +271,9 @@ class ProviderDefinition(Generic[C, S]):
 
     def _unknown_setting(self, name: str, at: str) -> FieldError:
         # The name is the caller's own text and may be a pasted key: the pointer stops above it.
-        if _SECRET_NAME.search(name):
+        near = difflib.get_close_matches(name, self._setting_names, n=1, cutoff=0.8)
+        is_a_slip = bool(near) and _SECRET_NAME.search(near[0]) is not None  # maxToken is meant to be maxTokens
+        if name in self.secret_names or (_SECRET_NAME.search(name) and not is_a_slip):
             message = "A setting here is named like a secret; store it with PUT .../secrets instead."
             return FieldError(at, "belongs_in_secrets", message)
         return unknown_field(at, name, self._setting_names)

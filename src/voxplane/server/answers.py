@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from voxplane.server.changes import Changes
 
 Key = tuple[bytes, bytes, bytes]
+_BESIDE = 3 * 1024  # what Python's objects around one answer weigh, headers and all
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class RecentAnswers:
     """ASGI middleware that answers a repeated GET of the API from memory while the answer holds."""
 
     def __init__(self, app: ASGIApp, *, changes: Changes, max_bytes: int) -> None:
-        """Keep answers in at most `max_bytes` of bodies; the least recently used go first."""
+        """Keep answers in about `max_bytes` of memory; the least recently used go first."""
         self._app = app
         self._changes = changes
         self._max_bytes = max_bytes
@@ -89,8 +90,14 @@ class RecentAnswers:
 
     def _keep(self, key: Key, answer: _Answer) -> None:
         replaced = self._answers.pop(key, None)
-        self._bytes += len(answer.body["body"]) - (len(replaced.body["body"]) if replaced else 0)
+        if replaced is not None:
+            self._bytes -= _size(key, replaced)
+        self._bytes += _size(key, answer)
         self._answers[key] = answer
         while self._bytes > self._max_bytes:
-            _, oldest = self._answers.popitem(last=False)
-            self._bytes -= len(oldest.body["body"])
+            self._bytes -= _size(*self._answers.popitem(last=False))
+
+
+def _size(key: Key, answer: _Answer) -> int:
+    """Return the bytes that an answer takes. The caller writes the key, and can make it longer than any body."""
+    return _BESIDE + sum(len(part) for part in key) + len(answer.body["body"])

@@ -94,7 +94,7 @@ def _fresh(request: Request, model: BaseModel, cache_control: str = "no-store") 
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": cache_control}
     held = [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]
-    if etag in held:
+    if etag in held or held == ["*"]:
         return Response(status_code=304, headers=headers)
     return Response(content, 200, headers, "application/json")
 

@@ -127,8 +127,11 @@ class Store:
         Raises:
             OrganizationNotFound: it is gone.
         """
-        statement = _STATE + "FOR UPDATE OF organizations" if lock else _STATE
-        row = await (await self._run(statement)).fetchone()
+        if lock:
+            # A statement of its own: one that both waits and reads would find its own row as the writer before it
+            # left it, but settings and secrets as they were when it began to wait.
+            await self._run("SELECT 1 FROM organizations WHERE id = %(organization_id)s FOR UPDATE")
+        row = await (await self._run(_STATE)).fetchone()
         if row is None:
             raise OrganizationNotFound
         for config in row["configs"]:

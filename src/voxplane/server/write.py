@@ -106,11 +106,9 @@ async def begin(
         KeyUnavailable: the installation is sealed: what cannot be put on record is not done.
         OrganizationNotFound: the principal is bound to none, or it is gone.
     """
-    async with database.transaction(organization_id=principal.tenant) as connection:
-        write = await continue_with(connection, principal, unsealed, at)
-        # The row is locked from here on: what is written goes out together instead of statement by statement.
-        async with connection.pipeline():
-            yield write
+    # In a pipeline statements go out together: lock and read, then all that is written.
+    async with database.transaction(organization_id=principal.tenant) as connection, connection.pipeline():
+        yield await continue_with(connection, principal, unsealed, at)
     changes.note(principal.tenant)
 
 
