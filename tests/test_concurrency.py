@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 import anyio
 import httpx
+import psycopg
 import pytest
+from psycopg import sql
 
-from tests.conftest import Caller
+from tests.conftest import Caller, admin_connection, token_for
+from tests.test_door import clients, contents
+from tests.test_problem import check_problem
+from voxplane.server.audit import AuditEvent, first_broken
+from voxplane.server.auth import ADMINISTRATOR_SCOPES, Scope
+from voxplane.server.control_plane import ControlPlane
+from voxplane.server.database import Location, installation_key, reading
+from voxplane.server.embedded import EmbeddedPostgres
+from voxplane.server.envelope import Keyring
+from voxplane.server.settings import Settings
 
 PROVIDERS = "/api/organizations/current/providers"
 OPENAI = f"{PROVIDERS}/openai"
+TOKENS = "/api/organizations/current/tokens"
+Superuser = psycopg.Connection[tuple[object, ...]]
 
 
 @pytest.mark.timeout(900)
@@ -76,3 +92,146 @@ async def test_the_same_request_twice_at_once_is_one_change(admin: httpx.AsyncCl
             group.start_soon(put)
             group.start_soon(put)
         assert (await admin.get(PROVIDERS)).json()["revision"] == before + 1
+
+
+async def at_once(*works: Callable[[], Awaitable[object]]) -> None:
+    async def run(work: Callable[[], Awaitable[object]]) -> None:
+        await work()
+
+    async with anyio.create_task_group() as group:
+        for work in works:
+            group.start_soon(run, work)
+
+
+async def revision_of(admin: httpx.AsyncClient) -> int:
+    return int((await admin.get(PROVIDERS)).json()["revision"])
+
+
+def count(superuser: Superuser, table: str) -> int:
+    row = superuser.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))).fetchone()
+    assert row is not None
+    return int(str(row[0]))
+
+
+def check_books(superuser: Superuser, settings: Settings, revision: int) -> None:
+    """Hold the organization to its audit log: no gap, no fork, and the chain's end is where it says."""
+    head = superuser.execute(
+        "SELECT revision, audit_seq, audit_hash FROM organizations WHERE slug = 'default'"
+    ).fetchone()
+    with reading(Location.find(settings)) as connection:
+        installed = installation_key(connection)
+    assert installed is not None
+    key = Keyring.load(settings.keyring_path).unwrap(*installed, purpose="audit")
+    names = ("organization_id", "seq", "at", "actor", "action", "target", "outcome", "request_id", "detail")
+    rows: list[Any] = superuser.execute(
+        f"SELECT {', '.join(names)}, prev_hash, hash FROM audit_events"
+        " WHERE organization_id = (SELECT id FROM organizations WHERE slug = 'default') ORDER BY seq"
+    ).fetchall()
+    events = [(AuditEvent(**dict(zip(names, row[:-2], strict=True))), row[-2], row[-1]) for row in rows]
+    assert first_broken(key, events) is None
+    assert head == (revision, len(rows), rows[-1][-1])
+
+
+async def test_writers_without_a_precondition_queue_and_each_is_told_what_it_wrote(
+    settings: Settings, admin: httpx.AsyncClient, superuser: Superuser
+) -> None:
+    before = await revision_of(admin)
+    answers: list[httpx.Response] = []
+
+    async def write(number: int) -> None:
+        body = {"config": {"temperature": number / 100}}
+        answers.append(await admin.put(f"{OPENAI}/config", json=body))
+
+    await at_once(*[lambda number=number: write(number) for number in range(1, 21)])
+    assert {answer.status_code for answer in answers} == {200}
+    told = {answer.json()["revision"]: answer.json()["overrides"] for answer in answers}
+    assert sorted(told) == list(range(before + 1, before + 21))
+    assert (await admin.get(OPENAI)).json()["overrides"] == told[max(told)]
+    check_books(superuser, settings, before + 20)
+
+
+TWICE: dict[str, tuple[str, str, dict[str, Any] | None, list[int]]] = {
+    "config": ("PUT", f"{OPENAI}/config", {"config": {"temperature": 0.42}}, [200, 200]),
+    "switch": ("PUT", f"{PROVIDERS}/groq/config", {"isEnabled": True, "priority": 7}, [200, 200]),
+    "reset": ("DELETE", f"{OPENAI}/config", None, [204, 204]),
+    "order": ("PUT", f"{PROVIDERS}/order?type=llm", {"order": ["groq", "google"]}, [200, 200]),
+    "secrets": ("PUT", f"{OPENAI}/secrets", {"secrets": {"apiKey": "sk-twice"}, "label": "a"}, [200, 200]),
+    "removal of secrets": ("DELETE", f"{PROVIDERS}/deepgram/secrets", None, [204, 404]),
+    "revocation": ("DELETE", TOKENS, None, [204, 404]),
+    "organization": ("POST", "/api/organizations", {"slug": "twice", "name": "Twice"}, [201, 409]),
+}
+
+
+@pytest.mark.parametrize("delivery", TWICE)
+async def test_what_is_delivered_twice_at_once_happens_once(
+    delivery: str, settings: Settings, admin: httpx.AsyncClient, caller: Caller, superuser: Superuser
+) -> None:
+    """R6 for every request that changes something and may be repeated; a second token is a second token."""
+    method, path, body, expected = TWICE[delivery]
+    client = await caller(Scope.ADMIN_ORGANIZATIONS) if delivery == "organization" else admin
+    (await admin.put(f"{PROVIDERS}/deepgram/secrets", json={"secrets": {"apiKey": "dg"}})).raise_for_status()
+    if delivery == "revocation":
+        made = await admin.post(TOKENS, json={"name": "x", "scopes": ["livekit:read"]})
+        path = f"{TOKENS}/{made.json()['id']}"
+    before, audited = await revision_of(admin), count(superuser, "audit_events")
+    answers: list[int] = []
+
+    async def deliver() -> None:
+        answers.append((await client.request(method, path, json=body)).status_code)
+
+    await at_once(deliver, deliver)
+    assert sorted(answers) == expected
+    assert count(superuser, "audit_events") == audited + 1
+    changed = delivery not in {"organization", "revocation"}
+    check_books(superuser, settings, before + changed)
+    # Nor does a third delivery, after the fact.
+    kept = contents(superuser)
+    await deliver()
+    assert contents(superuser) == kept
+
+
+async def test_the_first_keys_of_all_providers_stored_at_once_share_one_data_key(
+    plane: ControlPlane, admin: httpx.AsyncClient, settings: Settings, superuser: Superuser
+) -> None:
+    """All of an organization's secrets are one row: whoever writes it must have read what the one before wrote."""
+    keys = [provider.key for provider in plane.registry.get_all_providers() if "apiKey" in provider.secret_names]
+    before = await revision_of(admin)
+
+    async def store(key: str) -> None:
+        body: dict[str, Any] = {"secrets": {"apiKey": f"sk-{key}"}}
+        if not plane.registry.get_provider_by_key(key).default_origins:
+            body["approvedOrigins"] = ["https://acme.openai.azure.com"]
+        (await admin.put(f"{PROVIDERS}/{key}/secrets", json=body)).raise_for_status()
+
+    await at_once(*[lambda key=key: store(key) for key in keys])
+    shown = (await admin.get(PROVIDERS)).json()["providers"]
+    stored = {each["provider"]["key"] for each in shown if any(field["isSet"] for field in each["secretFields"])}
+    assert stored == set(keys)
+    assert len(keys) == 9
+    assert count(superuser, "organization_data_keys") == 1
+    check_books(superuser, settings, before + len(keys))
+
+
+async def test_who_waits_too_long_for_another_writer_is_told_to_come_back(
+    settings: Settings, postgres: EmbeddedPostgres, database: str
+) -> None:
+    hurried = settings.model_copy(update={"lock_timeout_seconds": 0.2})
+    async with ControlPlane.open(hurried) as plane, clients(plane) as client:
+        headers = {"Authorization": f"Bearer {await token_for(plane, *ADMINISTRATOR_SCOPES)}"}
+        with admin_connection(postgres, database) as other, other.transaction():
+            other.execute("SELECT 1 FROM organizations WHERE slug = 'default' FOR UPDATE")
+            busy = await client.put(f"{OPENAI}/config", json={"priority": 9}, headers=headers)
+            check_problem(busy, 503, "unavailable")
+            assert busy.headers["retry-after"] == "1"
+            # Reading waits for nobody.
+            assert (await client.get(OPENAI, headers=headers)).json()["priority"] != 9
+        assert (await client.put(f"{OPENAI}/config", json={"priority": 9}, headers=headers)).status_code == 200
+
+
+async def test_a_service_whose_connections_are_all_taken_says_so_and_recovers(settings: Settings) -> None:
+    small = settings.model_copy(update={"pool_size": 1, "pool_wait_seconds": 0.1})
+    async with ControlPlane.open(small) as plane, clients(plane) as client:
+        headers = {"Authorization": f"Bearer {await token_for(plane, Scope.LIVEKIT_READ)}"}
+        async with plane.database.transaction():
+            check_problem(await client.get(OPENAI, headers=headers), 503, "unavailable")
+        assert (await client.get(OPENAI, headers=headers)).status_code == 200

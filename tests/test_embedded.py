@@ -64,7 +64,7 @@ def initialized(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def data_dir(empty_dir: Path, initialized: Path) -> Path:
     """Copy a cluster, owners and all, because initdb takes most of the time of a first start."""
-    subprocess.run(["/bin/cp", "-a", initialized, empty_dir], check=True)  # noqa: S603 the paths are our own
+    subprocess.run(["/bin/cp", "-a", initialized, empty_dir], check=True)
     return empty_dir
 
 
@@ -127,7 +127,7 @@ def _wait_until(condition: Callable[[], bool]) -> None:
 
 
 def _opener(data_dir: Path, uid: int = 0) -> subprocess.Popen[str]:
-    return subprocess.Popen(  # noqa: S603 every argument is the test's own
+    return subprocess.Popen(
         [sys.executable, "-c", OPENER, str(data_dir), str(uid)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -475,7 +475,7 @@ def test_a_user_without_a_name_is_refused(started: list[subprocess.Popen[str]]) 
 @root_only
 def test_another_user_cannot_even_find_the_socket(data_dir: Path) -> None:
     with _open(data_dir):
-        listing = subprocess.run(  # noqa: S603 the path is our own
+        listing = subprocess.run(
             ["/bin/ls", str(_runtime(data_dir))],
             user=pwd.getpwnam("daemon").pw_uid,
             check=False,

@@ -144,7 +144,7 @@ async def test_what_the_caller_has_is_not_sent_again(path: str, admin: httpx.Asy
         again = await client.get(path, headers={"If-None-Match": held})
         assert (held, again.status_code, again.content) == (held, 304, b"")
         assert (again.headers["etag"], again.headers["cache-control"]) == (tag, first.headers["cache-control"])
-    for held in ("", tag.strip('"'), '"other"', f'"{tag}', "W/*"):
+    for held in ("", tag.strip('"'), '"other"', f'"{tag}'):
         again = await client.get(path, headers={"If-None-Match": held})
         assert (held, again.status_code, again.content) == (held, 200, first.content)
 

@@ -114,12 +114,30 @@ async def test_every_kind_of_answer_carries_the_safe_headers(admin: httpx.AsyncC
         check_headers(await nobody.get(page, headers={"Origin": "https://elsewhere.example"}))
 
 
-async def test_a_request_id_that_is_a_plain_word_is_kept_and_any_other_replaced(caller: Caller) -> None:
+async def test_a_request_id_that_is_a_uuid_is_kept_and_any_other_replaced(caller: Caller) -> None:
     nobody = await caller()
-    for given in ("a", "job-7.retry_2", "A" * 64, "0af7651916cd43dd8448eb211c80319c"):
+    for given in ("0af76519-16cd-43dd-8448-eb211c80319c", "00000000-0000-0000-0000-000000000000"):
         answer = await nobody.get("/api/me", headers={"X-Request-Id": given})
         assert (answer.headers["x-request-id"], answer.json()["requestId"]) == (given, given)
-    others = ("", " ", "a b", "A" * 65, "a\tb", '"', "<script>", "\x1b[31m", "é", "a,b", "{}", "../..", "%0a", "a;b")
+    # Thirty-two hexadecimal digits or a plain word may just as well be somebody's key.
+    others = (
+        "0af7651916cd43dd8448eb211c80319c",
+        "sk-my-key",
+        "",
+        " ",
+        "a b",
+        "A" * 65,
+        "a\tb",
+        '"',
+        "<script>",
+        "\x1b[31m",
+        "é",
+        "a,b",
+        "{}",
+        "../..",
+        "%0a",
+        "a;b",
+    )
     for given in others:
         answer = await nobody.get("/api/me", headers={b"X-Request-Id": given.encode("latin-1")})
         assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["x-request-id"]), given

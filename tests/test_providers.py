@@ -99,7 +99,7 @@ def test_digests_are_the_same_in_another_process() -> None:
         "from voxplane.registry import ProviderRegistry as R; r = R(); r.initialize(); "
         "print(*(p.digest for p in r.get_all_providers()))"
     )
-    run = subprocess.run(  # noqa: S603 - our own program
+    run = subprocess.run(
         [sys.executable, "-c", program],
         env={"PYTHONHASHSEED": "7"},
         check=True,

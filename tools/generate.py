@@ -2,7 +2,7 @@
 
 python tools/generate.py            writes them
 python tools/generate.py --check    writes nothing; shows what differs, and fails if anything does
-"""  # noqa: INP001 - a script
+"""
 
 from __future__ import annotations
 

@@ -639,10 +639,16 @@ def token_create(
         typer.echo(made.value)
 
 
+OfPlatform = Annotated[bool, typer.Option("--platform", help="Tokens that are bound to no organization.")]
+
+
 @token.command("list")
-def token_list(organization: Organization = "default", as_json: Json = False) -> None:
+def token_list(organization: Organization = "default", platform: OfPlatform = False, as_json: Json = False) -> None:
     """List an organization's access tokens; their values are known to nobody."""
-    found = _run_for(organization, lambda plane, who: plane.access.get_tokens(who))
+    if platform:
+        found = _run(lambda plane: plane.access.get_platform_tokens())
+    else:
+        found = _run_for(organization, lambda plane, who: plane.access.get_tokens(who))
     rows = [
         (each.id, each.name, " ".join(each.scopes), each.created_at.date(), each.expires_at, each.revoked_at)
         for each in found.tokens
@@ -654,9 +660,13 @@ def token_list(organization: Organization = "default", as_json: Json = False) ->
 def token_revoke(
     token_id: Annotated[str, typer.Argument(metavar="ID", help="As `token list` shows it.")],
     organization: Organization = "default",
+    platform: OfPlatform = False,
 ) -> None:
     """Revoke an access token for good."""
-    _run_for(organization, lambda plane, who: plane.access.revoke_token(who, token_id))
+    if platform:
+        _run(lambda plane: plane.access.revoke_platform_token(token_id))
+    else:
+        _run_for(organization, lambda plane, who: plane.access.revoke_token(who, token_id))
     _say("Revoked.")
 
 

@@ -10,6 +10,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import structlog
+
 from voxplane.errors import (
     Conflict,
     FieldError,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from voxplane.server.issuers import Issuers
     from voxplane.server.settings import Settings
 
+log = structlog.get_logger("voxplane")
 _CACHE_SIZE = 10_000
 _NO_HASH = bytes(32)
 
@@ -218,7 +221,26 @@ class AccessService:
         row = self._row(minted, replace(principal, organization_id=None), new, scopes)
         async with self._database.transaction(platform=True) as connection:
             await store.add_token(connection, row)
+        log.info("platform token created", id=row.id, by=principal.subject)
         return CreatedAccessToken(**_shown(row), value=minted.value)
+
+    async def get_platform_tokens(self) -> AccessTokens:
+        """Return the access tokens that are bound to no organization, newest first. For the operator's own machine."""
+        async with self._database.transaction(platform=True) as connection:
+            rows = await store.platform_tokens(connection)
+        return AccessTokens(tokens=tuple(AccessToken(**_shown(row)) for row in rows))
+
+    async def revoke_platform_token(self, token_id: str) -> None:
+        """Revoke a token that is bound to no organization. For the operator's own machine.
+
+        Raises:
+            TokenNotFound: there is no such live token.
+        """
+        async with self._database.transaction(platform=True) as connection:
+            if not await store.revoke_platform_token(connection, token_id, self._clock()):
+                raise TokenNotFound
+        self._forget_callers()
+        log.info("platform token revoked", id=token_id)
 
     async def revoke_token(self, principal: Principal, token_id: str) -> None:
         """Revoke a token for good. This process forgets it at once, others within the cache's few seconds.
@@ -233,6 +255,9 @@ class AccessService:
             if not await write.store.revoke_token(token_id, write.at):
                 raise TokenNotFound
             await write.audit("token.revoke", token_id, {})
+        self._forget_callers()
+
+    def _forget_callers(self) -> None:
         self._revocations += 1
         self._recognised.clear()
 

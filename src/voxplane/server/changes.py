@@ -12,7 +12,7 @@ from uuid import UUID
 import anyio
 import structlog
 
-from voxplane.errors import Unavailable
+from voxplane.errors import VoxplaneError
 
 if TYPE_CHECKING:
     from voxplane.server.database import Database
@@ -56,6 +56,13 @@ class Changes:
         self._valid_from = self._mark
         self._changed.clear()
 
+    def _hear(self, payload: str) -> None:
+        """Take a notification. Any role of the database may send one, so it can say anything."""
+        try:
+            self.note(UUID(payload.partition(":")[0]))
+        except ValueError:
+            self._forget()
+
     async def follow(self, database: Database) -> None:
         """Listen for as long as the caller lets it; reconnect when the line breaks, or when it falls silent."""
         delay = _RETRY_SECONDS
@@ -66,8 +73,8 @@ class Changes:
                         self._forget()  # a new line: what was sent before it is lost
                         self.is_live, delay = True, _RETRY_SECONDS
                     else:
-                        self.note(UUID(payload.partition(":")[0]))
-            except Unavailable:
+                        self._hear(payload)
+            except VoxplaneError:
                 log.warning("change feed lost", retry_seconds=delay)
             finally:
                 self.is_live = False

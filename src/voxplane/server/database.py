@@ -138,22 +138,31 @@ def _create_roles(connection: psycopg.Connection[Any], app: str) -> None:
     _create_role(connection, "voxplane_owner", sql.SQL("NOLOGIN"))
     connection.execute("GRANT voxplane_owner TO CURRENT_USER")
     user, password = str(login.get("user") or "voxplane_app"), login.get("password")
-    _create_role(connection, "voxplane_app", sql.SQL("LOGIN" if user == "voxplane_app" else "NOLOGIN"))
+    _create_role(connection, "voxplane_app", _login(connection, user, password, is_wanted=user == "voxplane_app"))
     if user != "voxplane_app":
-        _create_role(connection, user, sql.SQL("LOGIN"))
+        _create_role(connection, user, _login(connection, user, password, is_wanted=True))
         connection.execute(sql.SQL("GRANT voxplane_app TO {}").format(sql.Identifier(user)))
-    if password:
-        connection.execute(
-            sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(user), sql.Literal(password))
-        )
 
 
-def _create_role(connection: psycopg.Connection[Any], name: str, option: sql.SQL) -> None:
+def _login(
+    connection: psycopg.Connection[Any], user: str, password: object, *, is_wanted: bool
+) -> sql.SQL | sql.Composed:
+    """Write the options of a new role. The password goes over as its verifier: statements can end up in a log."""
+    if not is_wanted:
+        return sql.SQL("NOLOGIN")
+    if not password:
+        return sql.SQL("LOGIN")
+    verifier = connection.pgconn.encrypt_password(str(password).encode(), user.encode(), b"scram-sha-256")
+    return sql.SQL("LOGIN PASSWORD {}").format(sql.Literal(verifier.decode()))
+
+
+def _create_role(connection: psycopg.Connection[Any], name: str, options: sql.SQL | sql.Composed) -> None:
+    """Create a role unless there is one: a role that exists keeps its password and everything else."""
     exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]).fetchone()
     if exists:
         return
     try:
-        connection.execute(sql.SQL("CREATE ROLE {} {}").format(sql.Identifier(name), option))
+        connection.execute(sql.SQL("CREATE ROLE {} {}").format(sql.Identifier(name), options))
     except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
         # Roles belong to the whole server: somebody upgrading another database of it was quicker.
         return

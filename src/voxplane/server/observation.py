@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = structlog.get_logger("voxplane.request")
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+# A caller's own id is taken in the one form that no key has: what comes in here is logged and sent back.
+_REQUEST_ID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CONTENT_POLICY = (
     b"default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
     b"frame-ancestors 'none'"
@@ -134,7 +135,7 @@ def _route(scope: Scope) -> str:
 
 
 def _request_id(scope: Scope) -> str:
-    """Take the caller's id if it is a plain word, so that it cannot write into the log; else make one."""
+    """Take the caller's id if it is a UUID; else make one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return value.decode()

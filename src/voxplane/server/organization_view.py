@@ -107,7 +107,10 @@ class OrganizationView:
             self._registry.get_provider_by_key(key)
         row = self.state.configs.get(key)
         revision = row.revision if row else 0
-        return f'"{self.state.epoch}.{revision}.{self.state.secret_versions.get(key, 0)}"'
+        versions = [self.state.secret_versions.get(key, 0)]
+        if key not in self._retired and (shared := self._registry.get_provider_by_key(key).shares_secrets_with):
+            versions.append(self.state.secret_versions.get(shared, 0))
+        return f'"{self.state.epoch}.{revision}.{".".join(str(version) for version in versions)}"'
 
     def config_row(self, key: str) -> ConfigRow:
         """Return what is stored for one provider, or what stands for nothing stored."""
@@ -130,9 +133,14 @@ class OrganizationView:
     def secret_source(self, provider: AnyProvider) -> str:
         """Return the provider whose secrets this one uses: its own, or the one that it shares while it has none."""
         shared = provider.shares_secrets_with
-        if shared is None or provider.key in self.state.secrets or shared not in self.state.secrets:
+        if shared is None or shared not in self.state.secrets:
             return provider.key
-        return shared
+        readable, own = self._sealed(provider.key)
+        return shared if readable and (own is None or not own.fields) else provider.key
+
+    def approved_origins(self, provider: AnyProvider, sealed: Envelope | None) -> frozenset[Origin]:
+        """Return where calls, and the secrets in the envelope with them, may go."""
+        return sealed.origins if sealed else provider.default_origins
 
     def allowed_origins(self, provider: AnyProvider) -> frozenset[Origin]:
         """Return where settings may send calls without anybody's new approval.
@@ -162,7 +170,7 @@ class OrganizationView:
         source = self.secret_source(provider)
         readable, sealed = self._sealed(source)
         required = provider.required_secrets(effective)
-        approved = sealed.origins if sealed else provider.default_origins
+        approved = self.approved_origins(provider, sealed)
         reason = unusable_reason(
             is_enabled=self.config_row(provider.key).is_enabled,
             is_valid=origins is not None,

@@ -24,7 +24,7 @@ from voxplane.errors import (
     SecretsNotFound,
     SecretsUnreadable,
 )
-from voxplane.resolution import ResolvedProviderConfig, chain, primary
+from voxplane.resolution import ResolvedProviderConfig, primary
 from voxplane.schemas import (
     MAX_PRIORITY,
     ConfigWrite,
@@ -119,12 +119,6 @@ class ProviderService:
             raise NoPrimaryProvider
         return found
 
-    async def get_usable_providers(
-        self, principal: Principal, provider_type: ProviderType
-    ) -> list[OrganizationProvider]:
-        """Return the providers that can answer a call, first to answer first."""
-        return chain((await self._view(principal)).ranked(provider_type))
-
     async def upsert_organization_provider_config(
         self, principal: Principal, key: str, change: ConfigWrite, *, if_match: str | None = None
     ) -> OrganizationProvider:
@@ -142,7 +136,7 @@ class ProviderService:
             view = self._view_of(write.state)
             _match(if_match, view.etag(key))
             present = view.config_row(key)
-            overrides = present.config
+            overrides = view.overrides(provider)
             if "config" in change.model_fields_set and change.config is not None:
                 overrides = change.config
                 self._gate(principal, view, provider, overrides)
@@ -315,10 +309,10 @@ class ProviderService:
     ) -> dict[str, SecretStr]:
         source = view.secret_source(provider)
         sealed = view.own_envelope(source)
-        if sealed is None:
-            if origins <= provider.default_origins:
-                return {}
-            raise SecretsNotFound if provider.secret_names else DestinationUnapproved
+        if sealed is None or not provider.secret_names:
+            if not origins <= view.approved_origins(provider, sealed):
+                raise DestinationUnapproved
+            return {}
         opened = envelope.release(
             await self._open_data_key(write.store, write.state, write.unsealed, sealed.data_key),
             SecretContext(write.state.id, source),
@@ -408,6 +402,8 @@ def _secret_values(provider: AnyProvider, change: SecretsWrite) -> dict[str, Sec
         try:
             values[name] = provider.validate_secret(name, value or "", at="/secrets")
             errors += _not_a_secret(f"/secrets/{name}", value or "")
+            if value and change.label is not None and value in change.label:
+                errors.append(FieldError("/label", "holds_the_secret", "A label is shown to everybody: name the key."))
         except Invalid as error:
             errors += error.errors
     if errors:
@@ -418,8 +414,11 @@ def _secret_values(provider: AnyProvider, change: SecretsWrite) -> dict[str, Sec
 def _not_a_secret(pointer: str, value: str) -> list[FieldError]:
     if _MASK.fullmatch(value):
         return [FieldError(pointer, "masked_value", "This is a placeholder, not a secret; enter the secret itself.")]
-    if value != value.strip() or value.lower().startswith("bearer "):
-        message = "Enter the secret alone: no space around it and no word before it."
+    # A document, such as a service account's, is stored as it is; anything else ends up in a header of HTTP.
+    is_document = value.startswith("{")
+    is_plain = is_document or (value.isascii() and value.isprintable())
+    if value != value.strip() or value.lower().startswith("bearer ") or not is_plain:
+        message = "Enter the secret alone: ASCII, no space around it and no word before it."
         return [FieldError(pointer, "not_bare", message)]
     return []
 

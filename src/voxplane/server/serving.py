@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import anyio
 import uvicorn
 from rich.console import Console
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from voxplane.errors import ConfigurationError
 from voxplane.server.app import create_app
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _DRAIN_SECONDS = 20
 _BACKLOG = 2048
+MAX_HEAD_BYTES = 16 * 1024
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class _Server(uvicorn.Server):
@@ -33,6 +36,34 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
+
+
+class _BoundedHeaders(HttpToolsProtocol):
+    """HTTP with an end to what may come before a body; the parser itself would keep any amount."""
+
+    _is_in_head = True
+    _messages = 0
+    _head_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        messages = self._messages
+        super().data_received(data)
+        # Bytes that ended a message were not all head, and one that follows it is counted from the next bytes on.
+        if not self._is_in_head or messages != self._messages:
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._is_in_head, self._head_bytes = True, 0
+        self._messages += 1
+        super().on_message_complete()
 
 
 async def serve(settings: Settings) -> None:
@@ -73,7 +104,7 @@ async def _serve_on(listening: socket.socket, plane: ControlPlane) -> None:
         host=settings.host,
         port=settings.port,
         loop="none",
-        http="httptools",
+        http=_BoundedHeaders,
         lifespan="off",
         ws="none",
         log_config=None,

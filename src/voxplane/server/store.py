@@ -5,12 +5,14 @@ A `Store` is bound to one organization: its statements name it, and row level se
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, LiteralString, Self
 
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
+from pydantic import ValidationError
 
 from voxplane.errors import OrganizationExists, OrganizationNotFound
 from voxplane.schemas import Provider
@@ -136,7 +138,10 @@ class Store:
             raise OrganizationNotFound
         for config in row["configs"]:
             config["updated_at"] = datetime.fromisoformat(config["updated_at"])
-        row["configs"] = {config["provider_key"]: ConfigRow(**config) for config in row["configs"]}
+        # A newer release may have added columns: this one takes those that it knows.
+        known = ConfigRow.__dataclass_fields__
+        rows = (ConfigRow(**{name: config[name] for name in known}) for config in row["configs"])
+        row["configs"] = {config.provider_key: config for config in rows}
         return OrganizationState(**row)
 
     async def put_config(self, row: ConfigRow) -> None:
@@ -335,6 +340,25 @@ async def find_token(connection: Connection, token_id: str) -> TokenRow | None:
     return await cursor.fetchone()
 
 
+async def platform_tokens(connection: Connection) -> list[TokenRow]:
+    """Return the tokens that are bound to no organization, newest first, in a transaction of the platform."""
+    cursor = connection.cursor(row_factory=class_row(TokenRow))
+    await cursor.execute(_ACCESS_ROW + "WHERE organization_id IS NULL ORDER BY created_at DESC, id")
+    return await cursor.fetchall()
+
+
+async def revoke_platform_token(connection: Connection, token_id: str, at: datetime) -> bool:
+    """Revoke a token that is bound to no organization; whether there was one that was not revoked."""
+    cursor = await connection.execute(
+        """
+        UPDATE access_tokens SET revoked_at = %(at)s
+        WHERE organization_id IS NULL AND id = %(token_id)s AND revoked_at IS NULL
+        """,
+        {"token_id": token_id, "at": at},
+    )
+    return cursor.rowcount == 1
+
+
 async def add_token(connection: Connection, row: TokenRow) -> None:
     """Store a new token. The transaction names its organization, or is the platform's for one without."""
     await connection.execute(
@@ -399,6 +423,13 @@ async def add_organization(connection: Connection, organization_id: UUID, slug: 
 
 
 async def retired_providers(connection: Connection) -> list[Provider]:
-    """Return the catalogue entries of providers that are no longer offered."""
+    """Return the catalogue entries of providers that are no longer offered.
+
+    One that an older release wrote in a form that this one cannot read is left out: nobody can use it anyway.
+    """
     cursor = await connection.execute("SELECT definition, retired_at FROM providers WHERE retired_at IS NOT NULL")
-    return [Provider.model_validate({**row["definition"], "retiredAt": row["retired_at"]}) async for row in cursor]
+    entries: list[Provider] = []
+    for row in await cursor.fetchall():
+        with suppress(ValidationError):
+            entries.append(Provider.model_validate({**row["definition"], "retiredAt": row["retired_at"]}))
+    return entries
