@@ -68,7 +68,7 @@ class Settings(BaseSettings):
         default=(), description="Identity providers whose JWTs are accepted, as a JSON array."
     )
     require_preconditions: bool = Field(
-        default=False, description="Answer 428 to a write without If-Match, instead of accepting it."
+        default=False, description="Answer 428 to a write of one provider without If-Match, instead of accepting it."
     )
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto", description="Log lines as JSON, or for reading; auto is console on a terminal."
