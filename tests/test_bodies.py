@@ -290,6 +290,40 @@ async def test_a_body_that_breaks_off_is_refused_and_changes_nothing(
     assert contents(superuser) == before
 
 
+def _nested(depth: int) -> bytes:
+    return b'{"a":' * depth + b"1" + b"}" * depth
+
+
+def _fields(number: int) -> bytes:
+    return json.dumps({f"f{each}": [] for each in range(number)}).encode()
+
+
+@pytest.mark.parametrize(
+    ("within", "beyond", "because"),
+    [
+        (_nested(MAX_DEPTH - 1), _nested(MAX_DEPTH), "at most 16 levels"),
+        (_fields(MAX_KEYS), _fields(MAX_KEYS + 1), "at most 512 fields"),
+        (b'{"a":[%s]}' % _fields(MAX_KEYS - 1), b'{"a":[%s]}' % _fields(MAX_KEYS), "at most 512 fields"),
+        (b'{"a":"%s"}' % (b"x" * MAX_STRING), b'{"a":"%s"}' % (b"x" * (MAX_STRING + 1)), "at most 8192 characters"),
+        (b'{"%s":1}' % (b"x" * MAX_STRING), b'{"%s":1}' % (b"x" * (MAX_STRING + 1)), "is too long"),
+        (b'{"a":%d}' % MAX_INTEGER, b'{"a":%d}' % (MAX_INTEGER + 1), "2^53"),
+        (b'{"a":-%d}' % MAX_INTEGER, b'{"a":-%d}' % (MAX_INTEGER + 1), "2^53"),
+        (b'{"a":1.7e308}', b'{"a":1.8e308}', "too large"),
+        ('{"a":"\U0010ffff"}'.encode(), b'{"a":"\\udbff"}', "half a surrogate"),
+        (b'{"a":"\\u0001"}', b'{"a":"\\u0000"}', "NUL"),
+        (b'{"a b":1}', b'{"a\\u0001b":1}', "control character"),
+        (b'{"a":[{"b":1},{"b":1}]}', b'{"a":[{"b":1,"b":1}]}', "one field twice"),
+        (b'{"a":null}', b'{"a":NaN}', "NaN and Infinity"),
+        (b"{}", b"[]", "must be a JSON object"),
+    ],
+)
+def test_a_limit_lets_in_what_is_within_it_and_says_what_is_beyond(within: bytes, beyond: bytes, because: str) -> None:
+    assert parse_object(within) == json.loads(within)
+    with pytest.raises(InvalidJson) as refused:
+        parse_object(beyond)
+    assert because in refused.value.message
+
+
 # What PostgreSQL and every other reader understand alike; NUL, half surrogates and the like are refused elsewhere.
 _plain = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 _names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)

@@ -19,8 +19,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import anyio
 import typer
 from pydantic import BaseModel, ValidationError
-from rich.console import Console
-from rich.table import Table
 
 from voxplane import errors
 from voxplane.errors import FieldError, Invalid, VoxplaneError
@@ -40,9 +38,12 @@ from voxplane.server.auth import ADMINISTRATOR_SCOPES, Principal, Scope
 from voxplane.server.control_plane import ControlPlane, local_administrator, upgrade
 from voxplane.server.database import Location
 from voxplane.server.settings import Settings
+from voxplane.terminal import compact, err, explain, out, say, show, table
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+
+    from rich.table import Table
 
     from voxplane.provider import AnyProvider
     from voxplane.schemas import CreatedAccessToken, JsonObject, OrganizationProvider, Provider, Unusable
@@ -69,24 +70,11 @@ secrets = _group("secrets", "Store and remove an organization's secrets of a pro
 token = _group("token", "Create, list and revoke access tokens.")
 
 M = TypeVar("M", bound=BaseModel)
-# Into a file or a pipe, a table keeps its lines whole.
-out = Console(width=None if sys.stdout.isatty() else 200)
-err = Console(stderr=True, highlight=False)
-
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Organization = Annotated[str, typer.Option("--organization", "-o", help="The organization's slug.")]
 Key = Annotated[str, typer.Argument(help="The provider's key, such as openai.", metavar="PROVIDER")]
 
 
-# What an error says to the caller of the API, said to somebody at a terminal.
-_AT_A_TERMINAL = {
-    "internal_error": "Something failed that should not: a defect of Voxplane's.",
-    "invalid": "That is not valid:",
-    "belongs_in_secrets": "This is named like a secret: store it with `voxplane secrets set`.",
-    "provider_not_found": "No provider has this key: `voxplane providers list` lists them.",
-    "organization_not_found": "No organization has this slug: `voxplane organization list` lists them.",
-    "token_not_found": "This organization has no live token of this id: `voxplane token list` lists them.",
-}
 _REMEDIES: dict[Unusable, str] = {
     "disabled": "`voxplane config set {key} --enable` switches it on",
     "secrets_missing": "`voxplane secrets set {key}` stores one",
@@ -101,7 +89,7 @@ def main() -> None:
     try:
         app()
     except VoxplaneError as error:
-        _explain(error)
+        explain(error)
         sys.exit(1)
 
 
@@ -117,20 +105,6 @@ def _before_any_command(
         bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None: ...
-
-
-def _say(sentence: str, style: str | None = None) -> None:
-    """Print a sentence for a reader; into a file or a pipe it stays one line."""
-    err.print(sentence, style=style, markup=False, soft_wrap=not err.is_terminal)
-
-
-def _explain(error: VoxplaneError) -> None:
-    # The class alone: the text of a database's error can hold what stands in a row.
-    cause = f" ({type(error.__cause__).__name__})" if error.code == "internal_error" and error.__cause__ else ""
-    _say(f"{_AT_A_TERMINAL.get(error.code, error.message)}{cause}", style="red")
-    if isinstance(error, Invalid):
-        for field in error.errors:
-            _say(f"  {field.pointer.lstrip('/')}: {_AT_A_TERMINAL.get(field.code, field.message)}")
 
 
 def _settings() -> Settings:
@@ -185,20 +159,6 @@ def _run_for(slug: str, work: Callable[[ControlPlane, Principal], Awaitable[T]])
     return _run(with_principal)
 
 
-def _print(result: BaseModel, as_json: bool, table: Callable[[], Table] | None = None) -> None:
-    if as_json or table is None:
-        typer.echo(json.dumps(result.model_dump(mode="json", by_alias=True), indent=2))
-    else:
-        out.print(table())
-
-
-def _table(*columns: str, rows: Iterable[Iterable[object]]) -> Table:
-    made = Table(*columns, box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        made.add_row(*("" if cell is None else str(cell) for cell in row))
-    return made
-
-
 def _model(kind: type[M], **fields: object) -> M:
     """Build a request as the API would read it, with its errors."""
     try:
@@ -221,7 +181,7 @@ def serve() -> None:
 def db_upgrade() -> None:
     """Create or upgrade the schema, publish the catalogue, and make the keyring if there is none."""
     _administer(upgrade)
-    _say("The database is up to date.")
+    say("The database is up to date.")
 
 
 @db.command("seed")
@@ -236,9 +196,9 @@ def db_seed() -> None:
         return any(each.slug == "default" for each in found)
 
     if _run(seed):
-        _say("The default organization is there.")
+        say("The default organization is there.")
     else:
-        _say("This installation has other organizations, so none was created.")
+        say("This installation has other organizations, so none was created.")
 
 
 @db.command("reset")
@@ -266,7 +226,7 @@ def db_reset(
 
     _administer(reset)
     _run(lambda plane: plane.seed())
-    _say("The database is as new.")
+    say("The database is as new.")
 
 
 def _administer(work: Callable[[Location, Settings, ProviderRegistry], object]) -> None:
@@ -294,7 +254,7 @@ def providers_list(
     found = registry.get_providers_by_type(provider_type) if provider_type else registry.get_all_providers()
     rows = [(each.key, each.type, each.hosting, each.name, each.description) for each in found]
     entries = Providers(providers=tuple(each.entry for each in found))
-    _print(entries, as_json, lambda: _table("Key", "Type", "Hosting", "Name", "What it is", rows=rows))
+    show(entries, as_json, lambda: table("Key", "Type", "Hosting", "Name", "What it is", rows=rows))
 
 
 @providers.command("show")
@@ -303,27 +263,23 @@ def providers_show(key: Key, as_json: Json = False) -> None:
     registry = ProviderRegistry()
     registry.initialize()
     found = registry.get_provider_by_key(key)
-    _print(found.entry, as_json, lambda: _settings_table(found.entry))
+    show(found.entry, as_json, lambda: _settings_table(found.entry))
     if not as_json:
         out.print()
         models = [(each.name, each.status, each.retires_on, each.replacement) for each in found.models]
-        out.print(_table("Model", "Status", "Ends on", "Replacement", rows=models))
+        out.print(table("Model", "Status", "Ends on", "Replacement", rows=models))
 
 
 def _settings_table(entry: Provider) -> Table:
     rows = [
-        (name, field.get("type", "object"), _json(entry.default_config.get(name)), field.get("description", ""))
+        (name, field.get("type", "object"), compact(entry.default_config.get(name)), field.get("description", ""))
         for name, field in entry.config_schema["properties"].items()
     ]
     rows += [
         (name, "secret", "", field.get("description", ""))
         for name, field in entry.secrets_schema.get("properties", {}).items()
     ]
-    return _table("Setting", "Type", "Default", "What it does", rows=rows)
-
-
-def _json(value: object) -> str:
-    return "" if value is None else json.dumps(value, ensure_ascii=False)
+    return table("Setting", "Type", "Default", "What it does", rows=rows)
 
 
 @organization.command("create")
@@ -335,7 +291,7 @@ def organization_create(
     """Create an organization."""
     new = _model(OrganizationCreate, slug=slug, name=name or slug)
     made = _run(lambda plane: plane.access.create_organization(local_administrator(None, _account()), new))
-    _print(made, as_json, lambda: _table("Slug", "Name", "Id", rows=[(made.slug, made.name, made.id)]))
+    show(made, as_json, lambda: table("Slug", "Name", "Id", rows=[(made.slug, made.name, made.id)]))
 
 
 @organization.command("list")
@@ -347,7 +303,7 @@ def organization_list(
     """List organizations."""
     found = _run(lambda plane: plane.access.get_organizations(after=after, limit=limit))
     rows = [(each.slug, each.name, each.id, each.revision) for each in found.organizations]
-    _print(found, as_json, lambda: _table("Slug", "Name", "Id", "Revision", rows=rows))
+    show(found, as_json, lambda: table("Slug", "Name", "Id", "Revision", rows=rows))
 
 
 @config.command("get")
@@ -359,10 +315,10 @@ def config_get(
     """Show the settings in force, of one provider or of all."""
     if key is None:
         found = _run_for(organization, lambda plane, who: plane.providers.get_organization_providers(who))
-        _print(found, as_json, lambda: _ranking(found.providers))
+        show(found, as_json, lambda: _ranking(found.providers))
         return
     one = _run_for(organization, lambda plane, who: plane.providers.get_organization_provider(who, key))
-    _print(one, as_json, lambda: _effective(one))
+    show(one, as_json, lambda: _effective(one))
     if not as_json:
         _say_state(one)
 
@@ -380,24 +336,25 @@ def _ranking(found: Iterable[OrganizationProvider]) -> Table:
         )
         for each in found
     ]
-    return _table("Type", "Provider", "Rank", "Priority", "State", "Model", "Notices", rows=rows)
+    return table("Type", "Provider", "Rank", "Priority", "State", "Model", "Notices", rows=rows)
 
 
 def _effective(one: OrganizationProvider) -> Table:
     rows = [
-        (name, _json(value), "overridden" if name in one.overrides else "default") for name, value in one.config.items()
+        (name, compact(value), "overridden" if name in one.overrides else "default")
+        for name, value in one.config.items()
     ]
-    return _table("Setting", "In force", "From", rows=rows)
+    return table("Setting", "In force", "From", rows=rows)
 
 
 def _say_state(one: OrganizationProvider) -> None:
     switch = "enabled" if one.is_enabled else "disabled"
-    _say(f"{one.provider.name}: {switch}, priority {one.priority}, {_state(one)}.")
+    say(f"{one.provider.name}: {switch}, priority {one.priority}, {_state(one)}.")
     for field in one.secret_fields:
         shared = f" (shared from {field.shared_from})" if field.shared_from else ""
-        _say(f"  secret {field.name}: {'set' if field.is_set else 'not set'}{shared}")
+        say(f"  secret {field.name}: {'set' if field.is_set else 'not set'}{shared}")
     for notice in one.notices:
-        _say(f"  {notice.message}", style="yellow")
+        say(f"  {notice.message}", style="yellow")
 
 
 def _state(one: OrganizationProvider) -> str:
@@ -433,7 +390,7 @@ def config_set(
         return await plane.providers.upsert_organization_provider_config(who, key, write, if_match=present.etag)
 
     one = _run_for(organization, change)
-    _print(one, as_json, lambda: _effective(one))
+    show(one, as_json, lambda: _effective(one))
     if not as_json:
         _say_state(one)
 
@@ -476,7 +433,7 @@ def config_reset(
         await plane.providers.upsert_organization_provider_config(who, key, write, if_match=present.etag)
 
     _run_for(organization, change)
-    _say("Back to the defaults." if settings else "Back to the defaults, and disabled.")
+    say("Back to the defaults." if settings else "Back to the defaults, and disabled.")
 
 
 def _check_settings(provider: AnyProvider, names: list[str]) -> None:
@@ -499,7 +456,7 @@ def order(
         organization,
         lambda plane, who: plane.providers.order_organization_providers(who, provider_type, wanted),
     )
-    _print(found, as_json, lambda: _ranking(found.providers))
+    show(found, as_json, lambda: _ranking(found.providers))
 
 
 @secrets.command("set", context_settings={"allow_extra_args": True})
@@ -541,7 +498,7 @@ def secrets_set(
 
     one = _run_for(organization, change)
     if as_json:
-        _print(one, as_json)
+        show(one, as_json)
     else:
         _say_state(one)
 
@@ -597,7 +554,7 @@ def secrets_remove(
             await plane.providers.update_provider_secrets(who, key, write)
 
     _run_for(organization, change)
-    _say("Removed.")
+    say("Removed.")
 
 
 @token.command("create")
@@ -634,7 +591,7 @@ def token_create(
 
     made = _run_for(organization, create)
     if as_json:
-        _print(made, as_json)
+        show(made, as_json)
     else:
         typer.echo(made.value)
 
@@ -653,7 +610,7 @@ def token_list(organization: Organization = "default", platform: OfPlatform = Fa
         (each.id, each.name, " ".join(each.scopes), each.created_at.date(), each.expires_at, each.revoked_at)
         for each in found.tokens
     ]
-    _print(found, as_json, lambda: _table("Id", "Name", "Scopes", "Created", "Expires", "Revoked", rows=rows))
+    show(found, as_json, lambda: table("Id", "Name", "Scopes", "Created", "Expires", "Revoked", rows=rows))
 
 
 @token.command("revoke")
@@ -667,7 +624,7 @@ def token_revoke(
         _run(lambda plane: plane.access.revoke_platform_token(token_id))
     else:
         _run_for(organization, lambda plane, who: plane.access.revoke_token(who, token_id))
-    _say("Revoked.")
+    say("Revoked.")
 
 
 @app.command("doctor")
@@ -677,6 +634,6 @@ def doctor_command(as_json: Json = False) -> None:
         report = anyio.run(doctor.examine, _settings())
     marks = {"good": "[green]✓[/]", "note": "[yellow]![/]", "bad": "[red]✗[/]"}
     rows = [(marks[each.verdict], each.subject, each.finding) for each in report.findings]
-    _print(report, as_json, lambda: _table("", "Subject", "Finding", rows=rows))
+    show(report, as_json, lambda: table("", "Subject", "Finding", rows=rows))
     if not report.is_healthy:
         raise typer.Exit(1)

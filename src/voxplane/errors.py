@@ -41,7 +41,8 @@ from typing import ClassVar
 class FieldError:
     """One thing that is wrong with a request, and where.
 
-    `pointer` is a JSON Pointer (RFC 6901) into the body, or `?name` for a query parameter.
+    `pointer` is a JSON Pointer (RFC 6901) into the body, or `?name` for a query parameter and
+    `{name}` for one in the path.
     """
 
     pointer: str

@@ -134,11 +134,13 @@ async def _on_error(request: Request, error: Exception) -> Response:
 
 async def _on_invalid_parameter(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - what it is registered for
-    found = [
-        FieldError(f"?{item['loc'][-1]}" if item["loc"][0] == "query" else "", item["type"], f"{item['msg']}.")
-        for item in error.errors()
-    ]
-    return problem_response(Invalid(found), request.state.request_id)
+    # A parameter that may be left out is a union inside, and fails once for each branch: the first one explains it.
+    found: dict[str, FieldError] = {}
+    for item in error.errors():
+        place, name = str(item["loc"][0]), str(item["loc"][1])
+        pointer = f"?{name}" if place == "query" else f"{{{name}}}"
+        found.setdefault(pointer, FieldError(pointer, item["type"], f"{item['msg']}."))
+    return problem_response(Invalid(list(found.values())), request.state.request_id)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

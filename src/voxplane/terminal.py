@@ -1,0 +1,68 @@
+"""How results, errors and remarks look at a terminal, and in a pipe."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from voxplane.errors import Invalid, VoxplaneError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pydantic import BaseModel
+
+# Into a file or a pipe, a table keeps its lines whole.
+out = Console(width=None if sys.stdout.isatty() else 200)
+err = Console(stderr=True, highlight=False)
+
+# What an error says to the caller of the API, said to somebody at a terminal.
+_SAID = {
+    "internal_error": "Something failed that should not: a defect of Voxplane's.",
+    "invalid": "That is not valid:",
+    "belongs_in_secrets": "This is named like a secret: store it with `voxplane secrets set`.",
+    "provider_not_found": "No provider has this key: `voxplane providers list` lists them.",
+    "organization_not_found": "No organization has this slug: `voxplane organization list` lists them.",
+    "token_not_found": "This organization has no live token of this id: `voxplane token list` lists them.",
+}
+
+
+def say(sentence: str, style: str | None = None) -> None:
+    """Print a sentence for a reader; into a file or a pipe it stays one line."""
+    err.print(sentence, style=style, markup=False, soft_wrap=not err.is_terminal)
+
+
+def explain(error: VoxplaneError) -> None:
+    """Say what went wrong, and what to do about it where there is more to do here than the API says."""
+    # The class alone: the text of a database's error can hold what stands in a row.
+    cause = f" ({type(error.__cause__).__name__})" if error.code == "internal_error" and error.__cause__ else ""
+    say(f"{_SAID.get(error.code, error.message)}{cause}", style="red")
+    if isinstance(error, Invalid):
+        for field in error.errors:
+            say(f"  {field.pointer.lstrip('/')}: {_SAID.get(field.code, field.message)}")
+
+
+def show(result: BaseModel, as_json: bool, drawn: Callable[[], Table] | None = None) -> None:
+    """Print a result: as a table for people, as JSON when that is asked for or there is no table."""
+    if as_json or drawn is None:
+        typer.echo(json.dumps(result.model_dump(mode="json", by_alias=True), indent=2))
+    else:
+        out.print(drawn())
+
+
+def table(*columns: str, rows: Iterable[Iterable[object]]) -> Table:
+    """Draw rows under columns, without lines."""
+    made = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        made.add_row(*("" if cell is None else str(cell) for cell in row))
+    return made
+
+
+def compact(value: object) -> str:
+    """Write a setting as JSON on one line; nothing for one that is not set."""
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
