@@ -133,10 +133,9 @@ class OrganizationView:
     def secret_source(self, provider: AnyProvider) -> str:
         """Return the provider whose secrets this one uses: its own, or the one that it shares while it has none."""
         shared = provider.shares_secrets_with
-        if shared is None or shared not in self.state.secrets:
+        if shared is None or provider.key in self.state.secrets or shared not in self.state.secrets:
             return provider.key
-        readable, own = self._sealed(provider.key)
-        return shared if readable and (own is None or not own.fields) else provider.key
+        return shared
 
     def approved_origins(self, provider: AnyProvider, sealed: Envelope | None) -> frozenset[Origin]:
         """Return where calls, and the secrets in the envelope with them, may go."""
