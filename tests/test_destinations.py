@@ -623,7 +623,7 @@ async def test_stored_keys_are_bound_anew_only_by_a_deliberate_act(cast: Cast, s
         assert (without.status_code, without.json()["errors"][0]["pointer"]) == (422, "/rebind")
         unseen = await cast.s.put(url, json=approvals | {"rebind": True})
         assert (unseen.status_code, unseen.json()["code"]) == (428, "precondition_required")
-        stale = await cast.s.put(url, json=approvals | {"rebind": True}, headers={"If-Match": f'{etag[:-2]}0"'})
+        stale = await cast.s.put(url, json=approvals | {"rebind": True}, headers={"If-Match": f'{etag[:-1]}0"'})
         assert stale.status_code == 412
         assert stored_rows(superuser) == before
         bound = await cast.s.put(url, json=approvals | {"rebind": True}, headers={"If-Match": etag})
