@@ -162,3 +162,14 @@ async def test_without_the_feed_every_read_asks_the_database(
         " WHERE provider_key = 'openai'"
     )
     assert (await reader.get(OPENAI)).json()["config"]["temperature"] == 0.11
+
+
+async def test_a_notification_that_nobody_can_read_ends_nothing(
+    served: tuple[ControlPlane, httpx.AsyncClient], superuser: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    plane, client = served
+    mark = plane.changes.mark()
+    superuser.execute("NOTIFY voxplane, 'hello'")
+    await until(lambda: plane.changes.mark() > mark)
+    assert plane.changes.is_live
+    assert (await client.get(OPENAI)).status_code == 200

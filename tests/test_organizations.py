@@ -6,6 +6,8 @@ import httpx
 import pytest
 
 from tests.conftest import Caller
+from voxplane.errors import TokenNotFound
+from voxplane.server.control_plane import ControlPlane
 
 ORGANIZATIONS = "/api/organizations"
 
@@ -69,3 +71,14 @@ async def test_an_organization_may_be_named_by_slug_or_id_and_only_ones_own(admi
     for named in ("current", own["slug"], own["id"]):
         assert (await admin.get(f"{ORGANIZATIONS}/{named}/providers")).status_code == 200
     assert (await admin.get(f"{ORGANIZATIONS}/acme/providers")).json()["code"] == "organization_not_found"
+
+
+async def test_a_platform_token_is_listed_and_can_be_revoked(plane: ControlPlane, caller: Caller) -> None:
+    platform = await caller("admin:organizations")
+    assert (await platform.get(ORGANIZATIONS)).status_code == 200
+    (listed,) = (await plane.access.get_platform_tokens()).tokens
+    assert listed.scopes == ("admin:organizations",)
+    await plane.access.revoke_platform_token(listed.id)
+    assert (await platform.get(ORGANIZATIONS)).status_code == 401
+    with pytest.raises(TokenNotFound):
+        await plane.access.revoke_platform_token(listed.id)
