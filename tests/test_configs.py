@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from tests.conftest import Caller
+from voxplane.server.control_plane import ControlPlane
 
 PROVIDERS = "/api/organizations/current/providers"
 
@@ -78,3 +79,33 @@ async def test_the_same_write_again_is_no_new_revision(caller: Caller) -> None:
     again = await writer.put(f"{PROVIDERS}/openai/config", json=body)
     assert first.json() == again.json()
     assert first.headers["etag"] == again.headers["etag"]
+
+
+async def test_an_override_of_an_older_schema_is_upgraded_before_it_is_stamped_as_new(
+    admin: httpx.AsyncClient,
+    superuser: psycopg.Connection[tuple[object, ...]],
+    plane: ControlPlane,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await admin.put(f"{PROVIDERS}/openai/config", json={"config": {"temperature": 0.5}})
+
+    def renamed(overrides: dict[str, object]) -> dict[str, object]:
+        """Bring an override up to date: a newer schema keeps a tenth of the number."""
+        return {name: 0.1 if name == "temperature" else value for name, value in overrides.items()}
+
+    openai = plane.registry.get_provider_by_key("openai")
+    monkeypatch.setitem(vars(openai), "upgrades", (renamed,))
+    shown = await admin.put(f"{PROVIDERS}/openai/config", json={"isEnabled": True, "priority": 7})
+    assert shown.json()["overrides"] == {"temperature": 0.1}
+    stored = superuser.execute(
+        "SELECT config, schema_version FROM organization_provider_configs WHERE provider_key = 'openai'"
+    ).fetchone()
+    assert stored == ({"temperature": 0.1}, 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "pointer"), [(f"{PROVIDERS}?type=sst", "?type"), (f"{PROVIDERS}/lm/primary", "{type}")]
+)
+async def test_a_wrong_parameter_is_named_once(admin: httpx.AsyncClient, path: str, pointer: str) -> None:
+    refused = await admin.get(path)
+    assert [each["pointer"] for each in refused.json()["errors"]] == [pointer]

@@ -9,6 +9,8 @@ import anyio
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from pydantic import SecretStr
 
 from tests.conftest import admin_connection, settings_for
 from voxplane.errors import ConfigurationError
@@ -73,3 +75,27 @@ async def test_a_prepared_database_is_served_without_an_administrator(settings: 
     async with ControlPlane.open(alone) as plane:
         assert plane.providers.is_sealed is False
         assert (await plane.access.find_organization("default")).slug == "default"
+
+
+def test_a_new_role_gets_the_password_of_the_address_and_one_that_exists_keeps_its_own(
+    postgres: EmbeddedPostgres, settings: Settings
+) -> None:
+    name = "test_role_of_an_address"
+    assert settings.database_url is not None
+    app = settings.database_url.get_secret_value()
+
+    def upgrade_with(password: str) -> object:
+        url = make_conninfo(app, user=name, password=password)
+        location = Location.find(settings.model_copy(update={"database_url": SecretStr(url)}))
+        with database.administration(location):
+            pass
+        with admin_connection(postgres) as connection:
+            return connection.execute("SELECT rolpassword FROM pg_authid WHERE rolname = %s", [name]).fetchone()
+
+    try:
+        first = upgrade_with("canary-one")
+        assert str(first).startswith("('SCRAM-SHA-256$")
+        assert upgrade_with("canary-two") == first
+    finally:
+        with admin_connection(postgres) as connection:
+            connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))

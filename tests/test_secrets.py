@@ -6,6 +6,8 @@ import httpx
 import pytest
 
 from tests.conftest import Caller
+from voxplane.server.auth import Principal, Scope
+from voxplane.server.control_plane import ControlPlane
 
 PROVIDERS = "/api/organizations/current/providers"
 OPENAI = f"{PROVIDERS}/openai/secrets"
@@ -71,6 +73,8 @@ async def test_a_label_changes_alone_and_leaves_the_key(admin: httpx.AsyncClient
         ("[REDACTED]", "masked_value"),
         (" sk-space", "not_bare"),
         ("Bearer sk-word", "not_bare"),
+        ("sk-a\r\nX-Evil: 1", "not_bare"),
+        ("sk-é", "not_bare"),
     ],
 )
 async def test_what_cannot_be_a_secret_is_refused(admin: httpx.AsyncClient, value: str, code: str) -> None:
@@ -142,3 +146,29 @@ async def test_only_a_holder_of_admin_secrets_touches_them(caller: Caller) -> No
     for answer in (await writer.put(OPENAI, json={"secrets": {"apiKey": "sk-no"}}), await writer.delete(OPENAI)):
         assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
         assert "admin:secrets" in answer.json()["detail"]
+
+
+async def test_a_key_pasted_as_its_own_label_is_refused(admin: httpx.AsyncClient) -> None:
+    body = {"secrets": {"apiKey": "sk-canary"}, "label": "it is sk-canary"}
+    refused = await admin.put(OPENAI, json=body)
+    assert [(each["pointer"], each["code"]) for each in refused.json()["errors"]] == [("/label", "holds_the_secret")]
+    assert "canary" not in (await admin.get(f"{PROVIDERS}/openai")).text
+
+
+async def test_the_key_that_openai_tts_shares_shows_in_its_etag(admin: httpx.AsyncClient) -> None:
+    before = (await admin.get(f"{PROVIDERS}/openai-tts")).headers["etag"]
+    await admin.put(OPENAI, json={"secrets": {"apiKey": "sk-shared"}})
+    assert (await admin.get(f"{PROVIDERS}/openai-tts")).headers["etag"] != before
+
+
+async def test_a_local_provider_back_in_process_is_usable_and_released(
+    admin: httpx.AsyncClient, plane: ControlPlane
+) -> None:
+    whisper = f"{PROVIDERS}/whisper"
+    approval = {"approvedOrigins": ["http://127.0.0.1:8000"]}
+    assert (await admin.put(f"{whisper}/secrets", json=approval)).status_code == 200
+    shown = await admin.put(f"{whisper}/config", json={"config": {}, "isEnabled": True})
+    assert shown.json()["usable"] is True
+    organization = await plane.access.find_organization("default")
+    worker = Principal("token:w", "w", "token", organization.id, frozenset({Scope.WORKER_RESOLVE}))
+    assert (await plane.providers.release_provider_secrets(worker, "whisper")).secrets == {}

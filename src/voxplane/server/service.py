@@ -1,7 +1,6 @@
 """The rules of an organization's providers: what may be written, what it means, and when a key is let out.
 
-Every write is one transaction: the organization's row is locked first, so its writers queue and its revisions have
-no gaps; then settings or secrets, history, an audit row and the notification are written together or not at all.
+How a change is written, in one transaction and on record, is `voxplane.server.write`.
 """
 
 from __future__ import annotations

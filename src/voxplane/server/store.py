@@ -268,8 +268,7 @@ class Store:
         await self._run(
             """
             UPDATE organizations
-            SET revision = %(revision)s, secret_versions = %(secret_versions)s,
-                changed_xid = pg_current_xact_id()
+            SET revision = %(revision)s, secret_versions = %(secret_versions)s
             WHERE id = %(organization_id)s
             RETURNING pg_notify('voxplane', %(organization_id)s::text || ':' || %(revision)s::text)
             """,

@@ -40,7 +40,6 @@ CREATE TABLE organizations (
     secret_versions jsonb NOT NULL DEFAULT '{}',
     audit_seq       bigint NOT NULL DEFAULT 0,
     audit_hash      bytea NOT NULL DEFAULT '',
-    changed_xid     xid8 NOT NULL DEFAULT pg_current_xact_id(),
     created_at      timestamptz NOT NULL DEFAULT now()
 );
 
@@ -143,7 +142,7 @@ CREATE POLICY platform ON access_tokens
 GRANT USAGE ON SCHEMA voxplane TO voxplane_app;
 GRANT SELECT ON alembic_version, installation, providers TO voxplane_app;
 GRANT SELECT, INSERT ON organizations, config_history, audit_events TO voxplane_app;
-GRANT UPDATE (revision, secret_versions, audit_seq, audit_hash, changed_xid) ON organizations TO voxplane_app;
+GRANT UPDATE (revision, secret_versions, audit_seq, audit_hash) ON organizations TO voxplane_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON organization_provider_configs TO voxplane_app;
 GRANT SELECT, INSERT, UPDATE ON organization_secrets TO voxplane_app;
 GRANT SELECT, INSERT ON organization_data_keys TO voxplane_app;
