@@ -1,8 +1,9 @@
 FROM python:3.13-slim AS build
 WORKDIR /src
-COPY requirements/run.txt requirements/run.txt
+COPY requirements/build.txt requirements/run.txt requirements/
 RUN python -m venv /opt/voxplane \
-    && /opt/voxplane/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements/run.txt
+    && /opt/voxplane/bin/pip install --no-cache-dir --require-hashes --only-binary :all: \
+        -r requirements/build.txt -r requirements/run.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 RUN /opt/voxplane/bin/pip install --no-cache-dir --no-deps --no-build-isolation .

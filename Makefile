@@ -11,11 +11,11 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/.run: requirements/run.txt pyproject.toml tools/venv.sh
-	@PYTHON=$(PYTHON) sh tools/venv.sh $(VENV) requirements/run.txt
+	@PYTHON=$(PYTHON) sh tools/venv.sh $(VENV) requirements/build.txt requirements/run.txt
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt pyproject.toml tools/venv.sh
-	@PYTHON=$(PYTHON) sh tools/venv.sh $(VENV) requirements/dev.txt
+	@PYTHON=$(PYTHON) sh tools/venv.sh $(VENV) requirements/build.txt requirements/dev.txt
 	@touch $@ $(VENV)/.run
 
 install: $(VENV)/.dev ## Set up the development environment in .venv
@@ -41,7 +41,7 @@ test-deep: $(VENV)/.dev ## Run the long drills as well
 	$(BIN)/pytest -m deep
 
 bench: $(VENV)/.dev ## Measure against peers, side by side in one run
-	@PYTHON=$(PYTHON) sh tools/venv.sh $(VENV) requirements/bench.txt
+	@PYTHON=$(PYTHON) sh tools/venv.sh $(VENV) requirements/build.txt requirements/bench.txt
 	$(BIN)/python benchmarks/control_plane.py
 
 lint: $(VENV)/.dev ## Check style

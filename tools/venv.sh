@@ -1,5 +1,6 @@
 #!/bin/sh
-# Make a virtual environment and install what a lock file pins, by hash and from wheels only.
+# Make a virtual environment and install what lock files pin, by hash. Everything comes as a wheel, except two pure
+# Python packages that have none; those are built with the pinned setuptools of the lock before them.
 # usage: venv.sh FOLDER LOCK...
 set -eu
 folder=$1
@@ -24,6 +25,7 @@ if [ ! -x "$folder/bin/pip" ]; then
     "$PYTHON" -m venv --clear "$folder"
 fi
 for lock in "$@"; do
-    "$folder/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r "$lock"
+    "$folder/bin/pip" install --quiet --disable-pip-version-check --require-hashes --no-build-isolation \
+        --use-pep517 --only-binary :all: --no-binary docopt,srt -r "$lock"
 done
 "$folder/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

@@ -25,7 +25,8 @@
     │   └── SecretsUnreadable     500  secrets_unreadable
     ├── Unavailable               503  unavailable
     │   └── KeyUnavailable        503  key_unavailable
-    └── never on the wire: ConfigurationError, MissingDependency, DestinationUnapproved
+    ├── never on the wire: ConfigurationError, MissingDependency, DestinationUnapproved
+    └── in the SDK only: Unreachable, SnapshotExpired, SecretsMissing
 
 No message holds a secret or anything the caller sent: a message is written here, not assembled from input.
 The one variable part is what we name ourselves: a field of a definition, a scope, a limit.
@@ -265,3 +266,27 @@ class DestinationUnapproved(VoxplaneError):
     code = "destination_unapproved"
     status = 403
     title = "Destination not approved"
+
+
+class Unreachable(VoxplaneError):
+    """The control plane does not answer, and nothing is kept from an earlier answer."""
+
+    code = "unreachable"
+    status = 503
+    title = "Control plane unreachable"
+
+
+class SnapshotExpired(VoxplaneError):
+    """The control plane has not been reached for so long that the keys it gave may no longer be used."""
+
+    code = "snapshot_expired"
+    status = 503
+    title = "Snapshot expired"
+
+
+class SecretsMissing(VoxplaneError):
+    """A secret that this provider cannot do without is not there."""
+
+    code = "secrets_missing"
+    status = 503
+    title = "Secrets missing"

@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
@@ -30,7 +30,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from voxplane.destination import MAX_URL_LENGTH, Origin
-from voxplane.errors import FieldError, Invalid
+from voxplane.errors import DestinationUnapproved, FieldError, Invalid, MissingDependency, SecretsMissing
 from voxplane.rules import Forbids, NotAbove, Requires, Rule
 from voxplane.schemas import (
     Destination,
@@ -49,6 +49,8 @@ from voxplane.schemas import (
 
 if TYPE_CHECKING:
     from datetime import date
+
+    from voxplane.plugin import Construct, Framework, Plugin
 
 Upgrade = Callable[[JsonObject], JsonObject]
 Widget = Literal["model-picker", "voice-picker", "textarea", "slider", "tags", "duration", "language"]
@@ -237,6 +239,10 @@ class ProviderDefinition(Generic[C, S]):
     shares_secrets_with: str | None = None
     requires_secrets: tuple[Requires, ...] = ()
     """Secrets needed under a condition on the settings; those needed always have no default in `secrets`."""
+    livekit: tuple[Plugin, ...] = field(default=(), repr=False)
+    """The LiveKit classes for it; the first whose condition holds is taken."""
+    pipecat: tuple[Plugin, ...] = field(default=(), repr=False)
+    """The Pipecat classes for it, likewise."""
     upgrades: tuple[Upgrade, ...] = field(default=(), repr=False)
     """Pure steps that bring an override written under an older schema up to date, oldest first."""
 
@@ -325,6 +331,38 @@ class ProviderDefinition(Generic[C, S]):
             ValueError: a setting is no address; `validate` refuses such settings, so stored ones are meant here.
         """
         return frozenset(_origin(url) for url in self.destinations.urls(config))
+
+    def plugin(self, framework: Framework, settings: JsonObject) -> Plugin:
+        """Return the framework's class for these settings in force.
+
+        Raises:
+            MissingDependency: the framework has no class for this provider.
+        """
+        plugins: tuple[Plugin, ...] = getattr(self, framework)
+        found = next((plugin for plugin in plugins if plugin.when is None or plugin.when.holds(settings)), None)
+        if found is None:
+            raise MissingDependency(f"{self.name} cannot be used with {framework}: it has no class for it.")
+        return found
+
+    def construct(
+        self, framework: Framework, settings: JsonObject, secrets: Mapping[str, str], origins: Collection[str]
+    ) -> Construct:
+        """Lay out the framework's object for settings in force, as a worker received them.
+
+        `origins` are the places that came with the secrets; nothing is laid out that would connect elsewhere.
+
+        Raises:
+            SecretsMissing: a secret that these settings need did not come.
+            DestinationUnapproved: these settings lead to a place that did not come with the secrets.
+            MissingDependency: the framework has no class for this provider.
+            Invalid: this release cannot read the settings.
+        """
+        plugin = self.plugin(framework, settings)
+        if missing := self.required_secrets(settings) - set(secrets):
+            raise SecretsMissing(f"{self.name} cannot be used without {', '.join(sorted(missing))}.")
+        if not {str(origin) for origin in self.effective_origins(self.validate(settings))} <= set(origins):
+            raise DestinationUnapproved
+        return plugin.construct(settings, secrets)
 
     @cached_property
     def default_origins(self) -> frozenset[Origin]:

@@ -8,24 +8,29 @@ from typing import TYPE_CHECKING
 from voxplane.schemas import Notice
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import date
 
     from pydantic import SecretStr
 
     from voxplane.provider import AnyProvider
-    from voxplane.schemas import JsonObject, Model, OrganizationProvider, Unusable
+    from voxplane.schemas import JsonObject, Model, OrganizationProvider, ProviderName, Unusable
 
 
 @dataclass(frozen=True)
 class ResolvedProviderConfig:
-    """One provider with its effective settings and its opened secrets, as only a worker gets it."""
+    """One provider with its settings in force and its opened secrets, as only a worker gets it.
 
-    provider: OrganizationProvider
+    `secrets` may refuse to be read: in the SDK they end when the control plane was away for too long, or revoked them.
+    """
+
+    provider: ProviderName
     config: JsonObject
-    secrets: dict[str, SecretStr]
+    secrets: Mapping[str, SecretStr]
     origins: tuple[str, ...]
     is_enabled: bool
     priority: int
+    secret_version: int | None
 
 
 def rank(priority: int, name: str, key: str) -> tuple[int, str, str]:

@@ -274,6 +274,91 @@ class SecretsWrite(Sparse):
         return secrets  # pyright: ignore[reportUnknownVariableType]
 
 
+class ProviderName(Wire):
+    """Which provider."""
+
+    key: str
+    name: str
+    type: ProviderType
+
+
+class ResolvedProvider(Wire):
+    """One provider as a worker uses it: its settings in force and its opened secrets."""
+
+    provider: ProviderName
+    config: JsonObject = Field(description="The settings in force, without those that its rules forbid.")
+    secrets: dict[str, str] = Field(repr=False, description="The opened secrets, by field.")
+    origins: tuple[str, ...] = Field(description="Where its calls go: the only places that these secrets may be sent.")
+    is_enabled: bool
+    priority: int
+    secret_version: int | None = Field(description="Which version of its secrets this is; null when it uses none.")
+
+
+class Chains(Wire):
+    """The providers that answer, by type, in the order in which they are tried."""
+
+    stt: tuple[ResolvedProvider, ...] = ()
+    tts: tuple[ResolvedProvider, ...] = ()
+    llm: tuple[ResolvedProvider, ...] = ()
+
+
+class SkippedProvider(Wire):
+    """An enabled provider that cannot answer, and why."""
+
+    key: str
+    type: ProviderType
+    reason: Unusable
+
+
+class OrganizationName(Wire):
+    """Which organization."""
+
+    id: UUID
+    slug: str
+
+
+class Resolution(Wire):
+    """All that a worker needs for an organization's calls, at one revision."""
+
+    organization: OrganizationName
+    at: str = Field(description="Which state this is, as `<epoch>.<revision>`.")
+    chains: Chains
+    skipped: tuple[SkippedProvider, ...]
+
+
+class ResolutionRequest(Sparse):
+    """What a worker wants, and what it has."""
+
+    types: Annotated[list[ProviderType], Field(min_length=1, max_length=3, strict=False)] | None = Field(
+        default=None, description="Only chains of these types; absent: all."
+    )
+    have: Annotated[str, StringConstraints(max_length=80)] | None = Field(
+        default=None, description="The `at` of the resolution that the worker holds; 204 when it still is the state."
+    )
+
+
+FailureKind = Literal[
+    "authentication", "permission", "quota", "rate_limit", "invalid_request", "server", "timeout", "connectivity"
+]
+
+
+class ProviderReport(Sparse):
+    """What a worker saw of one provider."""
+
+    provider: ProviderKey
+    outcome: Literal["failed", "recovered"]
+    kind: FailureKind | None = Field(default=None, description="What kind of failure; only with `failed`.")
+
+
+class ReportsWrite(Sparse):
+    """What a worker saw of the providers of its organization since it last reported."""
+
+    at: Annotated[str, StringConstraints(max_length=80)] = Field(
+        description="The state in use, as `<epoch>.<revision>`."
+    )
+    reports: Annotated[list[ProviderReport], Field(max_length=50)] = Field(default_factory=list[ProviderReport])
+
+
 class Organization(Wire):
     """A customer of the platform: the owner of configuration and keys."""
 

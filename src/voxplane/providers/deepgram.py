@@ -5,10 +5,12 @@ Facts: vendor docs and livekit-plugins-deepgram 1.8.9 / pipecat-ai 1.14.0, read 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from voxplane.plugin import Plugin
 from voxplane.provider import (
     UI,
     Destinations,
@@ -21,7 +23,7 @@ from voxplane.provider import (
     offered,
 )
 from voxplane.rules import Forbids, Limits, NotAbove, Rule, When
-from voxplane.schemas import ProviderType
+from voxplane.schemas import JsonObject, ProviderType
 
 # fmt: off
 MODELS = (
@@ -214,6 +216,39 @@ class DeepgramSecrets(ProviderSecrets):
     """A project's API key; it needs the scope usage:write."""
 
 
+_BOTH = {"model": "model", "keyterms": "keyterm", "tags": "tags", "mipOptOut": "mip_opt_out"}
+_FLUX_ALONE = {
+    "eotThreshold": "eot_threshold",
+    "eagerEotThreshold": "eager_eot_threshold",
+    "eotTimeoutMs": "eot_timeout_ms",
+}
+
+
+def _livekit_nova(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
+    boosted = [word.partition(":") for word in settings.get("keywords", [])]
+    keywords = [(word, float(boost or 1)) for word, _, boost in boosted]
+    return {
+        "api_key": secrets["apiKey"],
+        "base_url": settings["baseUrl"].rstrip("/") + "/v1/listen",
+        **({"keywords": keywords} if keywords else {}),
+    }
+
+
+LIVEKIT = (
+    Plugin(
+        target="livekit.plugins.deepgram:STT",
+        requires="livekit-plugins-deepgram",
+        when=When("model", matches=_FLUX, otherwise=True),
+        takes={
+            **_BOTH,
+            "language": "language",
+            "interimResults": "interim_results",
+        },
+        derives=_livekit_nova,
+        derived_from=("baseUrl", "keywords"),
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="deepgram",
     type=ProviderType.STT,
@@ -243,4 +278,5 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://deepgram.com/pricing",
     console_url="https://console.deepgram.com",
     models=MODELS,
+    livekit=LIVEKIT,
 )

@@ -29,6 +29,7 @@ from voxplane.schemas import (
     ConfigWrite,
     OrganizationProvider,
     OrganizationProviders,
+    ProviderName,
     ProviderType,
 )
 from voxplane.server import envelope
@@ -295,12 +296,13 @@ class ProviderService:
             await write.audit("secrets.release", key, {"fields": sorted(secrets)})
             shown = view.provider(key)
         return ResolvedProviderConfig(
-            provider=shown,
+            provider=ProviderName(key=provider.key, name=provider.name, type=provider.type),
             config=config.effective(),
             secrets=secrets,
             origins=tuple(sorted(str(origin) for origin in origins)),
             is_enabled=shown.is_enabled,
             priority=shown.priority,
+            secret_version=write.state.secret_versions.get(key) if secrets else None,
         )
 
     async def _release(

@@ -1,0 +1,89 @@
+"""How a provider becomes an object of an agent framework: which class, and which setting goes into which parameter.
+
+All of it is data, so it can be read, documented and tested without the framework.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from voxplane.errors import MissingDependency
+
+if TYPE_CHECKING:
+    from voxplane.rules import When
+    from voxplane.schemas import JsonObject
+
+Framework = Literal["livekit", "pipecat"]
+Derive = Callable[["JsonObject", Mapping[str, str]], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Construct:
+    """An object to make: `target` is a class or a function as `module:name`, called with `arguments` by name.
+
+    An argument may be an object to make in its turn. The key is among the arguments, so they are never shown.
+    """
+
+    target: str
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+
+    def make(self) -> Any:
+        """Import the target and call it.
+
+        Raises:
+            MissingDependency: the package that holds it is not installed.
+        """
+        module, _, name = self.target.partition(":")
+        try:
+            found: Any = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise MissingDependency(f"{error.name} is not installed, and {self.target} needs it.") from None
+        for part in name.split("."):
+            found = getattr(found, part)
+        given = {key: value.make() if isinstance(value, Construct) else value for key, value in self.arguments.items()}
+        return found(**given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plugin:
+    """A framework's class for a provider, and what it is made with. Only settings that have a value are passed."""
+
+    target: str
+    """The class as `module:name`."""
+    requires: str
+    """The distribution that holds the class."""
+    takes: Mapping[str, str]
+    """Which setting goes into which parameter, as it is. A dotted one goes into a part: `settings.model`."""
+    parts: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The class of each parameter that is an object of its own; one that is not named here is a dict."""
+    derives: Derive
+    """The other arguments, from the settings in force and the secrets: the key and the address always."""
+    derived_from: tuple[str, ...] = ()
+    """The settings that `derives` reads."""
+    leaves_out: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The settings that the class has no use for, and why."""
+    when: When | None = None
+    """For which settings this is the class; the first plugin of a provider that fits is taken."""
+
+    def construct(self, settings: JsonObject, secrets: Mapping[str, str]) -> Construct:
+        """Lay out the object for settings in force (wire names) and opened secrets."""
+        # To a plugin an empty list is a value, and one that its class may refuse for the model.
+        flat = {self.takes[name]: value for name, value in settings.items() if name in self.takes and value != []}
+        return self._assemble("", {**flat, **self.derives(settings, secrets)})
+
+    def _assemble(self, path: str, arguments: Mapping[str, Any]) -> Construct:
+        own: dict[str, Any] = {}
+        inner: dict[str, dict[str, Any]] = {}
+        for name, value in arguments.items():
+            head, _, rest = name.partition(".")
+            if rest:
+                inner.setdefault(head, {})[rest] = value
+            else:
+                own[name] = value
+        for head, given in inner.items():
+            part = self._assemble(f"{path}{head}.", given)
+            own[head] = part if f"{path}{head}" in self.parts else part.arguments
+        return Construct(self.parts.get(path.rstrip("."), self.target), own)
