@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help install run backend token rebootstrap test test-deep bench lint types house generate generated build clean
+.PHONY: help install run backend token rebootstrap call test test-deep bench lint types house generate generated build clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,9 +31,12 @@ token: $(VENV)/.run ## Print a token of the default organization's administrator
 rebootstrap: $(VENV)/.run ## Drop and recreate the database (ARGS=--yes-destroy-secrets if keys are stored)
 	@$(BIN)/voxplane db reset --yes $(ARGS)
 
+call: $(VENV)/.dev ## Make a whole call on this machine, without any account (answer.wav)
+	@$(BIN)/python -m examples.call
+
 test: lint types house generated ## Check and test everything that CI does
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not deep"
+	$(BIN)/coverage run -m pytest -m "not deep" -n 2 --dist loadfile
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report
 
@@ -43,6 +46,7 @@ test-deep: $(VENV)/.dev ## Run the long drills as well
 bench: $(VENV)/.dev ## Measure against peers, side by side in one run
 	@PYTHON=$(PYTHON) sh tools/venv.sh $(VENV) requirements/build.txt requirements/bench.txt
 	$(BIN)/python benchmarks/control_plane.py
+	$(BIN)/python benchmarks/workers.py
 
 lint: $(VENV)/.dev ## Check style
 	$(BIN)/ruff check

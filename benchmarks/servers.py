@@ -140,7 +140,7 @@ async def _create(
         new = OrganizationCreate(slug=slug, name=f"Tenant {number}")
         organization = await plane.access.create_organization(local_administrator(None, "bench"), new, _CONFIGS)
         administrator = local_administrator(organization.id, "bench")
-        wanted = AccessTokenCreate(name="bench", scopes=[Scope.LIVEKIT_READ, Scope.LIVEKIT_WRITE])
+        wanted = AccessTokenCreate(name="bench", scopes=[Scope.LIVEKIT_READ, Scope.LIVEKIT_WRITE, Scope.WORKER_RESOLVE])
         token = await plane.access.create_token(administrator, wanted)
         if number < with_key:
             key = SecretsWrite(secrets={"apiKey": f"sk-bench-{number:040}"})
@@ -179,6 +179,13 @@ cluster_addr = "http://127.0.0.1:{cluster_port}"
 log_level    = "error"
 ui           = false
 """
+_AUDIT = """
+audit "file" "bench" {{
+  options {{
+    file_path = "{file}"
+  }}
+}}
+"""
 
 
 class OpenBao:
@@ -191,13 +198,17 @@ class OpenBao:
 
     @classmethod
     @contextmanager
-    def run(cls, folder: Path) -> Generator[OpenBao]:
-        """Run one node on integrated storage, on disk; initialised, unsealed and active."""
+    def run(cls, folder: Path, *, audited: bool = False) -> Generator[OpenBao]:
+        """Run one node on integrated storage, on disk; initialised, unsealed and active.
+
+        `audited` adds a file audit device, which is written to before a request is answered.
+        """
         data, log = folder / "data", folder / "log"
         data.mkdir(parents=True)
         port, cluster_port = _free_ports(2)  # it must be told its own address, so 0 will not do
         configuration = folder / "server.hcl"
-        configuration.write_text(_CONFIGURATION.format(data=data, port=port, cluster_port=cluster_port))
+        audit = _AUDIT.format(file=folder / "audit.log") if audited else ""
+        configuration.write_text(_CONFIGURATION.format(data=data, port=port, cluster_port=cluster_port) + audit)
         command = [str(bao()), "server", f"-config={configuration}"]
         with _running(command, log, {}) as process:
             _said(process, log, r"OpenBao server (started)!")

@@ -69,11 +69,15 @@ class Ledger:
         return True
 
 
-@pytest.fixture
-def ledger(superuser: Superuser, template: Template) -> Ledger:
+def ledger_of(superuser: Superuser, template: Template) -> Ledger:
     found = superuser.execute("SELECT kek_id, audit_key FROM installation").fetchone()
     kek_id, wrapped = cast("tuple[str, bytes]", found)
     return Ledger(superuser, Keyring.load(template.keyring).unwrap(kek_id, wrapped, purpose="audit"))
+
+
+@pytest.fixture
+def ledger(superuser: Superuser, template: Template) -> Ledger:
+    return ledger_of(superuser, template)
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,10 @@ class Mutation:
     target: str
     body: object = None
     revisions: int = 1
+    changed: tuple[str, ...] = ()
+    """The providers that its notification names."""
+    rings: bool = True
+    records: int = 1
     history: int = 0
     scope: str = Scope.LIVEKIT_WRITE
     refused: tuple[tuple[str, object, dict[str, str]], ...] = ()
@@ -99,6 +107,7 @@ MUTATIONS = {
         "config.put",
         "openai",
         {"config": {"temperature": 0.25}},
+        changed=("openai",),
         history=1,
         refused=(
             (f"{PROVIDERS}/openai/config", {"config": {"temperature": 9}}, {}),
@@ -110,6 +119,7 @@ MUTATIONS = {
         f"{PROVIDERS}/deepgram/config",
         "config.delete",
         "deepgram",
+        changed=("deepgram",),
         history=1,
         refused=((f"{PROVIDERS}/deepgram/config", None, STALE), (f"{PROVIDERS}/nothing/config", None, {})),
     ),
@@ -118,6 +128,7 @@ MUTATIONS = {
         "order.put",
         "tts",
         {"order": ["cartesia", "piper"]},
+        changed=("cartesia", "piper"),
         history=2,
         refused=((f"{PROVIDERS}/order?type=tts", {"order": ["cartesia", "cartesia"]}, {}),),
     ),
@@ -126,6 +137,7 @@ MUTATIONS = {
         "secrets.put",
         "openai",
         {"secrets": {"apiKey": "canary-new"}},
+        changed=("openai",),
         scope=Scope.ADMIN_SECRETS,
         refused=(
             (f"{PROVIDERS}/openai/secrets", {"secrets": {"apiKey": "***"}}, {}),
@@ -137,6 +149,7 @@ MUTATIONS = {
         f"{PROVIDERS}/groq/secrets",
         "secrets.delete",
         "groq",
+        changed=("groq",),
         scope=Scope.ADMIN_SECRETS,
         refused=((f"{PROVIDERS}/groq/secrets", None, STALE), (f"{PROVIDERS}/anthropic/secrets", None, {})),
     ),
@@ -146,6 +159,7 @@ MUTATIONS = {
         "",
         {"name": "deploy", "scopes": ["livekit:read"]},
         revisions=0,
+        rings=False,
         scope=Scope.ADMIN_TOKENS,
         refused=((f"{ORGANIZATION}/tokens", {"name": "deploy", "scopes": ["admin:organizations"]}, {}),),
     ),
@@ -165,7 +179,33 @@ MUTATIONS = {
         scope=Scope.ADMIN_ORGANIZATIONS,
         refused=(("/api/organizations", {"slug": "default", "name": "Again"}, {}),),
     ),
+    "POST /api/organizations/{organization}/resolve": Mutation(
+        f"{ORGANIZATION}/resolve",
+        "secrets.release",
+        "llm stt tts",
+        {},
+        revisions=0,
+        rings=False,
+        scope=Scope.WORKER_RESOLVE,
+        refused=((f"{ORGANIZATION}/resolve", {"types": ["video"]}, {}), (f"{ORGANIZATION}/resolve", {"have": 1}, {})),
+    ),
+    "POST /api/organizations/{organization}/reports": Mutation(
+        f"{ORGANIZATION}/reports",
+        "",
+        "",
+        {"at": "x.1", "reports": [{"provider": "openai", "outcome": "failed", "kind": "quota"}]},
+        revisions=0,
+        changed=("openai",),
+        records=0,
+        scope=Scope.WORKER_RESOLVE,
+        refused=(
+            (f"{ORGANIZATION}/reports", {"at": "x.1", "reports": [{"provider": "openai", "outcome": "failed"}]}, {}),
+            (f"{ORGANIZATION}/reports", {"at": "x.1", "reports": [{"provider": "x", "outcome": "recovered"}]}, {}),
+        ),
+    ),
 }
+ON_RECORD = [route for route, mutation in MUTATIONS.items() if mutation.records]
+"""All but what a worker saw: that is no change of anybody's, and says itself who reported it."""
 
 
 @dataclass
@@ -175,6 +215,7 @@ class Desk:
     plane: ControlPlane
     administrator: httpx.AsyncClient
     platform: httpx.AsyncClient
+    worker: httpx.AsyncClient
     reader: httpx.AsyncClient
     ledger: Ledger
     spare: str
@@ -187,10 +228,14 @@ class Desk:
         """Return what the audit log says was changed; empty when only the answer knows."""
         return self._filled(mutation.target)
 
+    def caller(self, route: str) -> httpx.AsyncClient:
+        """Return who may do what a route does."""
+        others = {Scope.ADMIN_ORGANIZATIONS.value: self.platform, Scope.WORKER_RESOLVE.value: self.worker}
+        return others.get(MUTATIONS[route].scope, self.administrator)
+
     async def do(self, route: str, url: str, body: object, headers: dict[str, str]) -> httpx.Response:
         """Send a request of one route."""
-        client = self.platform if route == "POST /api/organizations" else self.administrator
-        return await client.request(route.partition(" ")[0], self._filled(url), json=body, headers=headers)
+        return await self.caller(route).request(route.partition(" ")[0], self._filled(url), json=body, headers=headers)
 
     async def change(self, route: str) -> httpx.Response:
         """Make one route's change."""
@@ -206,7 +251,8 @@ async def desk(plane: ControlPlane, caller: Caller, ledger: Ledger) -> Desk:
         assert (await administrator.put(f"{PROVIDERS}/{key}/secrets", json=body)).status_code == 200
     spare = await administrator.post(f"{ORGANIZATION}/tokens", json={"name": "spare", "scopes": ["livekit:read"]})
     platform, reader = await caller(Scope.ADMIN_ORGANIZATIONS), await caller(Scope.LIVEKIT_READ)
-    return Desk(plane, administrator, platform, reader, ledger, spare.json()["id"])
+    worker = await caller(Scope.WORKER_RESOLVE)
+    return Desk(plane, administrator, platform, worker, reader, ledger, spare.json()["id"])
 
 
 @pytest.fixture
@@ -247,26 +293,29 @@ async def test_a_change_its_revision_its_history_its_record_and_its_notification
     doorbell()
     answer = await desk.change(route)
     assert answer.status_code in {200, 201, 204}, answer.text
-    assert _counts(superuser) == (audits + 1, changes + mutation.history)
+    assert _counts(superuser) == (audits + mutation.records, changes + mutation.history)
     after = stored_rows(superuser)["organizations"]
     moved = {row["id"]: row["revision"] for row in after if row["revision"] != heads.get(row["id"], 0)}
     rung = doorbell()
     if mutation.revisions:
         ((organization_id, revision),) = moved.items()
         assert revision == heads.get(organization_id, 0) + 1
-        assert rung == [f"{organization_id}:{revision}"]
+        assert rung == [f"{organization_id}:{revision}:{','.join(mutation.changed)}"]
     else:
-        assert (moved, rung) == ({}, [])
-    event = await _newest(desk, route, answer)
-    assert (event.action, event.outcome) == (mutation.action, "success")
-    assert event.target == (desk.target(mutation) or answer.json()["id"])
+        assert moved == {}
+        (organization_id,) = heads
+        what = heads[organization_id] if mutation.records else "health"
+        assert rung == [f"{organization_id}:{what}:{','.join(mutation.changed)}"] * mutation.rings
+    if mutation.records:
+        event = await _newest(desk, route, answer)
+        assert (event.action, event.outcome) == (mutation.action, "success")
+        assert event.target == (desk.target(mutation) or answer.json()["id"])
     assert desk.ledger.is_whole()
 
 
 async def _newest(desk: Desk, route: str, answer: httpx.Response) -> AuditEvent:
     """Return the row that a change left, which says who did it in which request."""
-    client = desk.platform if route == "POST /api/organizations" else desk.administrator
-    me = (await client.get("/api/me")).json()
+    me = (await desk.caller(route).get("/api/me")).json()
     (event,) = [
         event
         for organization_id in desk.ledger.organizations()
@@ -323,12 +372,13 @@ async def test_the_history_says_what_the_settings_were_and_became(desk: Desk, su
 async def test_a_release_is_on_record_before_the_key_leaves(desk: Desk, administrator: Principal) -> None:
     before = len(desk.ledger.rows(administrator.tenant))
     worker = replace(worker_of(administrator.tenant), request_id="the-request")
-    released = await desk.plane.providers.release_provider_secrets(worker, "openai")
+    released = await desk.plane.workers.release(worker, "openai")
     assert set(released.secrets) == {"apiKey"}
     *earlier, (event, _, _) = desk.ledger.rows(administrator.tenant)
     assert len(earlier) == before
     assert (event.actor, event.action, event.target) == ("token:worker", "secrets.release", "openai")
-    assert (event.request_id, event.detail) == ("the-request", {"fields": ["apiKey"]})
+    assert event.request_id == "the-request"
+    assert event.detail == {"revision": 3, "providers": {"openai": ["apiKey"]}}
     assert desk.ledger.is_whole()
 
 
@@ -358,7 +408,7 @@ BROKEN = {
 async def test_what_cannot_be_put_on_record_is_not_done(
     desk: Desk, superuser: Superuser, administrator: Principal, doorbell: Callable[[], list[str]], failure: str
 ) -> None:
-    """A1: on every route that changes something, and where a key would be released."""
+    """A1: on every route that changes something or releases a key, and where the command line releases one."""
     superuser.execute(BROKEN[failure].encode())
     await _assert_nothing_is_done(desk, superuser, administrator, doorbell)
 
@@ -368,12 +418,12 @@ async def _assert_nothing_is_done(
 ) -> None:
     before = stored_rows(superuser)
     doorbell()
-    for route in MUTATIONS:
+    for route in ON_RECORD:
         answer = await desk.change(route)
         assert answer.status_code in {500, 503}, (route, answer.text)
         assert "canary" not in answer.text
     with pytest.raises(VoxplaneError) as caught:
-        await desk.plane.providers.release_provider_secrets(worker_of(administrator.tenant), "openai")
+        await desk.plane.workers.release(worker_of(administrator.tenant), "openai")
     assert caught.value.status in {500, 503}
     assert stored_rows(superuser) == before
     assert doorbell() == []
@@ -387,12 +437,12 @@ async def test_what_waits_too_long_for_the_record_is_not_done(
     async with ControlPlane.open(settings) as plane, _moved_to(plane, desk) as impatient:
         before = stored_rows(desk.ledger.superuser)
         with _held(postgres, database):
-            for route in MUTATIONS:
+            for route in ON_RECORD:
                 assert (await impatient.change(route)).status_code == 503, route
             with pytest.raises(VoxplaneError, match="not answer"):
-                await plane.providers.release_provider_secrets(worker_of(administrator.tenant), "openai")
+                await plane.workers.release(worker_of(administrator.tenant), "openai")
         assert stored_rows(desk.ledger.superuser) == before
-        for route in MUTATIONS:
+        for route in ON_RECORD:
             assert (await impatient.change(route)).status_code in {200, 201, 204}, route
     assert desk.ledger.is_whole()
 
@@ -410,13 +460,13 @@ async def _moved_to(plane: ControlPlane, desk: Desk) -> AsyncGenerator[Desk]:
     """The same people at another process of the same installation."""
     transport = httpx.ASGITransport(create_app(plane))
     async with AsyncExitStack() as stack:
-        administrator, platform, reader = [
+        administrator, platform, worker, reader = [
             await stack.enter_async_context(
                 httpx.AsyncClient(transport=transport, base_url="http://voxplane", headers=client.headers)
             )
-            for client in (desk.administrator, desk.platform, desk.reader)
+            for client in (desk.administrator, desk.platform, desk.worker, desk.reader)
         ]
-        yield replace(desk, plane=plane, administrator=administrator, platform=platform, reader=reader)
+        yield replace(desk, plane=plane, administrator=administrator, platform=platform, worker=worker, reader=reader)
 
 
 async def test_records_hold_names_and_numbers_and_nothing_that_somebody_entered(
@@ -436,7 +486,7 @@ async def test_records_hold_names_and_numbers_and_nothing_that_somebody_entered(
             await here.request(method, f"{PROVIDERS}/{path}", json=body)
         made = await here.post(f"{ORGANIZATION}/tokens", json={"name": mark, "scopes": ["livekit:read"]})
         await here.delete(f"{ORGANIZATION}/tokens/{made.json()['id']}")
-        await desk.plane.providers.release_provider_secrets(worker_of(administrator.tenant), "openai")
+        await desk.plane.workers.release(worker_of(administrator.tenant), "openai")
     records = stored_rows(superuser)["audit_events"]
     assert len(records) >= 300
     assert not found_in(json.dumps(records).encode(), mark)

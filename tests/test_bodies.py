@@ -22,7 +22,6 @@ from tests.test_problem import check_problem
 from voxplane.errors import InvalidJson
 from voxplane.schemas import JsonObject
 from voxplane.server.app import create_app
-from voxplane.server.auth import ADMINISTRATOR_SCOPES, Scope
 from voxplane.server.body import MAX_DEPTH, MAX_INTEGER, MAX_KEYS, MAX_STRING, parse_object
 from voxplane.server.control_plane import ControlPlane
 from voxplane.server.settings import Settings
@@ -136,6 +135,7 @@ def hostile(operation: Operation) -> Iterator[bytes]:
     """Generate the bodies for one route: wrong as a whole, and with a wrong value in each place that has one."""
     yield from _documents()
     right = operation.body() or {}
+    yield json.dumps(right | {CANARY: None}).encode()
     for name, value in right.items():
         yield json.dumps(right).encode()[:-1] + f', "{name}": {json.dumps(value)}}}'.encode()
     for place in _places(right):
@@ -154,9 +154,7 @@ def _places(right: JsonObject) -> Iterator[JsonObject]:
 
 
 async def headers_for(plane: ControlPlane, operation: Operation) -> dict[str, str]:
-    is_platform = operation.scope == Scope.ADMIN_ORGANIZATIONS
-    token = await token_for(plane, *([operation.scope] if is_platform else ADMINISTRATOR_SCOPES))
-    return JSON | {"Authorization": f"Bearer {token}"}
+    return JSON | {"Authorization": f"Bearer {await token_for(plane, *operation.scopes)}"}
 
 
 @pytest.mark.parametrize("operation", with_body(), ids=str)

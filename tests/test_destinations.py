@@ -39,10 +39,10 @@ from voxplane.errors import (
 )
 from voxplane.provider import AnyProvider, NoSecrets
 from voxplane.registry import ProviderRegistry
+from voxplane.resolution import ResolvedProviderConfig
 from voxplane.schemas import ConfigWrite, OrganizationCreate, SecretsWrite
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, Principal, Scope
 from voxplane.server.control_plane import ControlPlane, local_administrator
-from voxplane.server.service import ResolvedProviderConfig
 from voxplane.server.settings import Settings
 
 PROVIDERS = "/api/organizations/current/providers"
@@ -144,7 +144,7 @@ class Cast:
 
     async def resolve(self, key: str) -> ResolvedProviderConfig:
         """Do what a worker does before a call."""
-        return await self.plane.providers.release_provider_secrets(self.worker, key)
+        return await self.plane.workers.release(self.worker, key)
 
     async def refusal(self, key: str) -> type[Exception] | None:
         """What the worker gets instead of a key; None when it gets one."""
@@ -539,7 +539,7 @@ async def test_an_envelope_opens_for_no_other_organization(
 async def _opens_nothing(plane: ControlPlane, organization_id: UUID) -> None:
     for provider in CLOUD:
         with pytest.raises(SecretsUnreadable):
-            await plane.providers.release_provider_secrets(worker_of(organization_id), provider.key)
+            await plane.workers.release(worker_of(organization_id), provider.key)
 
 
 async def test_a_withdrawn_approval_does_not_come_back_with_an_older_envelope(cast: Cast, superuser: Superuser) -> None:
@@ -661,7 +661,7 @@ async def test_only_a_worker_is_handed_a_key(cast: Cast, administrator: Principa
     for provider in CLOUD:
         await cast.store(provider)
         with pytest.raises(PermissionDenied):
-            await cast.plane.providers.release_provider_secrets(administrator, provider.key)
+            await cast.plane.workers.release(administrator, provider.key)
 
 
 @dataclass(frozen=True)
@@ -741,6 +741,7 @@ class Heist(RuleBasedStateMachine):
     def __init__(self, portal: BlockingPortal, plane: ControlPlane, superuser: Superuser, seen: Counter[str]) -> None:
         super().__init__()
         self.portal, self.service, self.superuser, self.seen = portal, plane.providers, superuser, seen
+        self.workers = plane.workers
         new = OrganizationCreate(slug=f"heist-{next(_serial)}", name="Heist")
         self.id: UUID = portal.call(plane.access.create_organization, local_administrator(None, "test"), new).id
         self.w = Principal("token:w", "w", "token", self.id, frozenset({Scope.LIVEKIT_WRITE}))
@@ -938,7 +939,7 @@ class Heist(RuleBasedStateMachine):
         known, owner = self.known[key], self.known[self.source(key)]
         place = known.place or PLACES[key][0]
         try:
-            resolved = self.portal.call(self.service.release_provider_secrets, worker_of(self.id), key)
+            resolved = self.portal.call(self.workers.release, worker_of(self.id), key)
         except (DestinationUnapproved, SecretsNotFound, SecretsUnreadable, Invalid):
             is_complete = known.place is not None or key != "azure-openai"
             is_approved = owner.bound is not None and place.origins <= owner.bound

@@ -30,6 +30,7 @@ from tools import generate
 
 from tests.conftest import admin_connection, settings_for, stored_rows, token_for, worker_of
 from voxplane import cli
+from voxplane.agent_settings import AgentSettings
 from voxplane.errors import Invalid, VoxplaneError
 from voxplane.provider import AnyProvider
 from voxplane.registry import ProviderRegistry
@@ -269,7 +270,8 @@ def test_the_link_check_finds_what_is_broken(tmp_path: Path) -> None:
 
 
 def test_settings_and_commands_that_are_mentioned_exist() -> None:
-    settings = {f"VOXPLANE_{name.upper()}" for name in Settings.model_fields}
+    known_here = [*Settings.model_fields, *AgentSettings.model_fields, "models_dir", "piper"]
+    settings = {f"VOXPLANE_{name.upper()}" for name in known_here}
     commands = {name for name, _ in _commands("voxplane", typer.main.get_command(cli.app))}
     groups = {name.rpartition(" ")[0] for name in commands}
     mentions = 0
@@ -365,7 +367,7 @@ def test_a_backup_is_made_and_restored_as_written(
 
 async def _release(settings: Settings, worker: Principal) -> ResolvedProviderConfig:
     async with ControlPlane.open(settings) as plane:
-        return await plane.providers.release_provider_secrets(worker, "openai")
+        return await plane.workers.release(worker, "openai")
 
 
 # A thirteenth provider

@@ -575,7 +575,7 @@ async def _store(admin: httpx.AsyncClient, key: str, value: str, **more: object)
 async def _refusal(plane: ControlPlane, administrator: Principal, key: str) -> type[VoxplaneError] | str:
     """Return what a worker gets: the key, or the error that it gets instead."""
     try:
-        resolved = await plane.providers.release_provider_secrets(worker_of(administrator.tenant), key)
+        resolved = await plane.workers.release(worker_of(administrator.tenant), key)
     except VoxplaneError as error:
         return type(error)
     return resolved.secrets["apiKey"].get_secret_value()

@@ -17,7 +17,7 @@ VAGUE = {"utils", "util", "helpers", "helper", "common", "core", "base", "misc",
 
 
 def test_the_face_is_what_it_says() -> None:
-    assert voxplane.__all__ == ["ProviderType", "ResolvedProviderConfig", "VoxplaneError"]
+    assert voxplane.__all__ == ["Client", "ProviderType", "ResolvedProviderConfig", "SyncClient", "VoxplaneError"]
     assert all(hasattr(voxplane, name) for name in voxplane.__all__)
 
 

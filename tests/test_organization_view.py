@@ -39,6 +39,7 @@ def organization(**changes: object) -> OrganizationState:
         secret_versions={},
         configs={},
         secrets={},
+        reports={},
     )
     return replace(nothing, **changes)
 

@@ -171,4 +171,4 @@ async def test_a_local_provider_back_in_process_is_usable_and_released(
     assert shown.json()["usable"] is True
     organization = await plane.access.find_organization("default")
     worker = Principal("token:w", "w", "token", organization.id, frozenset({Scope.WORKER_RESOLVE}))
-    assert (await plane.providers.release_provider_secrets(worker, "whisper")).secrets == {}
+    assert (await plane.workers.release(worker, "whisper")).secrets == {}

@@ -38,6 +38,15 @@ REFUSED = {
         INSERT INTO config_history VALUES (%(other)s, 'groq', 1, NULL, NULL, 'x', now())""",
     "audit for another organization": """
         INSERT INTO audit_events VALUES (%(other)s, 1, now(), 'x', 'x', 'x', 'x', NULL, '{}', '', '')""",
+    "a report for another organization": """
+        INSERT INTO provider_reports VALUES (%(other)s, 'groq', 'failed', 'quota', now(), now(), 'x', 1, 1)""",
+    "a report moved to another organization": "UPDATE provider_reports SET organization_id = %(other)s",
+    "reports deleted": "DELETE FROM provider_reports",
+    "reports truncated": "TRUNCATE provider_reports",
+    "a fleet's token": """
+        INSERT INTO access_tokens (id, organizations, name, hash, scopes, created_at, created_by)
+        VALUES ('stolen', ARRAY[%(own)s, %(other)s]::uuid[], 'x', '', '{worker:resolve}', now(), 'x')""",
+    "a token's organization changed": "UPDATE access_tokens SET organization_id = %(other)s WHERE id = 'own'",
     "an organization": "INSERT INTO organizations (slug, name) VALUES ('new', 'New')",
     "providers inserted": "INSERT INTO providers VALUES ('evil', 'llm', 'Evil', '{}', '')",
     "providers changed": "UPDATE providers SET digest = ''",
@@ -104,10 +113,19 @@ ALLOWED = {
     "a token": "INSERT INTO access_tokens VALUES ('mine', %(own)s, 'x', '', '{livekit:read}', now(), 'x')",
     "history": "INSERT INTO config_history VALUES (%(own)s, 'groq', 99, NULL, NULL, 'x', now())",
     "audit": "INSERT INTO audit_events VALUES (%(own)s, 99, now(), 'x', 'x', 'x', 'x', NULL, '{}', '', '')",
+    "a report": """
+        INSERT INTO provider_reports VALUES (%(own)s, 'groq', 'failed', 'quota', now(), now(), 'x', 1, 1)""",
+    "a report again": "UPDATE provider_reports SET reports = reports + 1",
     "revision": "UPDATE organizations SET revision = revision + 1",
     "revocation": "UPDATE access_tokens SET revoked_at = now()",
     "catalogue": "SELECT * FROM providers",
 }
+
+
+_ADD_ACCESS = """
+    INSERT INTO access_tokens (id, organization_id, organizations, name, hash, scopes, created_at, created_by)
+    VALUES (%s, %s, %s, 'x', '', '{worker:resolve}', now(), 'x')
+"""
 
 
 @pytest.fixture
@@ -119,6 +137,11 @@ def application(
     own = superuser.execute("SELECT id FROM organizations WHERE slug = 'default'").fetchone()
     assert own is not None
     superuser.execute("INSERT INTO organization_secrets VALUES (%s, '{}', now())", own)
+    superuser.execute(
+        "INSERT INTO provider_reports VALUES (%s, 'piper', 'recovered', NULL, now(), now(), '', 1, 1)", own
+    )
+    superuser.execute(_ADD_ACCESS, ("own", own[0], None))
+    superuser.execute(_ADD_ACCESS, ("fleet", None, [OTHER]))
     address = postgres.conninfo(user="voxplane_app", dbname=database)
     with psycopg.connect(address, options="-c search_path=voxplane", autocommit=True) as connection:
         yield connection, {"own": own[0], "other": OTHER}
@@ -138,8 +161,8 @@ def _run(application: tuple[Superuser, dict[str, object]], statement: str) -> st
 
 
 def test_the_application_may_do_nothing_but_its_work(application: tuple[Superuser, dict[str, object]]) -> None:
-    """S3: 64 statements, each refused for want of a right (SQLSTATE 42501) and for no other reason."""
-    assert len(REFUSED) == 64
+    """S3: 70 statements, each refused for want of a right (SQLSTATE 42501) and for no other reason."""
+    assert len(REFUSED) == 70
     outcomes = {name: _run(application, statement) for name, statement in REFUSED.items()}
     assert {name: outcome for name, outcome in outcomes.items() if outcome != "42501"} == {}
 
@@ -148,6 +171,20 @@ def test_the_application_may_do_its_work(application: tuple[Superuser, dict[str,
     """The refusals above are not for want of everything."""
     outcomes = {name: _run(application, statement) for name, statement in ALLOWED.items()}
     assert {name: outcome for name, outcome in outcomes.items() if outcome is not None} == {}
+
+
+def test_the_list_of_a_fleet_is_out_of_an_organizations_reach(
+    application: tuple[Superuser, dict[str, object]],
+) -> None:
+    """The column may be written, for the platform; no row of a fleet is there for an organization to write it in."""
+    connection, organizations = application
+    with connection.transaction(force_rollback=True):
+        connection.execute("SELECT set_config('voxplane.organization_id', %(own)s::text, true)", organizations)
+        changed = "UPDATE access_tokens SET organizations = ARRAY[%(own)s]::uuid[] WHERE id = 'fleet'"
+        assert connection.execute(changed, organizations).rowcount == 0
+        # Nor can a token of an organization become one of a fleet.
+        with pytest.raises(psycopg.errors.CheckViolation):
+            connection.execute(changed.replace("fleet", "own"), organizations)
 
 
 def test_the_superuser_is_refused_none_of_it(

@@ -25,12 +25,12 @@ from psycopg_pool import AsyncConnectionPool
 from tests.conftest import Caller, settings_for, stored_rows, token_for
 from voxplane.errors import InternalError, OrganizationNotFound, Unavailable
 from voxplane.schemas import OrganizationCreate
-from voxplane.server.audit import AuditEvent
+from voxplane.server.audit import AuditEvent, ChainedEvent
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, Scope
 from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.embedded import EmbeddedPostgres
 from voxplane.server.settings import Settings
-from voxplane.server.store import ConfigRow, DataKeyRow, HistoryRow, Store
+from voxplane.server.store import ConfigRow, DataKeyRow, HistoryRow, ReportRow, Store
 
 Superuser = psycopg.Connection[tuple[object, ...]]
 Connection = psycopg.AsyncConnection[Any]
@@ -42,6 +42,7 @@ TENANT_TABLES = (
     "access_tokens",
     "config_history",
     "audit_events",
+    "provider_reports",
 )
 
 
@@ -73,23 +74,30 @@ async def settle(plane: ControlPlane, caller: Caller, number: int) -> Tenant:
                 [Scope.LIVEKIT_READ],
                 [Scope.LIVEKIT_READ, Scope.LIVEKIT_WRITE],
                 sorted(ADMINISTRATOR_SCOPES),
+                [Scope.WORKER_RESOLVE],
             )
         ]
     )
-    administrator = clients[-1]
+    *_, administrator, worker = clients
     here = "/api/organizations/current"
     config = {"config": {"organization": f"org-{mark}"}, "isEnabled": True}
     assert (await administrator.put(f"{here}/providers/openai/config", json=config)).status_code == 200
     stored = {
         "secrets": {"apiKey": f"secret-{mark}"},
         "label": f"label {mark}",
-        "approvedOrigins": [f"https://{mark}.example"],
+        "approvedOrigins": [f"https://{mark}.example", "https://api.groq.com"],
     }
     assert (await administrator.put(f"{here}/providers/groq/secrets", json=stored)).status_code == 200
+    assert (await administrator.put(f"{here}/providers/groq/config", json={"isEnabled": True})).status_code == 200
+    assert (await worker.post(f"{here}/reports", json=_report("groq"))).status_code == 204
     token = {"name": f"token {mark}", "scopes": ["livekit:read"]}
     assert (await administrator.post(f"{here}/tokens", json=token)).status_code == 201
     tokens = (await administrator.get(f"{here}/tokens")).json()["tokens"]
     return Tenant(made.id, made.slug, mark, tuple(each["id"] for each in tokens), clients)
+
+
+def _report(key: str) -> dict[str, object]:
+    return {"at": "x.1", "reports": [{"provider": key, "outcome": "failed", "kind": "quota"}]}
 
 
 # Every condition that holds a statement to one organization, or to the one token that is presented.
@@ -119,7 +127,7 @@ def unheld(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 def _request(dice: random.Random, mine: Tenant, other: Tenant) -> tuple[httpx.AsyncClient, httpx.Request]:
     """Ask for something of one's own, of somebody else's, or of somebody else's under one's own name."""
-    client = dice.choices(mine.clients, [1, 2, 4])[0]
+    client = dice.choices(mine.clients, [1, 2, 4, 1.5])[0]
     own = ["current", mine.slug, str(mine.id)]
     here = f"/api/organizations/{dice.choice([*own, *own, other.slug, str(other.id)])}"
     key = dice.choice(["openai", "groq", "deepgram", "openai-tts"])
@@ -145,9 +153,14 @@ def _request(dice: random.Random, mine: Tenant, other: Tenant) -> tuple[httpx.As
             ("DELETE", f"{here}/tokens/{dice.choice(other.token_ids)}", None),
             ("GET", f"{here}/providers?organization={other.id}", None),
             ("PUT", f"{at}/config", {"isEnabled": True, "organizationId": str(other.id)}),
+            ("POST", f"{here}/resolve", {}),
+            ("POST", f"{here}/resolve", {"have": f"{other.id}.1"}),
+            ("POST", f"{here}/reports", _report(key)),
         ],
-        [4, 2, 4, 2, 3, 2, 3, 3, 2, 3, 1, 1, 0.2, 1, 1, 1],
+        [4, 2, 4, 2, 3, 2, 3, 3, 2, 3, 1, 1, 0.2, 1, 1, 1, 6, 1, 3],
     )[0]
+    if path.endswith(("/resolve", "/reports")) and dice.random() < 0.8:
+        client = mine.clients[-1]
     headers = {"X-Organization-Id": str(other.id), "X-Tenant": other.slug} if dice.random() < 0.3 else {}
     return client, client.build_request(method, path, json=body, headers=headers)
 
@@ -202,6 +215,8 @@ async def test_row_level_security_holds_alone(
     assert not any(status >= 500 for status in statuses), statuses
     assert statuses[200] > times / 4
     assert statuses[404] > times / 20
+    released = stored_rows(superuser)["audit_events"]
+    assert sum(each["action"] == "secrets.release" for each in released) > times / 50
 
 
 async def test_the_search_finds_what_neither_lock_holds_back(
@@ -226,6 +241,7 @@ def test_every_condition_of_the_application_is_taken_away_above() -> None:
 
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
+REPORT = ReportRow("groq", "recovered", None, NOW, NOW, "x", 1, 77)
 ROW = replace(ConfigRow.nothing("openai"), config={"organization": "org-new"}, revision=77, updated_at=NOW)
 
 
@@ -250,8 +266,11 @@ def _cases(mine: Tenant, other: Tenant) -> dict[str, Callable[[Store], Awaitable
         "put_secrets": lambda store: store.put_secrets({"openai": {}}, NOW),
         "data_key": lambda store: store.data_key(),
         "add_data_key": lambda store: store.add_data_key(DataKeyRow(9, b"x", "x")),
-        "append_audit": lambda store: store.append_audit(event, b"x", b"x"),
-        "advance": lambda store: store.advance(999, {"openai": 9}),
+        "audit_head": lambda store: store.audit_head(),
+        "append_audit": lambda store: store.append_audit([ChainedEvent(event, b"x", b"x")]),
+        "advance": lambda store: store.advance(999, {"openai": 9}, ["openai"]),
+        "ring": lambda store: store.ring(999),
+        "put_reports": lambda store: store.put_reports([REPORT, replace(REPORT, provider_key="piper")]),
         "tokens": lambda store: store.tokens(),
         "revoke_token": lambda store: store.revoke_token(other.token_ids[0], NOW),
     }
@@ -298,6 +317,7 @@ async def test_no_method_of_the_store_reaches_another_organization(
             assert mine.mark in repr(answer), name
     # The writes were no empty gestures.
     writes = {"put_config", "delete_config", "append_history", "put_secrets", "add_data_key", "append_audit", "advance"}
+    writes |= {"put_reports"}
     assert changed == writes
 
 
@@ -333,13 +353,15 @@ async def test_a_store_bound_to_another_organization_than_its_transaction_does_n
                 outcomes[name] = await call(Store(connection, other.id))
         except (InternalError, OrganizationNotFound) as error:
             outcomes[name] = type(error)
-    refused = ("put_config", "append_history", "put_secrets", "add_data_key", "append_audit")
+    refused = ("put_config", "append_history", "put_secrets", "add_data_key", "append_audit", "put_reports")
     nothing: dict[str, object] = {
         "delete_config": None,
         "data_key": None,
         "advance": None,
         "tokens": [],
         "revoke_token": False,
+        "ring": None,
+        "audit_head": OrganizationNotFound,
     }
     assert outcomes == {"state": OrganizationNotFound, **dict.fromkeys(refused, InternalError), **nothing}
     assert stored_rows(superuser) == before

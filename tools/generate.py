@@ -20,6 +20,7 @@ import typer
 
 import voxplane.providers
 from voxplane import cli, errors
+from voxplane.agent_settings import AgentSettings
 from voxplane.destination import Origin
 from voxplane.errors import VoxplaneError
 from voxplane.registry import rank_by_name
@@ -175,6 +176,23 @@ def settings_page() -> Iterator[str]:
         [
             (_code(f"VOXPLANE_{name.upper()}"), _kind(field, schema["$defs"]), _default(field), field["description"])
             for name, field in schema["properties"].items()
+        ],
+    )
+    yield "## Agent workers"
+    yield ""
+    yield "Read by `voxplane agent`, beside LiveKit's own `LIVEKIT_URL`, `LIVEKIT_API_KEY` and `LIVEKIT_API_SECRET`."
+    yield "What each is for: [worker](../worker.md)."
+    agent = AgentSettings.model_json_schema()
+    yield from _table(
+        ["Variable", "Takes", "Default", "What it sets"],
+        [
+            (
+                _code(f"VOXPLANE_{name.upper()}"),
+                _kind(field, {}),
+                "required" if name in agent["required"] else _default(field),
+                field["description"],
+            )
+            for name, field in agent["properties"].items()
         ],
     )
     yield "## An issuer"

@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
+import logging
 import sys
 import warnings
-from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import anyio
 import typer
-from pydantic import BaseModel, ValidationError
 
 from voxplane import errors
-from voxplane.errors import FieldError, Invalid, VoxplaneError
-from voxplane.provider import pointed, unknown_field
+from voxplane.command import Json, Organization, account, model, read_settings, run, run_for
+from voxplane.errors import Invalid, VoxplaneError
+from voxplane.provider import unknown_field
 from voxplane.registry import ProviderRegistry
 from voxplane.schemas import (
-    AccessTokenCreate,
     ConfigWrite,
     OrderWrite,
     OrganizationCreate,
@@ -33,20 +31,21 @@ from voxplane.schemas import (
     ProviderType,
     SecretsWrite,
 )
-from voxplane.server import database, doctor, logs
-from voxplane.server.auth import ADMINISTRATOR_SCOPES, Principal, Scope
+from voxplane.server import database, doctor
 from voxplane.server.control_plane import ControlPlane, local_administrator, upgrade
 from voxplane.server.database import Location
-from voxplane.server.settings import Settings
 from voxplane.terminal import compact, err, explain, out, say, show, table
+from voxplane.token_commands import token
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+    from collections.abc import Callable, Iterable
 
     from rich.table import Table
 
     from voxplane.provider import AnyProvider
-    from voxplane.schemas import CreatedAccessToken, JsonObject, OrganizationProvider, Provider, Unusable
+    from voxplane.schemas import JsonObject, OrganizationProvider, Provider, Unusable
+    from voxplane.server.auth import Principal
+    from voxplane.server.settings import Settings
 
 app = typer.Typer(
     help="Voxplane, the provider control plane for voice AI.",
@@ -67,11 +66,8 @@ providers = _group("providers", "Look at the catalogue.")
 organization = _group("organization", "Create and list organizations.")
 config = _group("config", "Look at and change an organization's settings of a provider.")
 secrets = _group("secrets", "Store and remove an organization's secrets of a provider.")
-token = _group("token", "Create, list and revoke access tokens.")
+app.add_typer(token, name="token")
 
-M = TypeVar("M", bound=BaseModel)
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Organization = Annotated[str, typer.Option("--organization", "-o", help="The organization's slug.")]
 Key = Annotated[str, typer.Argument(help="The provider's key, such as openai.", metavar="PROVIDER")]
 
 
@@ -107,74 +103,29 @@ def _before_any_command(
 ) -> None: ...
 
 
-def _settings() -> Settings:
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        wrong = [f"  {_variable(field)}" for field in pointed(error)]
-        raise errors.ConfigurationError("\n".join(["The environment holds what is not valid:", *wrong])) from None
-    logs.configure(settings.log_format)
-    return settings
-
-
-def _variable(field: FieldError) -> str:
-    name, _, inside = field.pointer.lstrip("/").partition("/")
-    return f"VOXPLANE_{name.upper()}{f', at {inside}' if inside else ''}: {field.message}"
-
-
-def _account() -> str:
-    """Return who is at the terminal, for the record."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run as a number that no account has
-        return f"uid {os.getuid()}"
-
-
-@asynccontextmanager
-async def _plane() -> AsyncGenerator[ControlPlane]:
-    settings = _settings()
-    doctor.require_installation(settings)
-    async with ControlPlane.open(settings) as plane:
-        yield plane
-
-
-T = TypeVar("T")
-
-
-def _run(work: Callable[[ControlPlane], Awaitable[T]]) -> T:
-    async def with_plane() -> T:
-        async with _plane() as plane:
-            return await work(plane)
-
-    return anyio.run(with_plane)
-
-
-def _run_for(slug: str, work: Callable[[ControlPlane, Principal], Awaitable[T]]) -> T:
-    """Do something as this machine's administrator of one organization."""
-
-    async def with_principal(plane: ControlPlane) -> T:
-        found = await plane.access.find_organization(slug)
-        return await work(plane, local_administrator(found.id, _account()))
-
-    return _run(with_principal)
-
-
-def _model(kind: type[M], **fields: object) -> M:
-    """Build a request as the API would read it, with its errors."""
-    try:
-        return kind.model_validate({name: value for name, value in fields.items() if value is not None})
-    except ValidationError as error:
-        raise Invalid(pointed(error)) from None
-
-
 @app.command()
 def serve() -> None:
     """Run the service. VOXPLANE_HOST and VOXPLANE_PORT say where; Ctrl-C stops it."""
     # Imported here: no other command needs the web framework, and it is slow to load.
     from voxplane.server.serving import serve as serve_until_stopped  # noqa: PLC0415
 
-    settings = _settings()
+    settings = read_settings()
     anyio.run(serve_until_stopped, settings, backend_options={"use_uvloop": sys.platform != "win32"})
+
+
+@app.command()
+def agent(
+    command: Annotated[
+        Literal["start", "dev", "console"], typer.Argument(help="In production, at a desk, or on this machine's audio.")
+    ],
+) -> None:
+    """Run LiveKit's agent worker on the organizations' providers. It needs the extra `livekit`."""
+    try:
+        from voxplane import agent as worker  # noqa: PLC0415 - a worker's packages, which a control plane can do without
+    except ModuleNotFoundError:
+        raise errors.MissingDependency("The agent needs LiveKit: pip install 'voxplane[livekit]'.") from None
+    logging.basicConfig(level=logging.INFO)
+    worker.run(command)
 
 
 @db.command("upgrade")
@@ -195,7 +146,7 @@ def db_seed() -> None:
         found = (await plane.access.get_organizations()).organizations
         return any(each.slug == "default" for each in found)
 
-    if _run(seed):
+    if run(seed):
         say("The default organization is there.")
     else:
         say("This installation has other organizations, so none was created.")
@@ -225,12 +176,12 @@ def db_reset(
         upgrade(location, settings, registry)
 
     _administer(reset)
-    _run(lambda plane: plane.seed())
+    run(lambda plane: plane.seed())
     say("The database is as new.")
 
 
 def _administer(work: Callable[[Location, Settings, ProviderRegistry], object]) -> None:
-    settings, registry = _settings(), ProviderRegistry()
+    settings, registry = read_settings(), ProviderRegistry()
     registry.initialize()
     location = Location.find(settings)
     try:
@@ -289,8 +240,8 @@ def organization_create(
     as_json: Json = False,
 ) -> None:
     """Create an organization."""
-    new = _model(OrganizationCreate, slug=slug, name=name or slug)
-    made = _run(lambda plane: plane.access.create_organization(local_administrator(None, _account()), new))
+    new = model(OrganizationCreate, slug=slug, name=name or slug)
+    made = run(lambda plane: plane.access.create_organization(local_administrator(None, account()), new))
     show(made, as_json, lambda: table("Slug", "Name", "Id", rows=[(made.slug, made.name, made.id)]))
 
 
@@ -301,7 +252,7 @@ def organization_list(
     as_json: Json = False,
 ) -> None:
     """List organizations."""
-    found = _run(lambda plane: plane.access.get_organizations(after=after, limit=limit))
+    found = run(lambda plane: plane.access.get_organizations(after=after, limit=limit))
     rows = [(each.slug, each.name, each.id, each.revision) for each in found.organizations]
     show(found, as_json, lambda: table("Slug", "Name", "Id", "Revision", rows=rows))
 
@@ -314,10 +265,10 @@ def config_get(
 ) -> None:
     """Show the settings in force, of one provider or of all."""
     if key is None:
-        found = _run_for(organization, lambda plane, who: plane.providers.get_organization_providers(who))
+        found = run_for(organization, lambda plane, who: plane.providers.get_organization_providers(who))
         show(found, as_json, lambda: _ranking(found.providers))
         return
-    one = _run_for(organization, lambda plane, who: plane.providers.get_organization_provider(who, key))
+    one = run_for(organization, lambda plane, who: plane.providers.get_organization_provider(who, key))
     show(one, as_json, lambda: _effective(one))
     if not as_json:
         _say_state(one)
@@ -386,10 +337,10 @@ def config_set(
         given = {name: _value(text, known.get(name, {})) for name, text in assignments}
         present = await plane.providers.get_organization_provider(who, key)
         overrides = {**present.overrides, **given} if given else None
-        write = _model(ConfigWrite, config=overrides, is_enabled=enable, priority=priority)
+        write = model(ConfigWrite, config=overrides, is_enabled=enable, priority=priority)
         return await plane.providers.upsert_organization_provider_config(who, key, write, if_match=present.etag)
 
-    one = _run_for(organization, change)
+    one = run_for(organization, change)
     show(one, as_json, lambda: _effective(one))
     if not as_json:
         _say_state(one)
@@ -429,10 +380,10 @@ def config_reset(
             return
         _check_settings(plane.registry.get_provider_by_key(key), settings)
         kept = {name: value for name, value in present.overrides.items() if name not in settings}
-        write = _model(ConfigWrite, config=kept)
+        write = model(ConfigWrite, config=kept)
         await plane.providers.upsert_organization_provider_config(who, key, write, if_match=present.etag)
 
-    _run_for(organization, change)
+    run_for(organization, change)
     say("Back to the defaults." if settings else "Back to the defaults, and disabled.")
 
 
@@ -451,8 +402,8 @@ def order(
     as_json: Json = False,
 ) -> None:
     """Set the order in which the providers of one type answer."""
-    wanted = _model(OrderWrite, order=keys)
-    found = _run_for(
+    wanted = model(OrderWrite, order=keys)
+    found = run_for(
         organization,
         lambda plane, who: plane.providers.order_organization_providers(who, provider_type, wanted),
     )
@@ -484,7 +435,7 @@ def secrets_set(
         # What is too much here is most likely the value, so unlike the usual message this one does not repeat it.
         raise typer.BadParameter("The value is never an argument: it is asked for, or give --file.")
     _check_secret(key, field)
-    write = _model(
+    write = model(
         SecretsWrite,
         secrets={field: _secret_value(file, field)},
         label=label,
@@ -496,7 +447,7 @@ def secrets_set(
         present = await plane.providers.get_organization_provider(who, key)
         return await plane.providers.update_provider_secrets(who, key, write, if_match=present.etag)
 
-    one = _run_for(organization, change)
+    one = run_for(organization, change)
     if as_json:
         show(one, as_json)
     else:
@@ -550,88 +501,18 @@ def secrets_remove(
         if field is None:
             await plane.providers.remove_provider_secrets(who, key)
         else:
-            write = _model(SecretsWrite, secrets={field: None})
+            write = model(SecretsWrite, secrets={field: None})
             await plane.providers.update_provider_secrets(who, key, write)
 
-    _run_for(organization, change)
+    run_for(organization, change)
     say("Removed.")
-
-
-@token.command("create")
-def token_create(
-    scope: Annotated[list[Scope] | None, typer.Option(help="What it may do; repeat for more.")] = None,
-    administrator: Annotated[
-        bool, typer.Option("--administrator", help="All scopes of an organization's administrator.")
-    ] = False,
-    platform: Annotated[
-        bool, typer.Option("--platform", help="For creating and listing organizations; bound to none of them.")
-    ] = False,
-    name: Annotated[str | None, typer.Option(help="What it is for.")] = None,
-    expires_in_days: Annotated[int | None, typer.Option(min=1, max=3650, help="Never, otherwise.")] = None,
-    organization: Organization = "default",
-    as_json: Json = False,
-) -> None:
-    """Create an access token and print it, alone, on standard output."""
-    wanted = {*(scope or [])} | (ADMINISTRATOR_SCOPES if administrator else set[Scope]())
-    if platform:
-        wanted |= {Scope.ADMIN_ORGANIZATIONS}
-    if not wanted:
-        raise typer.BadParameter(f"Give --scope ({', '.join(Scope)}), --administrator or --platform.")
-    new = _model(
-        AccessTokenCreate,
-        name=name or f"{_account()} at a terminal",
-        scopes=sorted(each.value for each in wanted),
-        expires_in_days=expires_in_days,
-    )
-
-    async def create(plane: ControlPlane, who: Principal) -> CreatedAccessToken:
-        if platform:
-            return await plane.access.create_platform_token(who, new)
-        return await plane.access.create_token(who, new)
-
-    made = _run_for(organization, create)
-    if as_json:
-        show(made, as_json)
-    else:
-        typer.echo(made.value)
-
-
-OfPlatform = Annotated[bool, typer.Option("--platform", help="Tokens that are bound to no organization.")]
-
-
-@token.command("list")
-def token_list(organization: Organization = "default", platform: OfPlatform = False, as_json: Json = False) -> None:
-    """List an organization's access tokens; their values are known to nobody."""
-    if platform:
-        found = _run(lambda plane: plane.access.get_platform_tokens())
-    else:
-        found = _run_for(organization, lambda plane, who: plane.access.get_tokens(who))
-    rows = [
-        (each.id, each.name, " ".join(each.scopes), each.created_at.date(), each.expires_at, each.revoked_at)
-        for each in found.tokens
-    ]
-    show(found, as_json, lambda: table("Id", "Name", "Scopes", "Created", "Expires", "Revoked", rows=rows))
-
-
-@token.command("revoke")
-def token_revoke(
-    token_id: Annotated[str, typer.Argument(metavar="ID", help="As `token list` shows it.")],
-    organization: Organization = "default",
-    platform: OfPlatform = False,
-) -> None:
-    """Revoke an access token for good."""
-    if platform:
-        _run(lambda plane: plane.access.revoke_platform_token(token_id))
-    else:
-        _run_for(organization, lambda plane, who: plane.access.revoke_token(who, token_id))
-    say("Revoked.")
 
 
 @app.command("doctor")
 def doctor_command(as_json: Json = False) -> None:
     """Check this installation, and say what to do about what is wrong."""
     with err.status("Checking…"):
-        report = anyio.run(doctor.examine, _settings())
+        report = anyio.run(doctor.examine, read_settings())
     marks = {"good": "[green]✓[/]", "note": "[yellow]![/]", "bad": "[red]✗[/]"}
     rows = [(marks[each.verdict], each.subject, each.finding) for each in report.findings]
     show(report, as_json, lambda: table("", "Subject", "Finding", rows=rows))

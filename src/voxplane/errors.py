@@ -21,12 +21,13 @@
     ├── UnsupportedMediaType      415  unsupported_media_type
     ├── Invalid                   422  invalid              carries `errors`
     ├── PreconditionRequired      428  precondition_required
+    ├── RateLimited               429  rate_limited
     ├── InternalError             500  internal_error
     │   └── SecretsUnreadable     500  secrets_unreadable
     ├── Unavailable               503  unavailable
     │   └── KeyUnavailable        503  key_unavailable
     ├── never on the wire: ConfigurationError, MissingDependency, DestinationUnapproved
-    └── in the SDK only: Unreachable, SnapshotExpired, SecretsMissing
+    └── in the SDK only: Unreachable, SnapshotExpired, SecretsMissing, ModelMissing
 
 No message holds a secret or anything the caller sent: a message is written here, not assembled from input.
 The one variable part is what we name ourselves: a field of a definition, a scope, a limit.
@@ -34,8 +35,9 @@ The one variable part is what we name ourselves: a field of a definition, a scop
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +222,14 @@ class PreconditionRequired(VoxplaneError):
     title = "Precondition required"
 
 
+class RateLimited(VoxplaneError):
+    """There is more of this than one caller may have at a time."""
+
+    code = "rate_limited"
+    status = 429
+    title = "Too many"
+
+
 class InternalError(VoxplaneError):
     """Something failed on our side; the request id finds it in the log."""
 
@@ -237,6 +247,11 @@ class Unavailable(VoxplaneError):
     code = "unavailable"
     status = 503
     title = "Unavailable"
+
+    def __init__(self, message: str | None = None, *, retry_after_seconds: int = 1) -> None:
+        """Take the sentence for the reader, and when it is worth asking again."""
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(message)
 
 
 class KeyUnavailable(Unavailable):
@@ -290,3 +305,26 @@ class SecretsMissing(VoxplaneError):
     code = "secrets_missing"
     status = 503
     title = "Secrets missing"
+
+
+class ModelMissing(VoxplaneError):
+    """A local engine's model is not in the models folder of this machine."""
+
+    code = "model_missing"
+    status = 503
+    title = "Model missing"
+
+
+def from_problem(document: Mapping[str, Any]) -> VoxplaneError:
+    """Return the error that a problem document of the API stands for; an unknown one is an `Unavailable`."""
+    found = _by_code(VoxplaneError).get(str(document.get("code")), Unavailable)
+    if issubclass(found, Invalid):
+        return Invalid([FieldError(each["pointer"], each["code"], each["message"]) for each in document["errors"]])
+    return found(str(document.get("detail") or "") or None)
+
+
+def _by_code(error: type[VoxplaneError]) -> dict[str, type[VoxplaneError]]:
+    known = {error.code: error}
+    for more in error.__subclasses__():
+        known |= {code: found for code, found in _by_code(more).items() if code not in known}
+    return known

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from voxplane.errors import MissingDependency
@@ -29,22 +29,33 @@ class Construct:
 
     target: str
     arguments: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    attributes: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    """What to set once the object is made: what its class takes from the environment and has no parameter for."""
 
     def make(self) -> Any:
         """Import the target and call it.
 
         Raises:
-            MissingDependency: the package that holds it is not installed.
+            MissingDependency: the package that holds it is not installed, or is of a release with other attributes.
         """
         module, _, name = self.target.partition(":")
         try:
             found: Any = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise MissingDependency(f"{error.name} is not installed, and {self.target} needs it.") from None
+        except ImportError as error:
+            missing = error.name or "A package"
+            raise MissingDependency(f"{missing} is not installed, and {self.target} needs it.") from None
         for part in name.split("."):
             found = getattr(found, part)
-        given = {key: value.make() if isinstance(value, Construct) else value for key, value in self.arguments.items()}
-        return found(**given)
+        made = found(**_made(self.arguments))
+        for name, value in _made(self.attributes).items():
+            if not hasattr(made, name):
+                raise MissingDependency(f"{self.target} has no {name}: another release of its package is needed.")
+            setattr(made, name, value)
+        return made
+
+
+def _made(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.make() if isinstance(value, Construct) else value for name, value in values.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +72,10 @@ class Plugin:
     """The class of each parameter that is an object of its own; one that is not named here is a dict."""
     derives: Derive
     """The other arguments, from the settings in force and the secrets: the key and the address always."""
+    sets: Derive | None = None
+    """What to set on the object once it is made, from the same; see `Construct.attributes`."""
     derived_from: tuple[str, ...] = ()
-    """The settings that `derives` reads."""
+    """The settings that `derives` and `sets` read."""
     leaves_out: Mapping[str, str] = field(default_factory=dict[str, str])
     """The settings that the class has no use for, and why."""
     when: When | None = None
@@ -72,7 +85,8 @@ class Plugin:
         """Lay out the object for settings in force (wire names) and opened secrets."""
         # To a plugin an empty list is a value, and one that its class may refuse for the model.
         flat = {self.takes[name]: value for name, value in settings.items() if name in self.takes and value != []}
-        return self._assemble("", {**flat, **self.derives(settings, secrets)})
+        plan = self._assemble("", {**flat, **self.derives(settings, secrets)})
+        return replace(plan, attributes=self.sets(settings, secrets)) if self.sets else plan
 
     def _assemble(self, path: str, arguments: Mapping[str, Any]) -> Construct:
         own: dict[str, Any] = {}

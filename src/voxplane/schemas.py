@@ -63,7 +63,9 @@ class Sparse(Wire):
     def _refuse_null(cls, data: object) -> object:
         if isinstance(data, dict):
             given: JsonObject = data  # pyright: ignore[reportUnknownVariableType]
-            nulls = [name for name, value in given.items() if value is None]
+            # A name that is no field's is the caller's own text, and is refused without being repeated.
+            known = set(cls.model_fields).union(field.alias or "" for field in cls.model_fields.values())
+            nulls = [name for name, value in given.items() if value is None and name in known]
             if nulls:
                 raise field_errors(cls, [(name, "null", "leave the field out instead of null") for name in nulls])
         return data  # pyright: ignore[reportUnknownVariableType]
@@ -198,6 +200,23 @@ class Notice(Wire):
     replacement: str | None = None
 
 
+FailureKind = Literal[
+    "authentication", "permission", "quota", "rate_limit", "invalid_request", "server", "timeout", "connectivity"
+]
+
+
+class ProviderHealth(Wire):
+    """What workers last saw of a provider in calls."""
+
+    status: Literal["failing", "recovered"]
+    kind: FailureKind | None = Field(description="What kind of failure it is.")
+    since: datetime = Field(description="Since when this is reported.")
+    reported_at: datetime = Field(description="When it was last reported.")
+    reported_by: str = Field(description="The worker, by the name of its token.")
+    reports: int = Field(description="How often this status was reported in a row.")
+    revision: int = Field(description="The organization's revision that the worker had in use.")
+
+
 class OrganizationProvider(Wire):
     """One provider as one organization has it."""
 
@@ -218,6 +237,7 @@ class OrganizationProvider(Wire):
     etag: str = Field(description="For If-Match on a write: the settings and secrets as they stand here.")
     updated_at: datetime | None
     updated_by: str | None
+    health: ProviderHealth | None = Field(description="What workers saw of it; null while none reported anything.")
 
 
 class OrganizationProviders(Wire):
@@ -329,17 +349,12 @@ class Resolution(Wire):
 class ResolutionRequest(Sparse):
     """What a worker wants, and what it has."""
 
-    types: Annotated[list[ProviderType], Field(min_length=1, max_length=3, strict=False)] | None = Field(
-        default=None, description="Only chains of these types; absent: all."
+    types: Annotated[list[Annotated[ProviderType, Field(strict=False)]], Field(min_length=1, max_length=3)] | None = (
+        Field(default=None, description="Only chains of these types; absent: all.")
     )
     have: Annotated[str, StringConstraints(max_length=80)] | None = Field(
         default=None, description="The `at` of the resolution that the worker holds; 204 when it still is the state."
     )
-
-
-FailureKind = Literal[
-    "authentication", "permission", "quota", "rate_limit", "invalid_request", "server", "timeout", "connectivity"
-]
 
 
 class ProviderReport(Sparse):

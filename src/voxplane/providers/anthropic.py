@@ -5,11 +5,14 @@ Facts: vendor docs and livekit-plugins-anthropic 1.8.9 / pipecat-ai 1.14.0, read
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from voxplane.plugin import Construct, Plugin
 from voxplane.provider import (
     UI,
     Destinations,
@@ -22,7 +25,7 @@ from voxplane.provider import (
     offered,
 )
 from voxplane.rules import Forbids, Limits, NotAbove, Requires, Rule, When
-from voxplane.schemas import ProviderType
+from voxplane.schemas import JsonObject, ProviderType
 
 # fmt: off
 MODELS = (
@@ -90,7 +93,7 @@ class AnthropicConfig(ProviderConfig):
     """How many of the maximum tokens to think, where thinking is enabled."""
 
     parallel_tool_calls: Annotated[bool | None, UI(group="Tools", advanced=True)] = None
-    """Whether several tools may be called in one turn."""
+    """Whether several tools may be called in one turn; for agents with tools, others are refused."""
 
     prompt_caching: Annotated[bool, UI(group="Privacy and price", costly=True)] = False
     """Keep instructions and tools cached at the vendor, which makes later turns quicker and cheaper."""
@@ -161,6 +164,87 @@ class AnthropicSecrets(ProviderSecrets):
     """The key of a workspace; admin keys cannot run models."""
 
 
+_READ_TIMEOUT = 30.0  # seconds of silence after which a caller has given up too
+
+
+def _url(settings: JsonObject) -> str:
+    # A wss address is a good one, and means the same server.
+    return re.sub("^ws", "http", settings["baseUrl"])
+
+
+def _client(settings: JsonObject, secrets: Mapping[str, str]) -> Construct:
+    workspace = settings.get("workspaceId")
+    return Construct(
+        "anthropic:AsyncAnthropic",
+        {
+            "api_key": secrets["apiKey"],
+            "base_url": _url(settings),
+            "max_retries": 0,
+            "timeout": _READ_TIMEOUT,
+            "http_client": Construct("anthropic:DefaultAsyncHttpxClient", {"follow_redirects": False}),
+        },
+        # Left to itself, the client sends the headers that the environment lists.
+        {"_custom_headers": {"anthropic-workspace-id": workspace} if workspace else {}},
+    )
+
+
+def _livekit(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
+    caching = {"caching": "ephemeral"} if settings["promptCaching"] else {}
+    # It asks for a key although it has a client.
+    return {"api_key": secrets["apiKey"], "client": _client(settings, secrets), **caching}
+
+
+def _pipecat(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
+    parallel = settings.get("parallelToolCalls")
+    choice = {"type": "auto", "disable_parallel_tool_use": not parallel}
+    return {
+        "api_key": secrets["apiKey"],
+        "client": _client(settings, secrets),
+        **({} if parallel is None else {"settings.extra.tool_choice": choice}),
+    }
+
+
+_NOT_IN_LIVEKIT = "LiveKit's class has no parameter for it."
+LIVEKIT = (
+    Plugin(
+        target="livekit.plugins.anthropic:LLM",
+        requires="livekit-plugins-anthropic",
+        takes={
+            "model": "model",
+            "temperature": "temperature",
+            "topK": "top_k",
+            "maxTokens": "max_tokens",
+            "parallelToolCalls": "parallel_tool_calls",
+        },
+        derives=_livekit,
+        derived_from=("promptCaching", "workspaceId", "baseUrl"),
+        leaves_out=dict.fromkeys(("topP", "effort", "thinking", "thinkingBudget"), _NOT_IN_LIVEKIT),
+    ),
+)
+PIPECAT = (
+    Plugin(
+        target="pipecat.services.anthropic.llm:AnthropicLLMService",
+        requires="pipecat-ai",
+        takes={
+            "model": "settings.model",
+            "temperature": "settings.temperature",
+            "topP": "settings.top_p",
+            "topK": "settings.top_k",
+            "maxTokens": "settings.max_tokens",
+            "effort": "settings.effort",
+            "thinking": "settings.thinking.type",
+            "thinkingBudget": "settings.thinking.budget_tokens",
+            "promptCaching": "settings.enable_prompt_caching",
+        },
+        parts={
+            "settings": "pipecat.services.anthropic.llm:AnthropicLLMService.Settings",
+            "settings.thinking": "pipecat.services.anthropic.llm:AnthropicLLMService.ThinkingConfig",
+        },
+        derives=_pipecat,
+        derived_from=("parallelToolCalls", "workspaceId", "baseUrl"),
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="anthropic",
     type=ProviderType.LLM,
@@ -184,4 +268,6 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://platform.claude.com/docs/en/about-claude/pricing",
     console_url="https://platform.claude.com/settings/keys",
     models=MODELS,
+    livekit=LIVEKIT,
+    pipecat=PIPECAT,
 )

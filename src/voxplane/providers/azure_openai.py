@@ -5,10 +5,14 @@ Facts: vendor docs and livekit-plugins-openai 1.8.9 / pipecat-ai 1.14.0, read 20
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from voxplane.plugin import Construct, Plugin
 from voxplane.provider import (
     UI,
     Destinations,
@@ -20,7 +24,7 @@ from voxplane.provider import (
     offered,
 )
 from voxplane.rules import Forbids, Limits, Requires, Rule, When
-from voxplane.schemas import ProviderType
+from voxplane.schemas import JsonObject, ProviderType
 
 _DATES = "Azure has its own retirement dates, region by region: see its page."
 # fmt: off
@@ -63,11 +67,11 @@ class AzureOpenAIConfig(ProviderConfig):
     top_p: Annotated[float | None, Field(title="Top P", ge=0, le=1), UI(group="Sampling", advanced=True)] = None
     """Choose among the likeliest words up to this probability; change this or temperature, not both."""
     frequency_penalty: Annotated[float | None, Field(ge=-2, le=2), UI(group="Sampling", advanced=True)] = None
-    """Above 0, words used often become less likely; not on reasoning models, nor with LiveKit on dated."""
+    """Above 0, words that were used often become less likely; not on reasoning models."""
     presence_penalty: Annotated[float | None, Field(ge=-2, le=2), UI(group="Sampling", advanced=True)] = None
-    """Above 0, words used at all become less likely; not on reasoning models, nor with LiveKit on dated."""
+    """Above 0, words that were used at all become less likely; not on reasoning models."""
     seed: Annotated[int | None, Field(ge=0, le=2**53 - 1), UI(group="Sampling", advanced=True)] = None
-    """The same seed gives the same answer, as far as the vendor can; not with LiveKit on dated."""
+    """The same seed gives the same answer, as far as the vendor can."""
 
     max_tokens: Annotated[
         int, Field(title="Maximum tokens", ge=1, le=128_000), UI(group="Output", unit="tokens", costly=True)
@@ -83,7 +87,7 @@ class AzureOpenAIConfig(ProviderConfig):
     """How long to think before answering; unset, most models think for a while, which callers hear."""
 
     parallel_tool_calls: Annotated[bool | None, UI(group="Tools", advanced=True)] = None
-    """Whether several tools may be called in one turn."""
+    """Whether several tools may be called in one turn; for agents with tools, others are refused."""
 
     endpoint: Annotated[
         str,
@@ -202,11 +206,176 @@ class AzureOpenAISecrets(ProviderSecrets):
     """The secret of the Entra application whose clientId is set."""
 
 
+def _sign_in(endpoint: str) -> str:
+    return "https://login.microsoftonline." + ("us" if endpoint.rstrip("/").endswith(".us") else "com")
+
+
 def _urls(config: AzureOpenAIConfig) -> list[str]:
-    if config.client_id is None:
-        return [config.endpoint]
-    cloud = "us" if config.endpoint.rstrip("/").endswith(".us") else "com"
-    return [config.endpoint, f"https://login.microsoftonline.{cloud}"]
+    return [config.endpoint] if config.client_id is None else [config.endpoint, _sign_in(config.endpoint)]
+
+
+_READ_TIMEOUT = 30.0  # seconds of silence after which a caller has given up too
+_EARLY = 300.0  # seconds before its end at which a token is replaced
+
+
+class EntraToken:
+    """Entra's token for an application: fetched when it is first asked for, and again before it ends.
+
+    OpenAI's client calls it before every request. It reads nothing from the environment and goes to `url` alone.
+    """
+
+    def __init__(self, *, url: str, client_id: str, client_secret: str, scope: str) -> None:
+        """Take the tenant's token address, the application, and what the token is for."""
+        self._url = url
+        self._form = {
+            "grant_type": "client_credentials",
+            "client_id": client_id,
+            "client_secret": client_secret,
+            "scope": scope,
+        }
+        self._token = ""
+        self._ends = 0.0
+
+    async def __call__(self) -> str:
+        """Return a token that is good for some minutes.
+
+        Raises:
+            openai.APIStatusError: Entra refused, as a refusal by the vendor itself would be.
+            openai.APIConnectionError: Entra could not be reached.
+        """
+        if time.monotonic() >= self._ends - _EARLY:
+            answer = await self._fetch()
+            self._token, self._ends = answer["access_token"], time.monotonic() + float(answer["expires_in"])
+        return self._token
+
+    async def _fetch(self) -> JsonObject:
+        import httpx2  # noqa: PLC0415 - a worker has it, the server need not
+        import openai  # noqa: PLC0415 - same reason
+
+        async with httpx2.AsyncClient(timeout=_READ_TIMEOUT, follow_redirects=False) as client:
+            try:
+                response = await client.post(self._url, data=self._form)
+            except httpx2.HTTPError as error:
+                raise openai.APIConnectionError(message="Entra could not be reached.", request=error.request) from None
+        if response.status_code == HTTPStatus.BAD_REQUEST:
+            # To Entra it is bad to ask for a tenant or an application that it does not know; to a call the key is bad.
+            response = httpx2.Response(HTTPStatus.UNAUTHORIZED, request=response.request)
+        if not response.is_success:
+            raise openai.APIStatusError("Entra gave no token.", response=response, body=None)
+        answer: JsonObject = response.json()
+        return answer
+
+
+def _credential(settings: JsonObject, secrets: Mapping[str, str]) -> str | Construct:
+    if "clientId" not in settings:
+        return secrets["apiKey"]
+    sign_in = _sign_in(settings["endpoint"])
+    government = sign_in.endswith(".us")
+    arguments = {
+        "url": f"{sign_in}/{settings['tenantId']}/oauth2/v2.0/token",
+        "client_id": settings["clientId"],
+        "client_secret": secrets["clientSecret"],
+        "scope": "https://cognitiveservices.azure.us/.default" if government else "https://ai.azure.com/.default",
+    }
+    return Construct("voxplane.providers.azure_openai:EntraToken", arguments)
+
+
+def _v1_url(settings: JsonObject) -> str:
+    return settings["endpoint"].rstrip("/") + "/openai/v1"
+
+
+def _client(settings: JsonObject, secrets: Mapping[str, str], **more: str) -> Construct:
+    credential = _credential(settings, secrets)
+    common = {
+        "max_retries": 0,
+        "timeout": _READ_TIMEOUT,
+        "http_client": Construct("openai:DefaultAsyncHttpxClient", {"follow_redirects": False}),
+    }
+    # Left to itself, the client acts for whom the environment names and sends the headers that it lists.
+    ours: JsonObject = {"organization": None, "project": None, "_custom_headers": {}}
+    if settings["apiSurface"] == "v1":
+        arguments = {"api_key": credential, "base_url": _v1_url(settings), **common}
+        return Construct("openai:AsyncOpenAI", arguments, ours)
+    arguments = {
+        ("api_key" if isinstance(credential, str) else "azure_ad_token_provider"): credential,
+        "azure_endpoint": settings["endpoint"],
+        "api_version": settings["apiVersion"],
+        **common,
+        **more,
+    }
+    return Construct("openai:AsyncAzureOpenAI", arguments, ours)
+
+
+def _pipecat(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
+    credential = _credential(settings, secrets)
+    return {
+        "endpoint": _v1_url(settings) if settings["apiSurface"] == "v1" else settings["endpoint"],
+        ("api_key" if isinstance(credential, str) else "token_provider"): credential,
+    }
+
+
+_LIVEKIT_TAKES = {
+    "model": "model",
+    "temperature": "temperature",
+    "topP": "top_p",
+    "frequencyPenalty": "extra_body.frequency_penalty",
+    "presencePenalty": "extra_body.presence_penalty",
+    "seed": "extra_body.seed",
+    "maxTokens": "max_completion_tokens",
+    "verbosity": "verbosity",
+    "reasoningEffort": "reasoning_effort",
+    "parallelToolCalls": "parallel_tool_calls",
+}
+_CONNECTION = ("endpoint", "apiSurface", "tenantId", "clientId")
+LIVEKIT = (
+    Plugin(
+        target="livekit.plugins.openai:LLM",
+        requires="livekit-plugins-openai",
+        when=When("apiSurface", equals="v1"),
+        # LiveKit goes by the model's name in what it sends, so it gets the model, and only the vendor the deployment.
+        takes={**_LIVEKIT_TAKES, "deployment": "extra_body.model"},
+        derives=lambda settings, secrets: {"client": _client(settings, secrets)},
+        # It closes only a client that it made itself.
+        sets=lambda _settings, _secrets: {"_owns_client": True},
+        derived_from=_CONNECTION,
+        leaves_out={"apiVersion": "The v1 surface has no versions."},
+    ),
+    Plugin(
+        target="livekit.plugins.openai:LLM",
+        requires="livekit-plugins-openai",
+        when=When("apiSurface", equals="dated"),
+        takes=_LIVEKIT_TAKES,
+        derives=lambda settings, secrets: {
+            "client": _client(settings, secrets, azure_deployment=settings["deployment"])
+        },
+        sets=lambda _settings, _secrets: {"_owns_client": True},
+        derived_from=(*_CONNECTION, "apiVersion", "deployment"),
+    ),
+)
+PIPECAT = (
+    Plugin(
+        target="pipecat.services.azure.llm:AzureLLMService",
+        requires="pipecat-ai",
+        takes={
+            "deployment": "settings.model",
+            "temperature": "settings.temperature",
+            "topP": "settings.top_p",
+            "frequencyPenalty": "settings.frequency_penalty",
+            "presencePenalty": "settings.presence_penalty",
+            "seed": "settings.seed",
+            "maxTokens": "settings.max_completion_tokens",
+            "verbosity": "settings.extra.verbosity",
+            "reasoningEffort": "settings.extra.reasoning_effort",
+            "parallelToolCalls": "settings.extra.parallel_tool_calls",
+        },
+        parts={"settings": "pipecat.services.azure.llm:AzureLLMService.Settings"},
+        derives=_pipecat,
+        # The client that it makes itself reads the environment, retries, follows redirects and has one version.
+        sets=lambda settings, secrets: {"_client": _client(settings, secrets)},
+        derived_from=(*_CONNECTION, "apiVersion"),
+        leaves_out={"model": "Pipecat knows a deployment by its name alone."},
+    ),
+)
 
 
 PROVIDER = ProviderDefinition(
@@ -238,4 +407,6 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://azure.microsoft.com/pricing/details/azure-openai/",
     console_url="https://ai.azure.com",
     models=MODELS,
+    livekit=LIVEKIT,
+    pipecat=PIPECAT,
 )

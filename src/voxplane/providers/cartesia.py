@@ -5,11 +5,14 @@ Facts: vendor docs and livekit-plugins-cartesia 1.8.9 / pipecat-ai 1.14.0, read 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from voxplane.plugin import Plugin
 from voxplane.provider import (
     UI,
     Destinations,
@@ -22,7 +25,7 @@ from voxplane.provider import (
     offered,
 )
 from voxplane.rules import Forbids, Limits, Rule, When
-from voxplane.schemas import ProviderType
+from voxplane.schemas import JsonObject, ProviderType
 
 # fmt: off
 MODELS = (
@@ -161,6 +164,71 @@ class CartesiaSecrets(ProviderSecrets):
     """An ordinary key, not an admin key."""
 
 
+def _livekit(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
+    return {
+        "api_key": secrets["apiKey"],
+        "base_url": re.sub("^ws", "http", settings["baseUrl"]).rstrip("/"),
+    }
+
+
+LIVEKIT = (
+    Plugin(
+        target="livekit.plugins.cartesia:TTS",
+        requires="livekit-plugins-cartesia",
+        takes={
+            "model": "model",
+            "voiceId": "voice",
+            "language": "language",
+            "pronunciationDictId": "pronunciation_dict_id",
+            "speed": "speed",
+            "volume": "volume",
+            "emotion": "emotion",
+            "sampleRate": "sample_rate",
+            "wordTimestamps": "word_timestamps",
+            "apiVersion": "api_version",
+        },
+        derives=_livekit,
+        derived_from=("baseUrl",),
+        leaves_out={"maxBufferDelayMs": "LiveKit sends whole sentences and asks for no delay."},
+    ),
+)
+
+
+def _pipecat(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
+    return {
+        "api_key": secrets["apiKey"],
+        "url": re.sub("^http", "ws", settings["baseUrl"]).rstrip("/") + "/tts/websocket",
+    }
+
+
+PIPECAT = (
+    Plugin(
+        target="pipecat.services.cartesia.tts:CartesiaTTSService",
+        requires="pipecat-ai",
+        takes={
+            "model": "settings.model",
+            "voiceId": "settings.voice",
+            "language": "settings.language",
+            "pronunciationDictId": "settings.pronunciation_dict_id",
+            "speed": "settings.generation_config.speed",
+            "volume": "settings.generation_config.volume",
+            "emotion": "settings.generation_config.emotion",
+            "sampleRate": "sample_rate",
+            "maxBufferDelayMs": "max_buffer_delay_ms",
+        },
+        parts={
+            "settings": "pipecat.services.cartesia.tts:CartesiaTTSSettings",
+            "settings.generation_config": "pipecat.services.cartesia.tts:GenerationConfig",
+        },
+        derives=_pipecat,
+        derived_from=("baseUrl",),
+        leaves_out={
+            "wordTimestamps": "Pipecat always asks for word times.",
+            "apiVersion": "Pipecat speaks one version of the vendor's API.",
+        },
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="cartesia",
     type=ProviderType.TTS,
@@ -187,4 +255,6 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://cartesia.ai/pricing",
     console_url="https://play.cartesia.ai/keys",
     models=MODELS,
+    livekit=LIVEKIT,
+    pipecat=PIPECAT,
 )

@@ -5,6 +5,7 @@ Facts: vendor docs and livekit-plugins-deepgram 1.8.9 / pipecat-ai 1.14.0, read 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -216,12 +217,11 @@ class DeepgramSecrets(ProviderSecrets):
     """A project's API key; it needs the scope usage:write."""
 
 
-_BOTH = {"model": "model", "keyterms": "keyterm", "tags": "tags", "mipOptOut": "mip_opt_out"}
-_FLUX_ALONE = {
-    "eotThreshold": "eot_threshold",
-    "eagerEotThreshold": "eager_eot_threshold",
-    "eotTimeoutMs": "eot_timeout_ms",
-}
+_IS_FLUX = When("model", matches=_FLUX)
+_IS_NOVA = When("model", matches=_FLUX, otherwise=True)
+_ONLY_FLUX: Mapping[str, str] = dict.fromkeys(_FLUX_ONLY, "Only Flux models take this.")
+_ONLY_NOVA: Mapping[str, str] = dict.fromkeys((*_NOVA_ONLY, "keywords"), "Flux models do not take this.")
+_PIPELINE_RATE = "Pipecat sends the audio as its pipeline has it, and tells the vendor that rate."
 
 
 def _livekit_nova(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
@@ -234,18 +234,140 @@ def _livekit_nova(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObjec
     }
 
 
+def _livekit_flux(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
+    return {
+        "api_key": secrets["apiKey"],
+        "base_url": settings["baseUrl"].rstrip("/") + "/v2/listen",
+        **({"redact": settings["redact"][0]} if settings.get("redact") else {}),
+    }
+
+
 LIVEKIT = (
     Plugin(
         target="livekit.plugins.deepgram:STT",
         requires="livekit-plugins-deepgram",
-        when=When("model", matches=_FLUX, otherwise=True),
+        when=_IS_NOVA,
         takes={
-            **_BOTH,
+            "model": "model",
             "language": "language",
             "interimResults": "interim_results",
+            "punctuate": "punctuate",
+            "smartFormat": "smart_format",
+            "noDelay": "no_delay",
+            "numerals": "numerals",
+            "fillerWords": "filler_words",
+            "dictation": "dictation",
+            "diarize": "enable_diarization",
+            "endpointingMs": "endpointing_ms",
+            "utteranceEndMs": "utterance_end_ms",
+            "vadEvents": "vad_events",
+            "keyterms": "keyterm",
+            "profanityFilter": "profanity_filter",
+            "redact": "redact",
+            "mipOptOut": "mip_opt_out",
+            "sampleRate": "sample_rate",
+            "tags": "tags",
         },
         derives=_livekit_nova,
         derived_from=("baseUrl", "keywords"),
+        leaves_out=_ONLY_FLUX,
+    ),
+    Plugin(
+        target="livekit.plugins.deepgram:STTv2",
+        requires="livekit-plugins-deepgram",
+        when=_IS_FLUX,
+        takes={
+            "model": "model",
+            "languageHints": "language_hint",
+            "numerals": "numerals",
+            "eotThreshold": "eot_threshold",
+            "eagerEotThreshold": "eager_eot_threshold",
+            "eotTimeoutMs": "eot_timeout_ms",
+            "keyterms": "keyterm",
+            "profanityFilter": "profanity_filter",
+            "mipOptOut": "mip_opt_out",
+            "sampleRate": "sample_rate",
+            "tags": "tags",
+        },
+        derives=_livekit_flux,
+        derived_from=("baseUrl", "redact"),
+        leaves_out=_ONLY_NOVA,
+    ),
+)
+
+
+def _pipecat_nova(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
+    return {
+        "api_key": secrets["apiKey"],
+        "base_url": settings["baseUrl"].rstrip("/"),
+        "settings.endpointing": settings["endpointingMs"] or False,
+    }
+
+
+def _pipecat_flux(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
+    eager = settings.get("eagerEotThreshold")
+    return {
+        "api_key": secrets["apiKey"],
+        "url": re.sub("^http", "ws", settings["baseUrl"]).rstrip("/") + "/v2/listen",
+        # The threshold makes Flux predict the end of a turn; Pipecat answers a prediction only when told to.
+        **({"settings.eager_eot_threshold": eager, "enable_eager_end_of_turn": True} if eager is not None else {}),
+        **({"settings.redact": settings["redact"][0]} if settings.get("redact") else {}),
+    }
+
+
+PIPECAT = (
+    Plugin(
+        target="pipecat.services.deepgram.stt:DeepgramSTTService",
+        requires="pipecat-ai",
+        when=_IS_NOVA,
+        takes={
+            "model": "settings.model",
+            "language": "settings.language",
+            "interimResults": "settings.interim_results",
+            "punctuate": "settings.punctuate",
+            "smartFormat": "settings.smart_format",
+            "numerals": "settings.numerals",
+            "dictation": "settings.dictation",
+            "diarize": "settings.diarize",
+            "utteranceEndMs": "settings.utterance_end_ms",
+            "keyterms": "settings.keyterm",
+            "keywords": "settings.keywords",
+            "profanityFilter": "settings.profanity_filter",
+            "redact": "settings.redact",
+            "mipOptOut": "mip_opt_out",
+            # The parameter `tag` would write a list as one string; what is extra goes out as it is.
+            "tags": "settings.extra.tag",
+        },
+        parts={"settings": "pipecat.services.deepgram.stt:DeepgramSTTSettings"},
+        derives=_pipecat_nova,
+        derived_from=("baseUrl", "endpointingMs"),
+        leaves_out={
+            **_ONLY_FLUX,
+            "noDelay": "Pipecat connects through the vendor's SDK, which has no parameter for this.",
+            "fillerWords": "Pipecat connects through the vendor's SDK, which has no parameter for this.",
+            "vadEvents": "Pipecat finds the beginning of speech itself and does not read these events.",
+            "sampleRate": _PIPELINE_RATE,
+        },
+    ),
+    Plugin(
+        target="pipecat.services.deepgram.flux.stt:DeepgramFluxSTTService",
+        requires="pipecat-ai",
+        when=_IS_FLUX,
+        takes={
+            "model": "settings.model",
+            "languageHints": "settings.language_hints",
+            "numerals": "settings.numerals",
+            "eotThreshold": "settings.eot_threshold",
+            "eotTimeoutMs": "settings.eot_timeout_ms",
+            "keyterms": "settings.keyterm",
+            "profanityFilter": "settings.profanity_filter",
+            "mipOptOut": "mip_opt_out",
+            "tags": "tag",
+        },
+        parts={"settings": "pipecat.services.deepgram.flux.stt:DeepgramFluxSTTSettings"},
+        derives=_pipecat_flux,
+        derived_from=("baseUrl", "eagerEotThreshold", "redact"),
+        leaves_out={**_ONLY_NOVA, "sampleRate": _PIPELINE_RATE},
     ),
 )
 
@@ -279,4 +401,5 @@ PROVIDER = ProviderDefinition(
     console_url="https://console.deepgram.com",
     models=MODELS,
     livekit=LIVEKIT,
+    pipecat=PIPECAT,
 )

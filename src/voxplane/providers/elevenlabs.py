@@ -5,10 +5,13 @@ Facts: vendor docs and livekit-plugins-elevenlabs 1.8.9 / pipecat-ai 1.14.0, rea
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from voxplane.plugin import Plugin
 from voxplane.provider import (
     UI,
     Destinations,
@@ -21,7 +24,7 @@ from voxplane.provider import (
     offered,
 )
 from voxplane.rules import Forbids, Rule, When
-from voxplane.schemas import ProviderType
+from voxplane.schemas import JsonObject, ProviderType
 
 # fmt: off
 MODELS = (
@@ -52,6 +55,7 @@ _NOT_IN_DIALOGUE = (
     "enableSsmlParsing", "chunkLengthSchedule",
 )
 # fmt: on
+_IS_DIALOGUE = When("model", matches="^eleven_v[34]")
 
 
 class ElevenLabsConfig(ProviderConfig):
@@ -127,7 +131,7 @@ class ElevenLabsConfig(ProviderConfig):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Forbids(
-            When("model", matches="^eleven_v[34]"),
+            _IS_DIALOGUE,
             _NOT_IN_DIALOGUE,
             "Models of v3 and v4 do not take this; flash and multilingual models do.",
         ),
@@ -149,6 +153,108 @@ class ElevenLabsSecrets(ProviderSecrets):
     ]
     """A key with the permission text_to_speech; with user_read it can also be verified exactly."""
 
+
+def _livekit(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
+    return {
+        "api_key": secrets["apiKey"],
+        "base_url": re.sub("^ws", "http", settings["baseUrl"]).rstrip("/") + "/v1",
+        # VoiceSettings demands it, though models of v3 and v4 have none; None is not sent.
+        "voice_settings.similarity_boost": settings.get("similarityBoost"),
+    }
+
+
+LIVEKIT = (
+    Plugin(
+        target="livekit.plugins.elevenlabs:TTS",
+        requires="livekit-plugins-elevenlabs",
+        takes={
+            "model": "model",
+            "voiceId": "voice_id",
+            "language": "language",
+            "stability": "voice_settings.stability",
+            "style": "voice_settings.style",
+            "useSpeakerBoost": "voice_settings.use_speaker_boost",
+            "speed": "voice_settings.speed",
+            "applyTextNormalization": "apply_text_normalization",
+            "applyLanguageTextNormalization": "apply_language_text_normalization",
+            "enableSsmlParsing": "enable_ssml_parsing",
+            "autoMode": "auto_mode",
+            "chunkLengthSchedule": "chunk_length_schedule",
+            "outputFormat": "encoding",
+            "syncAlignment": "sync_alignment",
+            "inactivityTimeout": "inactivity_timeout",
+            "enableLogging": "enable_logging",
+        },
+        parts={"voice_settings": "livekit.plugins.elevenlabs:VoiceSettings"},
+        derives=_livekit,
+        derived_from=("baseUrl", "similarityBoost"),
+    ),
+)
+
+
+def _pipecat(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
+    encoding, rate, *_ = settings["outputFormat"].split("_")
+    return {
+        "api_key": secrets["apiKey"],
+        "url": re.sub("^http", "ws", settings["baseUrl"]).rstrip("/"),
+        # Pipecat always asks for PCM: the rate of a compressed format may need a higher plan there.
+        **({"sample_rate": int(rate)} if encoding == "pcm" else {}),
+    }
+
+
+_PIPECAT_DECIDES = {
+    "inactivityTimeout": "Pipecat keeps the connection open itself.",
+    "syncAlignment": "Pipecat always asks for word times.",
+}
+PIPECAT = (
+    Plugin(
+        target="pipecat.services.elevenlabs.dialogue.tts:ElevenLabsDialogueTTSService",
+        requires="pipecat-ai",
+        when=_IS_DIALOGUE,
+        takes={
+            "model": "settings.model",
+            "voiceId": "settings.voice",
+            "language": "settings.language",
+            "stability": "settings.stability",
+            "enableLogging": "enable_logging",
+        },
+        parts={"settings": "pipecat.services.elevenlabs.dialogue.tts:ElevenLabsDialogueTTSSettings"},
+        derives=_pipecat,
+        derived_from=("baseUrl", "outputFormat"),
+        leaves_out={
+            **dict.fromkeys(_NOT_IN_DIALOGUE, "Models of v3 and v4 do not take this."),
+            **_PIPECAT_DECIDES,
+            "applyTextNormalization": "Pipecat's class for v3 and v4 has no parameter for this.",
+            "autoMode": "Pipecat's class for v3 and v4 always sends whole sentences.",
+        },
+    ),
+    Plugin(
+        target="pipecat.services.elevenlabs.tts:ElevenLabsTTSService",
+        requires="pipecat-ai",
+        takes={
+            "model": "settings.model",
+            "voiceId": "settings.voice",
+            "language": "settings.language",
+            "stability": "settings.stability",
+            "similarityBoost": "settings.similarity_boost",
+            "style": "settings.style",
+            "useSpeakerBoost": "settings.use_speaker_boost",
+            "speed": "settings.speed",
+            "applyTextNormalization": "settings.apply_text_normalization",
+            "enableSsmlParsing": "enable_ssml_parsing",
+            "autoMode": "auto_mode",
+            "enableLogging": "enable_logging",
+        },
+        parts={"settings": "pipecat.services.elevenlabs.tts:ElevenLabsTTSSettings"},
+        derives=_pipecat,
+        derived_from=("baseUrl", "outputFormat"),
+        leaves_out={
+            **_PIPECAT_DECIDES,
+            "applyLanguageTextNormalization": "Pipecat's class has no parameter for this.",
+            "chunkLengthSchedule": "Pipecat's class has no parameter for this.",
+        },
+    ),
+)
 
 PROVIDER = ProviderDefinition(
     key="elevenlabs",
@@ -174,4 +280,6 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://elevenlabs.io/pricing/api",
     console_url="https://elevenlabs.io/app/settings/api-keys",
     models=MODELS,
+    livekit=LIVEKIT,
+    pipecat=PIPECAT,
 )

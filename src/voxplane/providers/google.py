@@ -6,12 +6,14 @@ Facts: vendor docs, google-genai 3.4.0 and livekit-plugins-google 1.8.9 / pipeca
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
+from voxplane.plugin import Construct, Plugin
 from voxplane.provider import (
     UI,
     Destinations,
@@ -23,7 +25,7 @@ from voxplane.provider import (
     offered,
 )
 from voxplane.rules import Forbids, Limits, Requires, Rule, When
-from voxplane.schemas import ProviderType
+from voxplane.schemas import JsonObject, ProviderType
 
 # fmt: off
 MODELS = (
@@ -87,9 +89,9 @@ class GoogleConfig(ProviderConfig):
     top_k: Annotated[int | None, Field(title="Top K", ge=1, le=1000), UI(group="Sampling", advanced=True)] = None
     """Choose among this many of the likeliest words; not on gemini-4."""
     presence_penalty: Annotated[float | None, Field(ge=-2, le=2), UI(group="Sampling", advanced=True)] = None
-    """Above 0, words that were used at all become less likely; not on every model, and not with Pipecat."""
+    """Above 0, words that were used at all become less likely; not on every model."""
     frequency_penalty: Annotated[float | None, Field(ge=-2, le=2), UI(group="Sampling", advanced=True)] = None
-    """Above 0, words that were used often become less likely; not on every model, and not with Pipecat."""
+    """Above 0, words that were used often become less likely; not on every model."""
     seed: Annotated[int | None, Field(ge=0, le=2**31 - 1), UI(group="Sampling", advanced=True)] = None
     """The same seed gives the same answer, as far as the vendor can."""
 
@@ -215,16 +217,191 @@ class GoogleSecrets(ProviderSecrets):
     """The whole JSON key file of a service account, for Vertex AI."""
 
 
-def _urls(config: GoogleConfig) -> list[str]:
-    if config.backend == "gemini":
-        return ["https://generativelanguage.googleapis.com"]
+_GEMINI = "https://generativelanguage.googleapis.com"
+
+
+def _vertex(location: str) -> str:
     host = {
         "global": "aiplatform.googleapis.com",
         "us": "aiplatform.us.rep.googleapis.com",
         "eu": "aiplatform.eu.rep.googleapis.com",
-    }.get(config.location, f"{config.location}-aiplatform.googleapis.com")
-    return [f"https://{host}", "https://oauth2.googleapis.com"]
+    }.get(location, f"{location}-aiplatform.googleapis.com")
+    return f"https://{host}"
 
+
+def _urls(config: GoogleConfig) -> list[str]:
+    if config.backend == "gemini":
+        return [_GEMINI]
+    return [_vertex(config.location), "https://oauth2.googleapis.com"]
+
+
+def _http_options(url: str, version: str) -> Construct:
+    # With a client of httpx's given, nothing is read from the environment and no redirect followed.
+    client = Construct("httpx:AsyncClient", {"follow_redirects": False})
+    arguments = {"base_url": url, "api_version": version, "httpx_async_client": client}
+    return Construct("google.genai.types:HttpOptions", arguments)
+
+
+def _gemini_client(secrets: Mapping[str, str]) -> Construct:
+    arguments = {
+        "vertexai": False,
+        "api_key": secrets["apiKey"],
+        "http_options": _http_options(_GEMINI, "v1beta"),
+    }
+    return Construct("google.genai:Client", arguments)
+
+
+def _vertex_client(settings: JsonObject, secrets: Mapping[str, str]) -> Construct:
+    credentials = Construct(
+        "google.oauth2.service_account:Credentials.from_service_account_info",
+        {
+            "info": json.loads(secrets["serviceAccountJson"]),
+            "scopes": ["https://www.googleapis.com/auth/cloud-platform"],
+        },
+    )
+    arguments = {
+        "vertexai": True,
+        "credentials": credentials,
+        "project": settings["project"],
+        "location": settings["location"],
+        "http_options": _http_options(_vertex(settings["location"]), "v1beta1"),
+    }
+    return Construct("google.genai:Client", arguments)
+
+
+_HARMS = {
+    "harassment": "HARM_CATEGORY_HARASSMENT",
+    "hateSpeech": "HARM_CATEGORY_HATE_SPEECH",
+    "sexuallyExplicit": "HARM_CATEGORY_SEXUALLY_EXPLICIT",
+    "dangerousContent": "HARM_CATEGORY_DANGEROUS_CONTENT",
+}
+
+
+def _safety(settings: JsonObject) -> list[JsonObject]:
+    thresholds = settings.get("safetySettings", {})
+    return [{"category": _HARMS[harm], "threshold": threshold} for harm, threshold in thresholds.items()]
+
+
+def _livekit_gemini(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
+    safety = _safety(settings)
+    return {"vertexai": False, "api_key": secrets["apiKey"], **({"safety_settings": safety} if safety else {})}
+
+
+def _livekit_vertex(settings: JsonObject, _secrets: Mapping[str, str]) -> JsonObject:
+    safety = _safety(settings)
+    return {
+        "vertexai": True,
+        "project": settings["project"],
+        "location": settings["location"],
+        **({"safety_settings": safety} if safety else {}),
+    }
+
+
+def _pipecat_gemini(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
+    safety = _safety(settings)
+    return {"api_key": secrets["apiKey"], **({"settings.safety_settings": safety} if safety else {})}
+
+
+def _pipecat_vertex(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
+    safety = _safety(settings)
+    return {
+        "credentials": secrets["serviceAccountJson"],
+        "project_id": settings["project"],
+        "location": settings["location"],
+        "http_options": _http_options(_vertex(settings["location"]), "v1beta1"),
+        **({"settings.safety_settings": safety} if safety else {}),
+    }
+
+
+_ON_GEMINI = When("backend", equals="gemini")
+_ON_VERTEX = When("backend", equals="vertex")
+_BY_CLASS = "It chooses the class and the client."
+_NOT_ON_GEMINI = {
+    "backend": _BY_CLASS,
+    "project": "The Gemini API has no projects.",
+    "location": "The Gemini API has no locations.",
+}
+_LIVEKIT_TAKES = {
+    "model": "model",
+    "temperature": "temperature",
+    "topP": "top_p",
+    "topK": "top_k",
+    "presencePenalty": "presence_penalty",
+    "frequencyPenalty": "frequency_penalty",
+    "seed": "seed",
+    "maxTokens": "max_output_tokens",
+    "thinkingLevel": "thinking_config.thinking_level",
+    "thinkingBudget": "thinking_config.thinking_budget",
+    "serviceTier": "service_tier",
+}
+_PIPECAT_TAKES = {
+    "model": "settings.model",
+    "temperature": "settings.temperature",
+    "topP": "settings.top_p",
+    "topK": "settings.top_k",
+    "presencePenalty": "settings.extra.presence_penalty",
+    "frequencyPenalty": "settings.extra.frequency_penalty",
+    "seed": "settings.seed",
+    "maxTokens": "settings.max_tokens",
+    "thinkingLevel": "settings.thinking.thinking_level",
+    "thinkingBudget": "settings.thinking.thinking_budget",
+    "serviceTier": "settings.extra.service_tier",
+}
+LIVEKIT = (
+    Plugin(
+        target="livekit.plugins.google:LLM",
+        requires="livekit-plugins-google",
+        when=_ON_GEMINI,
+        takes=_LIVEKIT_TAKES,
+        parts={"thinking_config": "google.genai.types:ThinkingConfig"},
+        derives=_livekit_gemini,
+        # The client that it makes itself reads the environment's address, and follows redirects.
+        sets=lambda _settings, secrets: {"_client": _gemini_client(secrets)},
+        derived_from=("safetySettings",),
+        leaves_out=_NOT_ON_GEMINI,
+    ),
+    Plugin(
+        target="livekit.plugins.google:LLM",
+        requires="livekit-plugins-google",
+        when=_ON_VERTEX,
+        takes=_LIVEKIT_TAKES,
+        parts={"thinking_config": "google.genai.types:ThinkingConfig"},
+        derives=_livekit_vertex,
+        sets=lambda settings, secrets: {"_client": _vertex_client(settings, secrets)},
+        derived_from=("safetySettings", "project", "location"),
+        leaves_out={"backend": _BY_CLASS},
+    ),
+)
+PIPECAT = (
+    Plugin(
+        target="pipecat.services.google.llm:GoogleLLMService",
+        requires="pipecat-ai",
+        when=_ON_GEMINI,
+        takes=_PIPECAT_TAKES,
+        parts={
+            "settings": "pipecat.services.google.llm:GoogleLLMService.Settings",
+            "settings.thinking": "pipecat.services.google.llm:GoogleLLMService.ThinkingConfig",
+        },
+        derives=_pipecat_gemini,
+        sets=lambda _settings, secrets: {"_client": _gemini_client(secrets)},
+        derived_from=("safetySettings",),
+        leaves_out=_NOT_ON_GEMINI,
+    ),
+    # It signs in where it is made, and blocks meanwhile.
+    Plugin(
+        target="pipecat.services.google.vertex.llm:GoogleVertexLLMService",
+        requires="pipecat-ai",
+        when=_ON_VERTEX,
+        takes=_PIPECAT_TAKES,
+        parts={
+            "settings": "pipecat.services.google.vertex.llm:GoogleVertexLLMService.Settings",
+            "settings.thinking": "pipecat.services.google.vertex.llm:GoogleVertexLLMService.ThinkingConfig",
+        },
+        derives=_pipecat_vertex,
+        derived_from=("safetySettings", "project", "location"),
+        leaves_out={"backend": _BY_CLASS},
+    ),
+)
 
 PROVIDER = ProviderDefinition(
     key="google",
@@ -256,4 +433,6 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://ai.google.dev/gemini-api/docs/pricing",
     console_url="https://aistudio.google.com/apikey",
     models=MODELS,
+    livekit=LIVEKIT,
+    pipecat=PIPECAT,
 )

@@ -5,11 +5,14 @@ Facts: vendor docs and livekit-plugins-groq 1.8.9 / pipecat-ai 1.14.0, read 2026
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from voxplane.plugin import Construct, Plugin
 from voxplane.provider import (
     UI,
     Destinations,
@@ -22,7 +25,7 @@ from voxplane.provider import (
     offered,
 )
 from voxplane.rules import Forbids, Limits, Rule, When
-from voxplane.schemas import ProviderType
+from voxplane.schemas import JsonObject, ProviderType
 
 # fmt: off
 MODELS = (
@@ -71,7 +74,7 @@ class GroqConfig(ProviderConfig):
     """How long to think before answering; low suits calls on gpt-oss models."""
 
     parallel_tool_calls: Annotated[bool | None, UI(group="Tools", advanced=True)] = None
-    """Whether several tools may be called in one turn."""
+    """Whether several tools may be called in one turn; for agents with tools, others are refused."""
 
     service_tier: Annotated[
         Literal["auto", "on_demand", "flex", "performance"] | None,
@@ -123,6 +126,72 @@ class GroqSecrets(ProviderSecrets):
     """A Groq key."""
 
 
+_READ_TIMEOUT = 30.0  # seconds of silence after which a caller has given up too
+
+
+def _url(settings: JsonObject) -> str:
+    # A wss address is a good one, and means the same server.
+    return re.sub("^ws", "http", settings["baseUrl"])
+
+
+def _client(settings: JsonObject, secrets: Mapping[str, str]) -> Construct:
+    return Construct(
+        "openai:AsyncOpenAI",
+        {
+            "api_key": secrets["apiKey"],
+            "base_url": _url(settings),
+            "max_retries": 0,
+            "timeout": _READ_TIMEOUT,
+            "http_client": Construct("openai:DefaultAsyncHttpxClient", {"follow_redirects": False}),
+        },
+        # The client is OpenAI's: left to itself, it sends Groq what the environment means for OpenAI.
+        {"organization": None, "project": None, "_custom_headers": {}},
+    )
+
+
+LIVEKIT = (
+    Plugin(
+        target="livekit.plugins.groq:LLM",
+        requires="livekit-plugins-groq",
+        takes={
+            "model": "model",
+            "temperature": "temperature",
+            "topP": "top_p",
+            "maxTokens": "max_completion_tokens",
+            "reasoningEffort": "reasoning_effort",
+            "parallelToolCalls": "parallel_tool_calls",
+            "serviceTier": "service_tier",
+        },
+        # It asks for a key although it has a client.
+        derives=lambda settings, secrets: {"api_key": secrets["apiKey"], "client": _client(settings, secrets)},
+        # It closes only a client that it made itself.
+        sets=lambda _settings, _secrets: {"_owns_client": True},
+        derived_from=("baseUrl",),
+        leaves_out={"seed": "LiveKit's class has no parameter for it."},
+    ),
+)
+PIPECAT = (
+    Plugin(
+        target="pipecat.services.groq.llm:GroqLLMService",
+        requires="pipecat-ai",
+        takes={
+            "model": "settings.model",
+            "temperature": "settings.temperature",
+            "topP": "settings.top_p",
+            "seed": "settings.seed",
+            "maxTokens": "settings.max_completion_tokens",
+            "reasoningEffort": "settings.reasoning_effort",
+            "parallelToolCalls": "settings.extra.parallel_tool_calls",
+            "serviceTier": "service_tier",
+        },
+        parts={"settings": "pipecat.services.groq.llm:GroqLLMService.Settings"},
+        derives=lambda settings, secrets: {"api_key": secrets["apiKey"], "base_url": _url(settings)},
+        # The client that it makes itself reads the environment, retries and follows redirects.
+        sets=lambda settings, secrets: {"_client": _client(settings, secrets)},
+        derived_from=("baseUrl",),
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="groq",
     type=ProviderType.LLM,
@@ -146,4 +215,6 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://groq.com/pricing",
     console_url="https://console.groq.com/keys",
     models=MODELS,
+    livekit=LIVEKIT,
+    pipecat=PIPECAT,
 )

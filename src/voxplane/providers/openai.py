@@ -5,11 +5,14 @@ Facts: vendor docs and livekit-plugins-openai 1.8.9 / pipecat-ai 1.14.0, read 20
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from voxplane.plugin import Construct, Plugin
 from voxplane.provider import (
     UI,
     Destinations,
@@ -22,7 +25,7 @@ from voxplane.provider import (
     offered,
 )
 from voxplane.rules import Forbids, Limits, Rule, When
-from voxplane.schemas import ProviderType
+from voxplane.schemas import JsonObject, ProviderType
 
 # fmt: off
 MODELS = (
@@ -92,7 +95,7 @@ class OpenAIConfig(ProviderConfig):
     """How long to think before answering; unset, most models think for a while, which callers hear."""
 
     parallel_tool_calls: Annotated[bool | None, UI(group="Tools", advanced=True)] = None
-    """Whether several tools may be called in one turn."""
+    """Whether several tools may be called in one turn; for agents with tools, others are refused."""
 
     service_tier: Annotated[
         Literal["auto", "default", "flex", "scale", "priority", "fast"] | None,
@@ -181,6 +184,86 @@ class OpenAISecrets(ProviderSecrets):
     """The key of a project or a service account; admin keys cannot run models."""
 
 
+_READ_TIMEOUT = 30.0  # seconds of silence after which a caller has given up too
+
+
+def _url(settings: JsonObject) -> str:
+    # A wss address is a good one, and means the same server.
+    return re.sub("^ws", "http", settings["baseUrl"])
+
+
+def _client(settings: JsonObject, secrets: Mapping[str, str]) -> Construct:
+    return Construct(
+        "openai:AsyncOpenAI",
+        {
+            "api_key": secrets["apiKey"],
+            "base_url": _url(settings),
+            "max_retries": 0,
+            "timeout": _READ_TIMEOUT,
+            "http_client": Construct("openai:DefaultAsyncHttpxClient", {"follow_redirects": False}),
+        },
+        # Left to itself, the client acts for whom the environment names and sends the headers that it lists.
+        {
+            "organization": settings.get("organization"),
+            "project": settings.get("project"),
+            "_custom_headers": {},
+        },
+    )
+
+
+LIVEKIT = (
+    Plugin(
+        target="livekit.plugins.openai:LLM",
+        requires="livekit-plugins-openai",
+        takes={
+            "model": "model",
+            "temperature": "temperature",
+            "topP": "top_p",
+            "frequencyPenalty": "extra_body.frequency_penalty",
+            "presencePenalty": "extra_body.presence_penalty",
+            "seed": "extra_body.seed",
+            "maxTokens": "max_completion_tokens",
+            "verbosity": "verbosity",
+            "reasoningEffort": "reasoning_effort",
+            "parallelToolCalls": "parallel_tool_calls",
+            "serviceTier": "service_tier",
+            # Its parameter of that name is taken and never sent.
+            "store": "extra_body.store",
+            "promptCacheKey": "prompt_cache_key",
+        },
+        derives=lambda settings, secrets: {"client": _client(settings, secrets)},
+        # It closes only a client that it made itself.
+        sets=lambda _settings, _secrets: {"_owns_client": True},
+        derived_from=("organization", "project", "baseUrl"),
+    ),
+)
+PIPECAT = (
+    Plugin(
+        target="pipecat.services.openai.llm:OpenAILLMService",
+        requires="pipecat-ai",
+        takes={
+            "model": "settings.model",
+            "temperature": "settings.temperature",
+            "topP": "settings.top_p",
+            "frequencyPenalty": "settings.frequency_penalty",
+            "presencePenalty": "settings.presence_penalty",
+            "seed": "settings.seed",
+            "maxTokens": "settings.max_completion_tokens",
+            "verbosity": "settings.extra.verbosity",
+            "reasoningEffort": "settings.extra.reasoning_effort",
+            "parallelToolCalls": "settings.extra.parallel_tool_calls",
+            "serviceTier": "service_tier",
+            "store": "settings.extra.store",
+            "promptCacheKey": "settings.extra.prompt_cache_key",
+        },
+        parts={"settings": "pipecat.services.openai.llm:OpenAILLMService.Settings"},
+        derives=lambda settings, secrets: {"api_key": secrets["apiKey"], "base_url": _url(settings)},
+        # The client that it makes itself reads the environment, retries and follows redirects.
+        sets=lambda settings, secrets: {"_client": _client(settings, secrets)},
+        derived_from=("organization", "project", "baseUrl"),
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="openai",
     type=ProviderType.LLM,
@@ -204,4 +287,6 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://developers.openai.com/api/docs/pricing",
     console_url="https://platform.openai.com/api-keys",
     models=MODELS,
+    livekit=LIVEKIT,
+    pipecat=PIPECAT,
 )

@@ -5,11 +5,14 @@ Facts: vendor docs and livekit-plugins-openai 1.8.9 / pipecat-ai 1.14.0, read 20
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from voxplane.plugin import Construct, Plugin
 from voxplane.provider import (
     UI,
     Destinations,
@@ -22,7 +25,7 @@ from voxplane.provider import (
     offered,
 )
 from voxplane.rules import Forbids, Rule, When
-from voxplane.schemas import ProviderType
+from voxplane.schemas import JsonObject, ProviderType
 
 # fmt: off
 MODELS = known(
@@ -103,6 +106,69 @@ class OpenAITTSSecrets(ProviderSecrets):
     """An OpenAI key; without one here, that of the provider OpenAI is used."""
 
 
+_READ_TIMEOUT = 30.0  # seconds of silence after which a caller has given up too
+
+
+def _url(settings: JsonObject) -> str:
+    # A wss address is a good one, and means the same server.
+    return re.sub("^ws", "http", settings["baseUrl"])
+
+
+def _client(settings: JsonObject, secrets: Mapping[str, str]) -> Construct:
+    return Construct(
+        "openai:AsyncOpenAI",
+        {
+            "api_key": secrets["apiKey"],
+            "base_url": _url(settings),
+            "max_retries": 0,
+            "timeout": _READ_TIMEOUT,
+            "http_client": Construct("openai:DefaultAsyncHttpxClient", {"follow_redirects": False}),
+        },
+        # Left to itself, the client acts for whom the environment names and sends the headers that it lists.
+        {
+            "organization": settings.get("organization"),
+            "project": settings.get("project"),
+            "_custom_headers": {},
+        },
+    )
+
+
+LIVEKIT = (
+    Plugin(
+        target="livekit.plugins.openai:TTS",
+        requires="livekit-plugins-openai",
+        takes={
+            "model": "model",
+            "voice": "voice",
+            "instructions": "instructions",
+            "speed": "speed",
+            "responseFormat": "response_format",
+        },
+        derives=lambda settings, secrets: {"client": _client(settings, secrets)},
+        # It closes only a client that it made itself.
+        sets=lambda _settings, _secrets: {"_owns_client": True},
+        derived_from=("organization", "project", "baseUrl"),
+    ),
+)
+PIPECAT = (
+    Plugin(
+        target="pipecat.services.openai.tts:OpenAITTSService",
+        requires="pipecat-ai",
+        takes={
+            "model": "settings.model",
+            "voice": "settings.voice",
+            "instructions": "settings.instructions",
+            "speed": "settings.speed",
+        },
+        parts={"settings": "pipecat.services.openai.tts:OpenAITTSSettings"},
+        derives=lambda settings, secrets: {"api_key": secrets["apiKey"], "base_url": _url(settings)},
+        # The client that it makes itself reads the environment, retries and follows redirects.
+        sets=lambda settings, secrets: {"_client": _client(settings, secrets)},
+        derived_from=("organization", "project", "baseUrl"),
+        leaves_out={"responseFormat": "Pipecat always asks for PCM."},
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="openai-tts",
     type=ProviderType.TTS,
@@ -117,5 +183,7 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://developers.openai.com/api/docs/pricing",
     console_url="https://platform.openai.com/api-keys",
     models=MODELS,
+    livekit=LIVEKIT,
+    pipecat=PIPECAT,
     shares_secrets_with="openai",
 )

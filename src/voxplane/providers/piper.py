@@ -5,10 +5,13 @@ Facts: piper-tts 1.8.0, vendor docs and pipecat-ai 1.14.0, read 2026-11-22.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
 
+from voxplane.plugin import Plugin
 from voxplane.provider import (
     UI,
     Destinations,
@@ -19,7 +22,7 @@ from voxplane.provider import (
     known,
     offered,
 )
-from voxplane.schemas import ProviderType
+from voxplane.schemas import JsonObject, ProviderType
 
 # The voice file is the model.
 MODELS = known("en_US-lessac-medium", "en_US-amy-medium", "en_US-ryan-high", "en_GB-alan-medium")
@@ -62,6 +65,48 @@ class PiperConfig(ProviderConfig):
     """The Piper HTTP server, without /synthesize; plain http only on the worker's own machine."""
 
 
+def _nothing_else(_settings: JsonObject, _secrets: Mapping[str, str]) -> JsonObject:
+    return {}
+
+
+def _pipecat(settings: JsonObject, _secrets: Mapping[str, str]) -> JsonObject:
+    # Pipecat posts to the address as it stands.
+    return {"base_url": re.sub("^ws", "http", settings["baseUrl"]).rstrip("/") + "/synthesize"}
+
+
+LIVEKIT = (
+    Plugin(
+        target="voxplane.speech.piper:TTS",
+        requires="livekit-agents",
+        takes={
+            "voice": "voice",
+            "speakerId": "speaker_id",
+            "lengthScale": "length_scale",
+            "volume": "volume",
+            "normalizeAudio": "normalize_audio",
+            "sentenceSilence": "sentence_silence",
+            "noiseScale": "noise_scale",
+            "noiseWScale": "noise_w_scale",
+            "baseUrl": "base_url",
+        },
+        derives=_nothing_else,
+    ),
+)
+PIPECAT = (
+    Plugin(
+        target="voxplane.speech.pipecat:PiperHttpTTSService",
+        requires="pipecat-ai",
+        takes={"voice": "settings.voice"},
+        parts={"settings": "pipecat.services.piper.tts:PiperHttpTTSSettings"},
+        derives=_pipecat,
+        derived_from=("baseUrl",),
+        leaves_out=dict.fromkeys(
+            ("speakerId", "lengthScale", "volume", "normalizeAudio", "sentenceSilence", "noiseScale", "noiseWScale"),
+            "Pipecat's service sends the text and the voice, and nothing else.",
+        ),
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="piper",
     type=ProviderType.TTS,
@@ -74,4 +119,6 @@ PROVIDER = ProviderDefinition(
     destinations=Destinations[PiperConfig](("baseUrl",), lambda config: [config.base_url]),
     docs_url="https://github.com/OHF-Voice/piper1-gpl",
     models=MODELS,
+    livekit=LIVEKIT,
+    pipecat=PIPECAT,
 )

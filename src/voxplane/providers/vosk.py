@@ -5,10 +5,12 @@ Facts: vosk 0.3.45 and vendor docs, read 2026-11-22; LiveKit and Pipecat have no
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from voxplane.plugin import Plugin
 from voxplane.provider import (
     UI,
     Destinations,
@@ -19,7 +21,7 @@ from voxplane.provider import (
     known,
     offered,
 )
-from voxplane.schemas import ProviderType
+from voxplane.schemas import JsonObject, ProviderType
 
 MODELS = (
     *known("vosk-model-small-en-us-0.15", note="About 40 MB; takes a grammar."),
@@ -75,6 +77,29 @@ class VoskConfig(ProviderConfig):
     """A vosk-server of your own; unset, the worker transcribes."""
 
 
+def _nothing_else(_settings: JsonObject, _secrets: Mapping[str, str]) -> JsonObject:
+    return {}
+
+
+LIVEKIT = (
+    Plugin(
+        target="voxplane.speech.vosk:STT",
+        requires="vosk",
+        takes={
+            "model": "model",
+            "language": "language",
+            "grammar": "grammar",
+            "interimResults": "interim_results",
+            "words": "words",
+            "partialWords": "partial_words",
+            "maxAlternatives": "max_alternatives",
+            "sampleRate": "sample_rate",
+            "serverUrl": "server_url",
+        },
+        derives=_nothing_else,
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="vosk",
     type=ProviderType.STT,
@@ -97,4 +122,5 @@ PROVIDER = ProviderDefinition(
     ),
     docs_url="https://alphacephei.com/vosk/",
     models=MODELS,
+    livekit=LIVEKIT,
 )

@@ -1,14 +1,17 @@
 """Whisper: speech to text on one's own machines, sentence by sentence.
 
-Facts: faster-whisper 1.2.1, vendor docs and pipecat-ai 1.14.0, read 2026-11-22.
+Facts: faster-whisper 1.2.1, vendor docs, livekit-plugins-openai 1.8.9 and pipecat-ai 1.14.0, read 2026-11-22.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from voxplane.plugin import Construct, Plugin
 from voxplane.provider import (
     UI,
     Destinations,
@@ -20,7 +23,11 @@ from voxplane.provider import (
     offered,
 )
 from voxplane.rules import Limits, Rule, When
-from voxplane.schemas import ProviderType
+from voxplane.schemas import JsonObject, ProviderType
+
+if TYPE_CHECKING:
+    import httpx2
+    import openai
 
 # fmt: off
 MODELS = (
@@ -104,6 +111,142 @@ class WhisperConfig(ProviderConfig):
     )
 
 
+# What a request for a transcript needs; the rest of what OpenAI's SDK sends is about an account.
+_SENT = {
+    "host", "accept", "accept-encoding", "connection", "content-type", "content-length", "transfer-encoding",
+    "user-agent",
+}  # fmt: skip
+
+
+def http_client() -> openai.DefaultAsyncHttpxClient:
+    """Make the HTTP client for a server that knows no accounts: it sends none, and follows no redirect.
+
+    OpenAI's SDK adds what OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS say on the worker.
+    """
+    import openai  # noqa: PLC0415 - a worker's package
+
+    async def send_no_account(request: httpx2.Request) -> None:
+        for name in list(request.headers):
+            if name.lower() not in _SENT:
+                del request.headers[name]
+
+    return openai.DefaultAsyncHttpxClient(follow_redirects=False, event_hooks={"request": [send_no_account]})
+
+
+def _connection(settings: JsonObject) -> JsonObject:
+    # The SDK wants a key, takes one from the environment if it gets none, and this one is not sent.
+    return {
+        "api_key": "none",
+        "base_url": re.sub("^ws", "http", settings["baseUrl"]),
+        "http_client": Construct(f"{__name__}:http_client"),
+    }
+
+
+def _in_worker(_settings: JsonObject, _secrets: Mapping[str, str]) -> JsonObject:
+    return {}
+
+
+def _livekit_server(settings: JsonObject, _secrets: Mapping[str, str]) -> JsonObject:
+    detect = settings["language"] == "auto"
+    return {
+        "client": Construct("openai:AsyncClient", {**_connection(settings), "max_retries": 0}),
+        "use_realtime": False,
+        "detect_language": detect,
+        **({} if detect else {"language": settings["language"]}),
+    }
+
+
+def _pipecat_in_worker(settings: JsonObject, _secrets: Mapping[str, str]) -> JsonObject:
+    return {
+        # A path: given a name, Pipecat would download.
+        "settings.model": Construct("voxplane.speech.weights:whisper_model", {"model": settings["model"]}),
+        "settings.language": None if settings["language"] == "auto" else settings["language"],
+        "compute_type": "auto",
+    }
+
+
+def _pipecat_server(settings: JsonObject, _secrets: Mapping[str, str]) -> JsonObject:
+    return _connection(settings)
+
+
+_SERVER_DECIDES = {
+    "task": "The server's address for transcripts only transcribes.",
+    **dict.fromkeys(
+        ("beamSize", "noSpeechThreshold", "vadFilter", "wordTimestamps", "hotwords"),
+        "OpenAI's protocol has no place for it: the server decides.",
+    ),
+}
+_HAS_SERVER = When("baseUrl")
+_HAS_NONE = When("baseUrl", otherwise=True)
+LIVEKIT = (
+    Plugin(
+        target="voxplane.speech.whisper:STT",
+        requires="faster-whisper",
+        when=_HAS_NONE,
+        takes={
+            "model": "model",
+            "language": "language",
+            "task": "task",
+            "beamSize": "beam_size",
+            "temperature": "temperature",
+            "noSpeechThreshold": "no_speech_threshold",
+            "vadFilter": "vad_filter",
+            "wordTimestamps": "word_timestamps",
+            "initialPrompt": "initial_prompt",
+            "hotwords": "hotwords",
+        },
+        derives=_in_worker,
+        leaves_out={"baseUrl": "It is not set: the worker transcribes."},
+    ),
+    Plugin(
+        target="livekit.plugins.openai:STT",
+        requires="livekit-plugins-openai",
+        when=_HAS_SERVER,
+        takes={"model": "model", "temperature": "temperature", "initialPrompt": "prompt"},
+        derives=_livekit_server,
+        derived_from=("baseUrl", "language"),
+        leaves_out=_SERVER_DECIDES,
+    ),
+)
+PIPECAT = (
+    Plugin(
+        target="pipecat.services.whisper.stt:WhisperSTTService",
+        requires="pipecat-ai",
+        when=_HAS_NONE,
+        takes={
+            "noSpeechThreshold": "settings.no_speech_prob",
+            "initialPrompt": "settings.initial_prompt",
+            "hotwords": "settings.hotwords",
+        },
+        parts={"settings": "pipecat.services.whisper.stt:WhisperSTTSettings"},
+        derives=_pipecat_in_worker,
+        derived_from=("model", "language"),
+        leaves_out={
+            "baseUrl": "It is not set: the worker transcribes.",
+            **dict.fromkeys(
+                ("task", "beamSize", "temperature", "vadFilter", "wordTimestamps"),
+                "Pipecat's service leaves this to faster-whisper's own default.",
+            ),
+        },
+    ),
+    Plugin(
+        target="pipecat.services.openai.stt:OpenAISTTService",
+        requires="pipecat-ai",
+        # Pipecat's service wants a language, so it cannot be told to detect one.
+        when=When("baseUrl", and_=When("language", equals="auto", otherwise=True)),
+        takes={
+            "model": "settings.model",
+            "language": "settings.language",
+            "temperature": "settings.temperature",
+            "initialPrompt": "settings.prompt",
+        },
+        parts={"settings": "pipecat.services.openai.stt:OpenAISTTSettings"},
+        derives=_pipecat_server,
+        derived_from=("baseUrl",),
+        leaves_out=_SERVER_DECIDES,
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="whisper",
     type=ProviderType.STT,
@@ -116,4 +259,6 @@ PROVIDER = ProviderDefinition(
     destinations=Destinations[WhisperConfig](("baseUrl",), lambda config: [config.base_url] if config.base_url else []),
     docs_url="https://github.com/SYSTRAN/faster-whisper",
     models=MODELS,
+    livekit=LIVEKIT,
+    pipecat=PIPECAT,
 )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import structlog
 
@@ -31,20 +31,22 @@ from voxplane.schemas import (
 from voxplane.server import auth, store
 from voxplane.server.auth import ORGANIZATION_SCOPES, Principal, Scope
 from voxplane.server.store import ConfigRow, Store, TokenRow
+from voxplane.server.turns import Turns
 from voxplane.server.write import Unsealed, begin, continue_with
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from voxplane.schemas import AccessTokenCreate, JsonObject, OrganizationCreate
     from voxplane.server.changes import Changes
-    from voxplane.server.database import Database
+    from voxplane.server.database import Connection, Database
     from voxplane.server.issuers import Issuers
     from voxplane.server.settings import Settings
 
 log = structlog.get_logger("voxplane")
 _CACHE_SIZE = 10_000
 _NO_HASH = bytes(32)
+_NOT_SHOWN = frozenset({"hash", "organization_id", "organizations"})
 
 
 class AccessService:
@@ -71,6 +73,7 @@ class AccessService:
         # By SHA-256 of the whole token: a prefix is the same for every JWT of one issuer.
         self._recognised: OrderedDict[bytes, Principal] = OrderedDict()
         self._revocations = 0
+        self._turns = Turns[bytes]()
 
     async def authenticate(self, token: str) -> Principal:
         """Return who a token stands for.
@@ -84,6 +87,14 @@ class AccessService:
         known = self._recognised.get(digest)
         if known is not None and known.trusted_until > monotonic():
             return known
+        # A fleet that comes back with one token is looked up once.
+        async with self._turns.of(digest):
+            known = self._recognised.get(digest)
+            if known is not None and known.trusted_until > monotonic():
+                return known
+            return await self._look_up(token, digest)
+
+    async def _look_up(self, token: str, digest: bytes) -> Principal:
         revocations = self._revocations
         principal = await self._recognise(token)
         if revocations != self._revocations:
@@ -125,11 +136,39 @@ class AccessService:
             kind="token",
             organization_id=row.organization_id,
             scopes=frozenset(Scope(scope) for scope in row.scopes),
+            fleet=frozenset(row.organizations or ()),
             expires_at=row.expires_at,
         )
 
     def _is_live(self, row: TokenRow) -> bool:
         return row.revoked_at is None and (row.expires_at is None or row.expires_at > self._clock())
+
+    async def authenticate_for(self, token: str, organization: str | None) -> Principal:
+        """Return who a token stands for, bound to the organization that is named: `current`, an id or a slug.
+
+        Raises:
+            Unauthenticated: as for `authenticate`.
+            OrganizationNotFound: the token is not bound to it.
+        """
+        principal = await self.authenticate(token)
+        if organization is None or organization == "current":
+            return principal
+        if principal.organization_id is None and not principal.fleet:
+            raise OrganizationNotFound
+        # A slug may look like an id, so what is none of the principal's ids is looked for as a slug.
+        named = _id_written_as(organization)
+        if named is None or (named != principal.organization_id and named not in principal.fleet):
+            named = (await self._named(principal, organization)).id
+        return principal.acting_for(named)
+
+    async def _named(self, principal: Principal, slug: str) -> Organization:
+        """Find an organization by its slug among those that the principal may act for."""
+        if principal.organization_id is None:
+            return await self.find_organization(slug)
+        own = await self.get_organization(principal)
+        if own.slug != slug:
+            raise OrganizationNotFound
+        return own
 
     async def get_organization(self, principal: Principal) -> Organization:
         """Return the principal's own organization.
@@ -224,6 +263,41 @@ class AccessService:
         log.info("platform token created", id=row.id, by=principal.subject)
         return CreatedAccessToken(**_shown(row), value=minted.value)
 
+    async def create_fleet_token(
+        self, principal: Principal, new: AccessTokenCreate, organizations: Collection[UUID]
+    ) -> CreatedAccessToken:
+        """Create a token for workers that serve several organizations. For the operator's own machine.
+
+        Raises:
+            Invalid: a scope is another than worker:resolve.
+            OrganizationNotFound: one of the organizations does not exist.
+            KeyUnavailable: the installation is sealed.
+        """
+        if self._unsealed is None:
+            raise KeyUnavailable
+        scopes = _checked_scopes(new.scopes, frozenset({Scope.WORKER_RESOLVE}))
+        minted = auth.mint_token()
+        row = self._row(minted, replace(principal, organization_id=None), new, scopes)
+        async with self._database.transaction(platform=True) as connection:
+            await _require_all(connection, organizations)
+            await store.add_token(connection, replace(row, organizations=sorted(set(organizations))))
+        log.info("fleet token created", id=row.id, by=principal.subject, organizations=len(set(organizations)))
+        return CreatedAccessToken(**_shown(row), value=minted.value)
+
+    async def set_fleet(self, token_id: str, organizations: Collection[UUID]) -> None:
+        """Replace the organizations that a fleet's token may act for. For the operator's own machine.
+
+        Raises:
+            TokenNotFound: there is no such live token of a fleet.
+            OrganizationNotFound: one of the organizations does not exist.
+        """
+        async with self._database.transaction(platform=True) as connection:
+            await _require_all(connection, organizations)
+            if not await store.set_fleet(connection, token_id, sorted(set(organizations))):
+                raise TokenNotFound
+        self._forget_callers()
+        log.info("fleet token changed", id=token_id, organizations=len(set(organizations)))
+
     async def get_platform_tokens(self) -> AccessTokens:
         """Return the access tokens that are bound to no organization, newest first. For the operator's own machine."""
         async with self._database.transaction(platform=True) as connection:
@@ -255,7 +329,10 @@ class AccessService:
             if not await write.store.revoke_token(token_id, write.at):
                 raise TokenNotFound
             await write.audit("token.revoke", token_id, {})
+            await write.store.ring(write.state.revision)
         self._forget_callers()
+        # This process may have heard the bell while it still knew the token.
+        self._changes.wake(principal.tenant)
 
     def _forget_callers(self) -> None:
         self._revocations += 1
@@ -266,6 +343,7 @@ class AccessService:
         return TokenRow(
             id=minted.id,
             organization_id=principal.organization_id,
+            organizations=None,
             name=new.name,
             hash=minted.hash,
             scopes=scopes,
@@ -274,6 +352,19 @@ class AccessService:
             expires_at=now + timedelta(days=new.expires_in_days) if new.expires_in_days else None,
             revoked_at=None,
         )
+
+
+def _id_written_as(text: str) -> UUID | None:
+    try:
+        found = UUID(text)
+    except ValueError:
+        return None
+    return found if str(found) == text else None
+
+
+async def _require_all(connection: Connection, organizations: Collection[UUID]) -> None:
+    if len(await store.positions(connection, list(organizations))) < len(set(organizations)):
+        raise OrganizationNotFound
 
 
 def _checked_scopes(wanted: list[str], grantable: frozenset[Scope]) -> list[str]:
@@ -289,4 +380,4 @@ def _checked_scopes(wanted: list[str], grantable: frozenset[Scope]) -> list[str]
 
 
 def _shown(row: TokenRow) -> JsonObject:
-    return {name: value for name, value in vars(row).items() if name not in {"hash", "organization_id"}}
+    return {name: value for name, value in vars(row).items() if name not in _NOT_SHOWN}

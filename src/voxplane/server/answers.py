@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from voxplane.server.changes import Changes
 
 Key = tuple[bytes, bytes, bytes]
+_WHOLE = 2  # the messages of an answer in one piece: its start and its body
 _BESIDE = 3 * 1024  # what Python's objects around one answer weigh, headers and all
 
 
@@ -77,14 +78,17 @@ class RecentAnswers:
         messages: list[Message] = []
 
         async def overheard(message: Message) -> None:
-            messages.append({**message, "headers": list(message["headers"])} if "headers" in message else message)
+            if len(messages) <= _WHOLE:  # more are a stream, and that is not kept
+                messages.append({**message, "headers": list(message["headers"])} if "headers" in message else message)
             await send(message)
 
         await self._app(scope, receive, overheard)
         organization_id = scope["state"].get("organization_id")
-        if organization_id is None or len(messages) != 2 or messages[0]["status"] != 200:  # noqa: PLR2004 - one start, one body
+        if organization_id is None or len(messages) != _WHOLE:
             return
         start, body = messages
+        if start["status"] != 200 or body.get("more_body", False):  # noqa: PLR2004 - OK; a stream that was left is not
+            return
         until = scope["state"]["trusted_until"]
         self._keep(key, _Answer(start, body, scope.get("route"), organization_id, since, until))
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Header, Path, Query
 from fastapi.requests import Request
 from fastapi.responses import Response
 from pydantic.json_schema import SkipJsonSchema
@@ -26,22 +27,29 @@ from voxplane.schemas import (
     Provider,
     Providers,
     ProviderType,
+    ReportsWrite,
+    Resolution,
+    ResolutionRequest,
     SecretsWrite,
     Slug,
 )
-from voxplane.server import examples
+from voxplane.server import examples, stream
 from voxplane.server.door import (
+    FOLLOWING,
     Anyone,
+    Follower,
     Guarded,
     IfMatch,
     Platform,
     Reader,
     SecretsAdmin,
     TokensAdmin,
+    Worker,
     Writer,
     body_of,
     everybody,
     plane_of,
+    recognise,
 )
 from voxplane.server.problem import problem_responses
 
@@ -81,8 +89,11 @@ def routes() -> list[Guarded]:
     return [route for route in router.routes if isinstance(route, Guarded)]
 
 
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
 def _answer(model: BaseModel, status: int = 200, *, etag: str | None = None) -> Response:
-    headers = {"Cache-Control": "no-store"}
+    headers = dict(_NO_STORE)
     if etag is not None:
         headers["ETag"] = etag
     return Response(model.model_dump_json(by_alias=True), status, headers, "application/json")
@@ -275,6 +286,79 @@ async def delete_secrets(
     if_match: IfMatch,
 ) -> Response:
     await plane_of(request).providers.remove_provider_secrets(admin, key, if_match=if_match)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/organizations/{organization}/resolve",
+    tags=["workers"],
+    summary="Give a worker the providers that answer, with their secrets",
+    response_model=Resolution,
+    responses={204: {"description": "What the worker has is what stands."}} | problem_responses(*_WRITING),
+    openapi_extra=examples.body(ResolutionRequest, examples.RESOLUTION),
+)
+async def resolve(
+    request: Request,
+    worker: Worker,
+    organization: OrganizationPath,  # noqa: ARG001 - the guard reads it
+    wanted: Annotated[ResolutionRequest, body_of(ResolutionRequest)],
+) -> Response:
+    found = await plane_of(request).workers.resolve(worker, wanted)
+    return Response(status_code=204, headers=_NO_STORE) if found is None else _answer(found)
+
+
+@router.get(
+    "/organizations/{organization}/changes",
+    tags=["workers"],
+    summary="Follow the organization's changes as server-sent events: ids, never data",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Events `change`, `reset`, `health` and `bye`; see the page on workers.",
+            "content": {stream.MEDIA_TYPE: {"schema": {"type": "string"}}},
+        }
+    }
+    | problem_responses(*_READING, errors.RateLimited, errors.Invalid),
+)
+async def changes(
+    request: Request,
+    follower: Follower,
+    organization: OrganizationPath,  # noqa: ARG001 - the guard reads it
+    last_event_id: Annotated[
+        str | SkipJsonSchema[None], Header(alias="Last-Event-ID", description="The last `id` that was received.")
+    ] = None,
+) -> Response:
+    plane = plane_of(request)
+    stack = ExitStack()
+    try:
+        subscription = stack.enter_context(plane.changes.subscribe(follower.tenant))
+        at = await plane.workers.position(follower, last_event_id)
+    except BaseException:
+        stack.close()
+        raise
+
+    async def let_in() -> None:
+        await recognise(request, *FOLLOWING)
+
+    found = stream.events(subscription, at, last_event_id, let_in, plane.settings.stream_heartbeat_seconds)
+    return stream.EventStream(found, stack)
+
+
+@router.post(
+    "/organizations/{organization}/reports",
+    tags=["workers"],
+    summary="Say what a worker saw of its providers",
+    status_code=204,
+    responses=_DONE | problem_responses(*[error for error in _WRITING if error is not errors.KeyUnavailable]),
+    openapi_extra=examples.body(ReportsWrite, examples.REPORTS),
+)
+async def report(
+    request: Request,
+    worker: Worker,
+    organization: OrganizationPath,  # noqa: ARG001 - the guard reads it
+    said: Annotated[ReportsWrite, body_of(ReportsWrite)],
+) -> Response:
+    await plane_of(request).workers.report(worker, said)
     return Response(status_code=204)
 
 

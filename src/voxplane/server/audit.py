@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -31,6 +31,25 @@ class AuditEvent:
     outcome: str
     request_id: str | None
     detail: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ChainedEvent:
+    """An event with its place in the chain."""
+
+    event: AuditEvent
+    prev_hash: bytes
+    hash: bytes
+
+
+def chained(key: bytes, prev_hash: bytes, events: Sequence[AuditEvent]) -> list[ChainedEvent]:
+    """Put events, in their order, behind the one with `prev_hash`."""
+    rows: list[ChainedEvent] = []
+    for event in events:
+        event_hash = chain_hash(key, prev_hash, event)
+        rows.append(ChainedEvent(event, prev_hash, event_hash))
+        prev_hash = event_hash
+    return rows
 
 
 def chain_hash(key: bytes, prev_hash: bytes, event: AuditEvent) -> bytes:

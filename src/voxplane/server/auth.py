@@ -7,7 +7,7 @@ import hmac
 import re
 import secrets
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -44,7 +44,8 @@ class Principal:
     """Who calls, for which organization, with which scopes.
 
     `subject` identifies it for good (`token:<id>`), `name` is what a person calls it. `expires_at` is when its token
-    ends; until `trusted_until`, on the monotonic clock, the token need not be looked up again.
+    ends; until `trusted_until`, on the monotonic clock, the token need not be looked up again. A fleet's worker is
+    bound to no organization; it may act for one of `fleet` at a time.
     """
 
     subject: str
@@ -52,6 +53,7 @@ class Principal:
     kind: PrincipalKind
     organization_id: UUID | None
     scopes: frozenset[Scope]
+    fleet: frozenset[UUID] = frozenset()
     request_id: str | None = None
     expires_at: datetime | None = None
     trusted_until: float = 0.0
@@ -75,6 +77,18 @@ class Principal:
         if self.organization_id is None:
             raise OrganizationNotFound
         return self.organization_id
+
+    def acting_for(self, organization_id: UUID) -> Principal:
+        """Return the principal bound to one organization of its fleet, or as it is when it is bound to that one.
+
+        Raises:
+            OrganizationNotFound: it may not act for it, which is to say that there is none.
+        """
+        if organization_id == self.organization_id:
+            return self
+        if organization_id not in self.fleet:
+            raise OrganizationNotFound
+        return replace(self, organization_id=organization_id, fleet=frozenset())
 
     def grantable(self) -> frozenset[Scope]:
         """Return the scopes that this principal may give to a new token: its own, and none beyond.

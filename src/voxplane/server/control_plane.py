@@ -27,6 +27,7 @@ from voxplane.server.database import Database, Location
 from voxplane.server.envelope import Keyring
 from voxplane.server.issuers import Issuers
 from voxplane.server.service import ProviderService
+from voxplane.server.worker import WorkerService
 from voxplane.server.write import Unsealed
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class ControlPlane:
     database: Database
     changes: Changes
     providers: ProviderService
+    workers: WorkerService
     access: AccessService
 
     @classmethod
@@ -86,13 +88,16 @@ class ControlPlane:
     ) -> ControlPlane:
         async with connections.transaction() as connection:
             retired = {provider.key: provider for provider in await store.retired_providers(connection)}
-        changes = Changes()
+        changes = Changes(max_subscriptions=settings.organization_streams)
         return cls(
             settings=settings,
             registry=registry,
             database=connections,
             changes=changes,
             providers=ProviderService(
+                registry=registry, retired=retired, database=connections, changes=changes, unsealed=unsealed
+            ),
+            workers=WorkerService(
                 registry=registry, retired=retired, database=connections, changes=changes, unsealed=unsealed
             ),
             access=AccessService(

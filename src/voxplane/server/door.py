@@ -18,7 +18,7 @@ from pydantic.json_schema import SkipJsonSchema  # noqa: TC002 - FastAPI reads t
 from voxplane.errors import (
     FieldError,
     Invalid,
-    OrganizationNotFound,
+    PermissionDenied,
     PreconditionRequired,
     Unauthenticated,
 )
@@ -46,44 +46,50 @@ everybody = Depends(_let_in)
 """The policy of a route that needs no token."""
 
 
-def require(scope: Scope | None) -> Callable[[Request], Awaitable[Principal]]:
-    """Return the dependency that lets in who holds the scope; None lets in whoever is recognised.
+def require(*scopes: Scope) -> Callable[[Request], Awaitable[Principal]]:
+    """Return the dependency that lets in who holds one of the scopes; without any, whoever is recognised.
 
     The order decides what a stranger learns: first who calls (401), then whether the organization in the path is
     the caller's own (404), then what the caller may do (403), and only then the parameters and the body (4xx).
     """
 
     async def guard(request: Request) -> Principal:
-        kind, _, token = request.headers.get("authorization", "").partition(" ")
-        if kind.lower() != "bearer" or not token:
-            raise Unauthenticated
-        plane = plane_of(request)
-        principal = await plane.access.authenticate(token.strip())
-        await _check_organization(plane, principal, request.path_params.get("organization"))
-        if scope is not None:
-            principal.require(scope)
+        principal = await recognise(request, *scopes)
         _refuse_unknown_parameters(request)
         request.state.organization_id = principal.organization_id
         request.state.trusted_until = principal.trusted_until
         return replace(principal, request_id=request.state.request_id)
 
-    _POLICIES[guard] = scope.value if scope else "anyone"
+    _POLICIES[guard] = " or ".join(scope.value for scope in scopes) or "anyone"
     return guard
 
 
-async def _check_organization(plane: ControlPlane, principal: Principal, named: str | None) -> None:
-    if named in {None, "current"}:
-        return
-    own = await plane.access.get_organization(principal)
-    if named not in {str(own.id), own.slug}:
-        raise OrganizationNotFound
+async def recognise(request: Request, *scopes: Scope) -> Principal:
+    """Return who calls, bound to the organization in the path.
+
+    Raises:
+        Unauthenticated: nobody whom we know.
+        OrganizationNotFound: the organization in the path is none of the caller's.
+        PermissionDenied: the caller holds none of the scopes.
+    """
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not token:
+        raise Unauthenticated
+    named = request.path_params.get("organization")
+    principal = await plane_of(request).access.authenticate_for(token.strip(), named)
+    if scopes and principal.scopes.isdisjoint(scopes):
+        raise PermissionDenied(f"This needs the scope {' or '.join(scopes)}.")
+    return principal
 
 
-Anyone = Annotated[Principal, Depends(require(None))]
+Anyone = Annotated[Principal, Depends(require())]
 Reader = Annotated[Principal, Depends(require(Scope.LIVEKIT_READ))]
 Writer = Annotated[Principal, Depends(require(Scope.LIVEKIT_WRITE))]
 SecretsAdmin = Annotated[Principal, Depends(require(Scope.ADMIN_SECRETS))]
 TokensAdmin = Annotated[Principal, Depends(require(Scope.ADMIN_TOKENS))]
+Worker = Annotated[Principal, Depends(require(Scope.WORKER_RESOLVE))]
+FOLLOWING = (Scope.LIVEKIT_READ, Scope.WORKER_RESOLVE)
+Follower = Annotated[Principal, Depends(require(*FOLLOWING))]
 Platform = Annotated[Principal, Depends(require(Scope.ADMIN_ORGANIZATIONS))]
 
 

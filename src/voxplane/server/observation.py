@@ -92,12 +92,13 @@ class Observation:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        started, status = time.perf_counter(), 0
+        started, status, seconds = time.perf_counter(), 0, 0.0
 
         async def observed(message: Message) -> None:
-            nonlocal status
+            nonlocal status, seconds
             if message["type"] == "http.response.start":
-                status = message["status"]
+                # A stream is answered when it begins; how long it lasts is for its follower to say.
+                status, seconds = message["status"], time.perf_counter() - started
                 message["headers"] += [(b"x-request-id", request_id.encode()), *_HEADERS]
             await send(message)
 
@@ -107,7 +108,7 @@ class Observation:
             log.error("crash", error=type(error).__name__, request_id=request_id, where=_where(error))  # noqa: TRY400 - a traceback can hold values
             if status == 0:
                 await problem_response(InternalError(), request_id)(scope, receive, observed)
-        self._record(scope, status, time.perf_counter() - started, request_id)
+        self._record(scope, status, seconds, request_id)
 
     def _record(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
         route = _route(scope)

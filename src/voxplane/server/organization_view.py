@@ -17,6 +17,7 @@ from voxplane.schemas import (
     Notice,
     OrganizationProvider,
     Provider,
+    ProviderHealth,
     ProviderSummary,
     ProviderType,
     SecretField,
@@ -83,7 +84,8 @@ class OrganizationView:
         if key in self._retired:
             return self._show_retired(self._retired[key], is_primary=is_primary)
         provider = self._registry.get_provider_by_key(key)
-        if key in self.state.configs or self.secret_source(provider) in self.state.secrets:
+        own = (key in self.state.configs, self.secret_source(provider) in self.state.secrets, key in self.state.reports)
+        if any(own):
             return self._show_offered(provider, is_primary=is_primary)
         return self._show_untouched(provider)
 
@@ -129,6 +131,10 @@ class OrganizationView:
         """
         stored = self.state.secrets.get(key)
         return None if stored is None else Envelope.from_json(stored)
+
+    def data_key_versions(self) -> set[int]:
+        """Return which of the organization's data keys its envelopes are sealed with."""
+        return {sealed.data_key for _, sealed in self._envelopes.values() if sealed is not None}
 
     def secret_source(self, provider: AnyProvider) -> str:
         """Return the provider whose secrets this one uses: its own, or the one that it shares while it has none."""
@@ -227,7 +233,22 @@ class OrganizationView:
                 "etag": self.etag(summary.key),
                 "updated_at": row.updated_at if row else None,
                 "updated_by": row.updated_by if row else None,
+                "health": self._health(summary.key),
             }
+        )
+
+    def _health(self, key: str) -> ProviderHealth | None:
+        seen = self.state.reports.get(key)
+        if seen is None:
+            return None
+        return ProviderHealth(
+            status="failing" if seen.outcome == "failed" else "recovered",
+            kind=seen.kind,  # pyright: ignore[reportArgumentType] - checked here, as it comes from a column of text
+            since=seen.since,
+            reported_at=seen.reported_at,
+            reported_by=seen.reported_by,
+            reports=seen.reports,
+            revision=seen.revision,
         )
 
     def _sealed(self, source: str) -> tuple[bool, Envelope | None]:

@@ -10,7 +10,6 @@ from starlette.responses import Response
 from voxplane.errors import Invalid, Unauthenticated, Unavailable, VoxplaneError
 
 MEDIA_TYPE = "application/problem+json"
-_RETRY_AFTER_SECONDS = "1"
 
 
 def problem(error: VoxplaneError, request_id: str) -> dict[str, Any]:
@@ -36,7 +35,7 @@ def problem_response(error: VoxplaneError, request_id: str, headers: dict[str, s
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, Unavailable):
-        headers["Retry-After"] = _RETRY_AFTER_SECONDS
+        headers["Retry-After"] = str(error.retry_after_seconds)
     content = json.dumps(problem(error, request_id)).encode()
     return Response(content, error.status, headers, MEDIA_TYPE)
 

@@ -1,4 +1,4 @@
-"""The rules of an organization's providers: what may be written, what it means, and when a key is let out.
+"""The rules of an organization's providers: what may be written, and what it means.
 
 How a change is written, in one transaction and on record, is `voxplane.server.write`.
 """
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from voxplane.destination import Origin
 from voxplane.errors import (
     DestinationChange,
-    DestinationUnapproved,
     FieldError,
     Invalid,
     NoPrimaryProvider,
@@ -23,13 +22,12 @@ from voxplane.errors import (
     SecretsNotFound,
     SecretsUnreadable,
 )
-from voxplane.resolution import ResolvedProviderConfig, primary
+from voxplane.resolution import primary
 from voxplane.schemas import (
     MAX_PRIORITY,
     ConfigWrite,
     OrganizationProvider,
     OrganizationProviders,
-    ProviderName,
     ProviderType,
 )
 from voxplane.server import envelope
@@ -56,7 +54,7 @@ _MASK = re.compile(r"[*•.xX\s]+|<?\[?(?:redacted|masked|hidden|secret)\]?>?", 
 
 
 class ProviderService:
-    """An organization's providers: read, configure, order, keep secrets, and release them to workers.
+    """An organization's providers: read, configure, order, and keep secrets.
 
     Every method takes the principal who asks and works on the organization that it is bound to. The door checks
     the scope that a route needs; what depends on the change itself is checked here.
@@ -271,57 +269,6 @@ class ProviderService:
             await write.audit("secrets.delete", key, {"version": version})
             await write.put_secrets(key, None)
             await write.advance()
-
-    async def release_provider_secrets(self, principal: Principal, key: str) -> ResolvedProviderConfig:
-        """Open one provider's secrets for a worker, on record before they leave.
-
-        Raises:
-            PermissionDenied: the caller is no worker (worker:resolve).
-            DestinationUnapproved: the settings send the key where nobody with admin:secrets allowed it.
-            SecretsNotFound: a secret that the settings need is not stored.
-            SecretsUnreadable: what is stored was altered or is out of date.
-            Invalid: the stored settings are not valid.
-            KeyUnavailable: the installation is sealed.
-        """
-        principal.require(Scope.WORKER_RESOLVE)
-        provider = self._offered(key)
-        async with self._write(principal) as write:
-            view = self._view_of(write.state)
-            config = provider.validate(view.overrides(provider), at="/config")
-            origins = provider.effective_origins(config)
-            secrets = await self._release(write, view, provider, origins)
-            missing = provider.required_secrets(config.effective()) - set(secrets)
-            if missing:
-                raise SecretsNotFound(f"Not stored: {', '.join(sorted(missing))}.")
-            await write.audit("secrets.release", key, {"fields": sorted(secrets)})
-            shown = view.provider(key)
-        return ResolvedProviderConfig(
-            provider=ProviderName(key=provider.key, name=provider.name, type=provider.type),
-            config=config.effective(),
-            secrets=secrets,
-            origins=tuple(sorted(str(origin) for origin in origins)),
-            is_enabled=shown.is_enabled,
-            priority=shown.priority,
-            secret_version=write.state.secret_versions.get(key) if secrets else None,
-        )
-
-    async def _release(
-        self, write: Write, view: OrganizationView, provider: AnyProvider, origins: frozenset[Origin]
-    ) -> dict[str, SecretStr]:
-        source = view.secret_source(provider)
-        sealed = view.own_envelope(source)
-        if sealed is None or not provider.secret_names:
-            if not origins <= view.approved_origins(provider, sealed):
-                raise DestinationUnapproved
-            return {}
-        opened = envelope.release(
-            await self._open_data_key(write.store, write.state, write.unsealed, sealed.data_key),
-            SecretContext(write.state.id, source),
-            sealed,
-            version=write.state.secret_versions.get(source, 0),
-            destinations=origins,
-        )
-        return {name: value for name, value in opened.items() if name in provider.secret_names}
 
     def _offered(self, key: str) -> AnyProvider:
         if key in self._retired:

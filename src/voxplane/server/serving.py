@@ -116,16 +116,17 @@ async def _serve_on(listening: socket.socket, plane: ControlPlane) -> None:
     server = _Server(config)
     host, port = listening.getsockname()[:2]
     async with anyio.create_task_group() as group:
-        group.start_soon(_stop_on_signal, server)
+        group.start_soon(_stop_on_signal, server, plane)
         group.start_soon(plane.changes.follow, plane.database)
         _announce(settings, host, port)
         await server.serve(sockets=[listening])
         group.cancel_scope.cancel()
 
 
-async def _stop_on_signal(server: uvicorn.Server) -> None:
+async def _stop_on_signal(server: uvicorn.Server, plane: ControlPlane) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
         async for number in received:
+            plane.changes.end()
             server.handle_exit(number, None)
 
 

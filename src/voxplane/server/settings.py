@@ -90,6 +90,15 @@ class Settings(BaseSettings):
     answer_cache_bytes: int = Field(
         default=32 * 1024 * 1024, ge=0, description="Memory for answers that are given again while they hold."
     )
+    organization_streams: int = Field(
+        default=1000, ge=1, description="Most change streams of one organization on this process."
+    )
+    stream_heartbeat_seconds: float = Field(
+        default=15.0,
+        gt=0,
+        le=30,
+        description="How often a silent change stream is used, and its token looked at again.",
+    )
     organization_tokens: int = Field(default=50, ge=1, description="Most live tokens of one organization.")
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, LiteralString, Self
+from typing import TYPE_CHECKING, Any, Literal, LiteralString, Self, TypeVar
 
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
@@ -18,11 +18,12 @@ from voxplane.errors import OrganizationExists, OrganizationNotFound
 from voxplane.schemas import Provider
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     import psycopg
 
-    from voxplane.server.audit import AuditEvent
+    from voxplane.server.audit import ChainedEvent
     from voxplane.server.database import Connection
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -60,6 +61,20 @@ class HistoryRow:
 
 
 @dataclass(frozen=True)
+class ReportRow:
+    """What workers last saw of one provider: `reports` times the same outcome, first at `since`."""
+
+    provider_key: str
+    outcome: Literal["failed", "recovered"]
+    kind: str | None
+    since: datetime
+    reported_at: datetime
+    reported_by: str
+    reports: int
+    revision: int
+
+
+@dataclass(frozen=True)
 class OrganizationRow:
     """An organization without its settings."""
 
@@ -85,6 +100,7 @@ class OrganizationState:
     secret_versions: dict[str, int]
     configs: dict[str, ConfigRow]
     secrets: dict[str, Any]
+    reports: dict[str, ReportRow]
 
 
 @dataclass(frozen=True)
@@ -93,6 +109,7 @@ class TokenRow:
 
     id: str
     organization_id: UUID | None
+    organizations: list[UUID] | None
     name: str
     hash: bytes
     scopes: list[str]
@@ -136,12 +153,10 @@ class Store:
         row = await (await self._run(_STATE)).fetchone()
         if row is None:
             raise OrganizationNotFound
-        for config in row["configs"]:
-            config["updated_at"] = datetime.fromisoformat(config["updated_at"])
-        # A newer release may have added columns: this one takes those that it knows.
-        known = ConfigRow.__dataclass_fields__
-        rows = (ConfigRow(**{name: config[name] for name in known}) for config in row["configs"])
-        row["configs"] = {config.provider_key: config for config in rows}
+        row["configs"] = {each["provider_key"]: _row(ConfigRow, each, "updated_at") for each in row["configs"]}
+        row["reports"] = {
+            each["provider_key"]: _row(ReportRow, each, "since", "reported_at") for each in row["reports"]
+        }
         return OrganizationState(**row)
 
     async def put_config(self, row: ConfigRow) -> None:
@@ -235,45 +250,97 @@ class Store:
             kek_id=row.kek_id,
         )
 
-    async def append_audit(self, event: AuditEvent, prev_hash: bytes, event_hash: bytes) -> None:
-        """Add a row to the audit log and make it the head of the chain."""
+    async def audit_head(self) -> tuple[int, bytes]:
+        """Return number and hash of the last audit row, and hold back whoever else would add one.
+
+        Raises:
+            OrganizationNotFound: the organization is gone.
+        """
+        cursor = await self._run(
+            "SELECT audit_seq, audit_hash FROM organizations WHERE id = %(organization_id)s FOR UPDATE"
+        )
+        row = await cursor.fetchone()
+        if row is None:
+            raise OrganizationNotFound
+        return row["audit_seq"], row["audit_hash"]
+
+    async def append_audit(self, rows: Sequence[ChainedEvent]) -> None:
+        """Add rows to the audit log and make the last one the head of the chain."""
+        events, last = [row.event for row in rows], rows[-1]
         await self._run(
             """
             WITH head AS (
-                UPDATE organizations SET audit_seq = %(seq)s, audit_hash = %(hash)s
+                UPDATE organizations SET audit_seq = %(head_seq)s, audit_hash = %(head_hash)s
                 WHERE id = %(organization_id)s
             )
             INSERT INTO audit_events
                 (organization_id, seq, at, actor, action, target, outcome, request_id, detail, prev_hash, hash)
-            VALUES (%(organization_id)s, %(seq)s, %(at)s, %(actor)s, %(action)s, %(target)s, %(outcome)s,
-                    %(request_id)s, %(detail)s, %(prev_hash)s, %(hash)s)
+            SELECT %(organization_id)s, added.*
+            FROM unnest(%(seq)s::bigint[], %(at)s::timestamptz[], %(actor)s::text[], %(action)s::text[],
+                        %(target)s::text[], %(outcome)s::text[], %(request_id)s::text[], %(detail)s::jsonb[],
+                        %(prev_hash)s::bytea[], %(hash)s::bytea[]) AS added
             """,
-            seq=event.seq,
-            at=event.at,
-            actor=event.actor,
-            action=event.action,
-            target=event.target,
-            outcome=event.outcome,
-            request_id=event.request_id,
-            detail=Jsonb(event.detail),
-            prev_hash=prev_hash,
-            hash=event_hash,
+            head_seq=last.event.seq,
+            head_hash=last.hash,
+            seq=[event.seq for event in events],
+            at=[event.at for event in events],
+            actor=[event.actor for event in events],
+            action=[event.action for event in events],
+            target=[event.target for event in events],
+            outcome=[event.outcome for event in events],
+            request_id=[event.request_id for event in events],
+            detail=[Jsonb(event.detail) for event in events],
+            prev_hash=[row.prev_hash for row in rows],
+            hash=[row.hash for row in rows],
         )
 
-    async def advance(self, revision: int, secret_versions: dict[str, int]) -> None:
+    async def advance(self, revision: int, secret_versions: dict[str, int], keys: Sequence[str]) -> None:
         """Move the organization to its next revision and ring the doorbell of whoever follows it.
 
-        The notification says that something changed and where to, nothing else; it is sent at commit.
+        The notification names the revision and the providers that changed, nothing else; it is sent at commit.
         """
         await self._run(
             """
             UPDATE organizations
             SET revision = %(revision)s, secret_versions = %(secret_versions)s
             WHERE id = %(organization_id)s
-            RETURNING pg_notify('voxplane', %(organization_id)s::text || ':' || %(revision)s::text)
+            RETURNING pg_notify('voxplane', %(payload)s)
             """,
             revision=revision,
             secret_versions=Jsonb(secret_versions),
+            payload=self._payload(revision, keys),
+        )
+
+    async def ring(self, revision: int) -> None:
+        """Have whoever follows the organization look whether they still may: nothing that they read changed."""
+        await self._run("SELECT pg_notify('voxplane', %(payload)s)", payload=self._payload(revision, ()))
+
+    def _payload(self, what: int | Literal["health"], keys: Sequence[str]) -> str:
+        return f"{self._organization_id}:{what}:{','.join(keys)}"
+
+    async def put_reports(self, rows: Sequence[ReportRow]) -> None:
+        """Keep what a worker saw of providers, and tell whoever follows. One outcome said again is counted."""
+        await self._run(
+            """
+            WITH told AS (SELECT pg_notify('voxplane', %(payload)s))
+            INSERT INTO provider_reports AS known
+                (organization_id, provider_key, outcome, kind, since, reported_at, reported_by, reports, revision)
+            SELECT %(organization_id)s, said.key, said.outcome, said.kind, %(at)s, %(at)s, %(by)s, 1, %(revision)s
+            FROM told, unnest(%(keys)s::text[], %(outcomes)s::text[], %(kinds)s::text[]) AS said (key, outcome, kind)
+            ON CONFLICT (organization_id, provider_key) DO UPDATE
+                SET outcome = excluded.outcome, kind = excluded.kind, reported_at = excluded.reported_at,
+                    reported_by = excluded.reported_by, revision = excluded.revision,
+                    since = CASE WHEN known.outcome = excluded.outcome THEN known.since ELSE excluded.since END,
+                    reports = CASE WHEN known.outcome = excluded.outcome THEN known.reports + 1 ELSE 1 END
+                WHERE known.organization_id = %(organization_id)s
+            """,
+            payload=self._payload("health", [row.provider_key for row in rows]),
+            keys=[row.provider_key for row in rows],
+            outcomes=[row.outcome for row in rows],
+            kinds=[row.kind for row in rows],
+            at=rows[0].reported_at,
+            by=rows[0].reported_by,
+            revision=rows[0].revision,
         )
 
     async def tokens(self) -> list[TokenRow]:
@@ -300,7 +367,7 @@ class Store:
 
 
 _ACCESS_ROW: LiteralString = """
-    SELECT id, organization_id, name, hash, scopes, created_at, created_by, expires_at, revoked_at
+    SELECT id, organization_id, organizations, name, hash, scopes, created_at, created_by, expires_at, revoked_at
     FROM access_tokens
 """
 
@@ -313,10 +380,26 @@ _STATE: LiteralString = """
                SELECT jsonb_agg(to_jsonb(configs) - 'organization_id')
                FROM organization_provider_configs AS configs
                WHERE organization_id = %(organization_id)s
-           ), '[]') AS configs
+           ), '[]') AS configs,
+           coalesce((
+               SELECT jsonb_agg(to_jsonb(seen) - 'organization_id')
+               FROM provider_reports AS seen
+               WHERE organization_id = %(organization_id)s
+           ), '[]') AS reports
     FROM organizations
     WHERE id = %(organization_id)s
 """
+
+
+R = TypeVar("R", ConfigRow, ReportRow)
+
+
+def _row(kind: type[R], columns: dict[str, Any], *times: str) -> R:
+    """Read a row that came as JSON. A newer release may have added columns: this one takes those that it knows."""
+    known: dict[str, Any] = {name: columns[name] for name in kind.__dataclass_fields__}
+    for name in times:
+        known[name] = datetime.fromisoformat(columns[name])
+    return kind(**known)
 
 
 def _snapshot(row: ConfigRow | None) -> Jsonb | None:
@@ -363,12 +446,32 @@ async def add_token(connection: Connection, row: TokenRow) -> None:
     await connection.execute(
         """
         INSERT INTO access_tokens
-            (id, organization_id, name, hash, scopes, created_at, created_by, expires_at, revoked_at)
-        VALUES (%(id)s, %(organization_id)s, %(name)s, %(hash)s, %(scopes)s, %(created_at)s, %(created_by)s,
-                %(expires_at)s, %(revoked_at)s)
+            (id, organization_id, organizations, name, hash, scopes, created_at, created_by, expires_at, revoked_at)
+        VALUES (%(id)s, %(organization_id)s, %(organizations)s::uuid[], %(name)s, %(hash)s, %(scopes)s,
+                %(created_at)s, %(created_by)s, %(expires_at)s, %(revoked_at)s)
         """,
         vars(row),
     )
+
+
+async def set_fleet(connection: Connection, token_id: str, organizations: Sequence[UUID]) -> bool:
+    """Replace the list of organizations that a fleet's token may act for; whether there is such a live token."""
+    cursor = await connection.execute(
+        """
+        UPDATE access_tokens SET organizations = %(organizations)s::uuid[]
+        WHERE organization_id IS NULL AND organizations IS NOT NULL AND id = %(token_id)s AND revoked_at IS NULL
+        """,
+        {"token_id": token_id, "organizations": list(organizations)},
+    )
+    return cursor.rowcount == 1
+
+
+async def positions(connection: Connection, organization_ids: Sequence[UUID]) -> dict[UUID, tuple[UUID, int]]:
+    """Return epoch and revision of those organizations that exist and that the transaction may see."""
+    cursor = await connection.execute(
+        "SELECT id, epoch, revision FROM organizations WHERE id = ANY(%(ids)s)", {"ids": list(organization_ids)}
+    )
+    return {row["id"]: (row["epoch"], row["revision"]) for row in await cursor.fetchall()}
 
 
 async def organization(connection: Connection, organization_id: UUID) -> OrganizationRow | None:

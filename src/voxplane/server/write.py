@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from voxplane.errors import KeyUnavailable
-from voxplane.server.audit import AuditEvent, chain_hash
+from voxplane.server.audit import AuditEvent, chained
 from voxplane.server.store import ConfigRow, HistoryRow, OrganizationState, Store
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class Write:
     principal: Principal
     unsealed: Unsealed
     at: datetime
+    changed: set[str] = field(default_factory=set[str])
+    """The providers whose settings or secrets are written."""
 
     @property
     def revision(self) -> int:
@@ -61,13 +63,14 @@ class Write:
             request_id=self.principal.request_id,
             detail=detail,
         )
-        event_hash = chain_hash(self.unsealed.audit_key, self.state.audit_hash, event)
-        await self.store.append_audit(event, self.state.audit_hash, event_hash)
-        self.state = replace(self.state, audit_seq=event.seq, audit_hash=event_hash)
+        rows = chained(self.unsealed.audit_key, self.state.audit_hash, [event])
+        await self.store.append_audit(rows)
+        self.state = replace(self.state, audit_seq=event.seq, audit_hash=rows[-1].hash)
         return event
 
     async def put_config(self, provider_key: str, row: ConfigRow | None) -> None:
         """Write one provider's settings, or remove them, and keep what they were and became."""
+        self.changed.add(provider_key)
         before = self.state.configs.get(provider_key)
         configs = {key: config for key, config in self.state.configs.items() if key != provider_key}
         if row is None:
@@ -82,6 +85,7 @@ class Write:
 
     async def put_secrets(self, provider_key: str, sealed: Envelope | None) -> None:
         """Write one provider's envelope, or remove it. Either way its secrets' version moves on."""
+        self.changed.add(provider_key)
         secrets = {key: stored for key, stored in self.state.secrets.items() if key != provider_key}
         if sealed is not None:
             secrets[provider_key] = sealed.to_json()
@@ -92,7 +96,7 @@ class Write:
 
     async def advance(self) -> None:
         """End the write: the organization is at its next revision, and whoever follows it is told."""
-        await self.store.advance(self.revision, self.state.secret_versions)
+        await self.store.advance(self.revision, self.state.secret_versions, sorted(self.changed))
         self.state = replace(self.state, revision=self.revision)
 
 

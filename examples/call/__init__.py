@@ -1,0 +1,1 @@
+"""A whole call on one machine, without any account: `make call`."""

@@ -1,0 +1,154 @@
+"""A call without any account, on the default organization's own settings.
+
+    make call            or: python -m examples.call [--question "Are you open today?"] [--answer answer.wav]
+
+A question is spoken, heard (VAD, Whisper), answered (by a script in place of a vendor's model), spoken again (Piper),
+and kept as a wav. Change a provider, a voice or a speed of the organization and call again: nothing is restarted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx
+from examples.call import machine
+from examples.call.audio import Caller, Ear
+from examples.call.scripted_model import ScriptedModel, StandIn
+from livekit.plugins import silero
+from rich.console import Console
+
+from voxplane import Client
+from voxplane.agent import Call
+from voxplane.livekit import preload
+from voxplane.server import logs
+from voxplane.server.settings import Settings
+
+if TYPE_CHECKING:
+    from voxplane.registry import ProviderRegistry
+
+QUESTION = "Hello. Are you open today?"
+# Short, because the caller waits; LiveKit's own VAD and turn detector are under another licence than this.
+_TURNS = {"turn_detection": "vad", "endpointing": {"min_delay": 0.2, "max_delay": 1.0}}
+_ANSWER_SECONDS = 60.0
+
+
+@dataclass
+class Outcome:
+    """What came of a call."""
+
+    heard: str = ""
+    answered: str = ""
+    at: str = ""
+    providers: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    timeline: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
+    """What happened, in seconds from the end of the question."""
+    answer_seconds: float = 0.0
+
+
+async def call(client: Client, *, question: bytes, answer: Path, registry: ProviderRegistry | None = None) -> Outcome:
+    """Make one call: play a question (a wav), and write what is said to it to `answer`."""
+    caller, ear, outcome, spoken = Caller(), Ear(), Outcome(), anyio.Event()
+    moments: dict[str, float] = {}
+    vad = silero.VAD.load(min_silence_duration=0.4)
+    async with AsyncExitStack() as stack:
+        options = {"turn_handling": _TURNS, "aec_warmup_duration": None, "user_away_timeout": None}
+        made = Call(client, vad=vad, instructions="Be brief.", registry=registry, session_options=options)
+        under_way = await stack.enter_async_context(made)
+        session: Any = under_way.session
+
+        def heard(event: Any) -> None:
+            if event.is_final:
+                outcome.heard = f"{outcome.heard} {event.transcript}".strip()
+                moments["heard"] = time.monotonic()
+
+        def added(event: Any) -> None:
+            if getattr(event.item, "role", "") == "assistant":  # a handover has none
+                outcome.answered = event.item.text_content
+                moments["answered"] = time.monotonic()
+                spoken.set()
+
+        session.on("user_input_transcribed", heard)
+        session.on("conversation_item_added", added)
+        session.input.audio, session.output.audio = caller, ear
+        await under_way.start()
+        caller.say(question)
+        with anyio.fail_after(_ANSWER_SECONDS):
+            await spoken.wait()
+        outcome.at, outcome.providers = under_way.record.revisions[-1]
+        moments["first sound"] = ear.first_at
+        marks = sorted(moments.items(), key=lambda each: each[1])
+        outcome.timeline = [("spoke", caller.began - caller.ended), *((what, at - caller.ended) for what, at in marks)]
+        outcome.answer_seconds = ear.save(answer)
+    return outcome
+
+
+async def ask_piper(text: str, base_url: str = machine.PIPER) -> bytes:
+    """Have a text spoken, as a wav."""
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+        answer = await client.post(f"{base_url}/synthesize", json={"text": text})
+        answer.raise_for_status()
+        return answer.content
+
+
+async def demonstrate(question: str, answer: Path) -> None:
+    """Start what is needed, call, and tell what happened."""
+    console = Console(highlight=False)
+    settings = Settings()
+    logs.configure(settings.log_format)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    log = settings.data_dir / "call.log"
+    machine.place_models()
+    preload()
+    async with AsyncExitStack() as stack:
+        with console.status("Starting what is needed on this machine…"):
+            await stack.enter_async_context(machine.piper(log))
+            url, plane = await stack.enter_async_context(machine.control_plane(settings, log))
+            token = await machine.prepare(plane, lambda said: console.print(f"[dim]{said}[/]", soft_wrap=True))
+            model = ScriptedModel()
+            scripted = await stack.enter_async_context(model.served())
+            wav = await ask_piper(question)
+            client = await stack.enter_async_context(Client(url, token))
+        with console.status("Calling…"):
+            outcome = await call(client, question=wav, answer=answer, registry=_registry(client, scripted))
+    show(console, outcome, answer)
+
+
+def _registry(client: Client, scripted: str) -> ProviderRegistry | None:
+    """Let the script answer where there is no account, and the vendor where there is one."""
+    keys = {each.secrets["apiKey"].get_secret_value() for each in client.chain("llm") if each.provider.key == "openai"}
+    return StandIn({"openai": scripted}) if keys == {machine.PLACEHOLDER} else None
+
+
+def show(console: Console, outcome: Outcome, answer: Path) -> None:
+    """Print what happened, and when."""
+    console.print(f"heard      {outcome.heard}")
+    console.print(f"answered   {outcome.answered}")
+    start, end = outcome.timeline[0][1], outcome.timeline[-1][1] + outcome.answer_seconds
+    scale = 48 / (end - start)
+    for what, at in outcome.timeline:
+        until = {"spoke": 0.0, "first sound": at + outcome.answer_seconds}.get(what, at)
+        bar = " " * round((at - start) * scale) + "█" * max(1, round((until - at) * scale))
+        console.print(f"{what:<12}{at:+6.2f} s  [cyan]{bar}[/]")
+    chains = "   ".join(f"{kind}: {' > '.join(keys)}" for kind, keys in outcome.providers.items())
+    console.print(f"providers  {chains}")
+    console.print(f"revision   {outcome.at}")
+    console.print(f"answer     {answer} ({outcome.answer_seconds:.1f} s)")
+
+
+def main() -> None:
+    """Read the command line."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--question", default=QUESTION, help="what the caller says")
+    options.add_argument("--answer", type=Path, default=Path("answer.wav"), help="where the answer is written")
+    chosen = options.parse_args()
+    anyio.run(demonstrate, chosen.question, chosen.answer)
+
+
+if __name__ == "__main__":
+    main()

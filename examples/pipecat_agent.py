@@ -1,0 +1,30 @@
+"""A Pipecat agent of your own, on the providers of an organization: three lines of it are Voxplane's.
+
+Call `answer` where you have a transport, with a client that was entered: `async with Client(url, token) as client`.
+"""
+
+from pipecat.audio.vad.silero import SileroVADAnalyzer
+from pipecat.pipeline.pipeline import Pipeline
+from pipecat.pipeline.worker import PipelineWorker
+from pipecat.processors.aggregators.llm_context import LLMContext
+from pipecat.processors.aggregators.llm_response_universal import LLMContextAggregatorPair
+from pipecat.processors.audio.vad_processor import VADProcessor
+from pipecat.transports.base_transport import BaseTransport
+from pipecat.workers.runner import WorkerRunner
+
+from voxplane import Client
+from voxplane.pipecat import build_llm, build_stt, build_tts
+from voxplane.registry import ProviderRegistry
+
+
+async def answer(client: Client, transport: BaseTransport, registry: ProviderRegistry | None = None) -> None:
+    """Answer a call; `registry` knows the providers, if they are others than those that are installed."""
+    stt = build_stt(client.chain("stt"), report=client.report, registry=registry)
+    llm = build_llm(client.chain("llm"), report=client.report, registry=registry)
+    tts = build_tts(client.chain("tts"), report=client.report, registry=registry)
+    vad = VADProcessor(vad_analyzer=SileroVADAnalyzer())
+    caller, agent = LLMContextAggregatorPair(LLMContext([{"role": "developer", "content": "Be brief."}]))
+    steps = [transport.input(), vad, stt, caller, llm, tts, transport.output(), agent]
+    runner = WorkerRunner(handle_sigint=False)
+    await runner.add_workers(PipelineWorker(Pipeline(steps)))
+    await runner.run()

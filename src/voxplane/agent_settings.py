@@ -1,0 +1,45 @@
+"""What an agent worker is told by its environment, read once and frozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from voxplane.errors import ConfigurationError
+from voxplane.provider import pointed
+
+
+class AgentSettings(BaseSettings):
+    """What a worker is told, each from `VOXPLANE_<NAME>`; LiveKit's own settings are LIVEKIT_URL and its like."""
+
+    model_config = SettingsConfigDict(env_prefix="VOXPLANE_", frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    url: str = Field(default="http://127.0.0.1:5005", description="The control plane.")
+    token: SecretStr = Field(description="A token with worker:resolve, of one organization or of a fleet.")
+    organization: str = Field(
+        default="current", description="The organization of calls whose job names none; by default the token's own."
+    )
+    snapshot_dir: Path | None = Field(
+        default=None, description="Where the last snapshot is kept, encrypted, to start without the control plane."
+    )
+    agent_name: str = Field(default="voxplane", description="The name that LiveKit dispatches jobs by.")
+    instructions: str = Field(
+        default="You are a helpful voice assistant. Answer in one or two short sentences, without lists or symbols.",
+        description="What the language model is told before the call.",
+    )
+    greeting: str = Field(default="", description="What is said when the call begins; nothing when empty.")
+
+    @classmethod
+    def read(cls) -> AgentSettings:
+        """Read the environment.
+
+        Raises:
+            ConfigurationError: a setting is missing or not valid; the message names each.
+        """
+        try:
+            return cls()  # pyright: ignore[reportCallIssue] - the environment gives what is required
+        except ValidationError as error:
+            wrong = [f"VOXPLANE_{each.pointer.lstrip('/').upper()}: {each.message}" for each in pointed(error)]
+            raise ConfigurationError("The worker cannot start. " + " ".join(wrong)) from None

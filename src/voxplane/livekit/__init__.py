@@ -1,0 +1,208 @@
+"""Chains of resolved providers as LiveKit objects, which answer for as long as one of their providers does.
+
+    stt = build_stt(chain, report=client.report, vad=vad)
+
+A chain of one is the plugin's own object under our policy, a longer one LiveKit's FallbackAdapter of such objects.
+`link` holds the policy. Whoever builds an object closes it with `aclose`, and closes an `http_session` after that.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+import pkgutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from voxplane.errors import (
+    ConfigurationError,
+    DestinationUnapproved,
+    NoPrimaryProvider,
+    SecretsMissing,
+    SnapshotExpired,
+    VoxplaneError,
+)
+from voxplane.livekit.link import ChainFailed, Clock, Link, ProviderFailed, Report
+from voxplane.livekit.llm import ChainLLM, LinkLLM
+from voxplane.livekit.stt import ChainSTT, LinkSTT
+from voxplane.livekit.tts import ChainTTS, LinkTTS
+from voxplane.plugin import Construct
+from voxplane.registry import ProviderRegistry
+from voxplane.schemas import FailureKind, ProviderReport
+
+if TYPE_CHECKING:
+    import aiohttp
+    from livekit.agents.llm import LLM
+    from livekit.agents.stt import STT
+    from livekit.agents.tts import TTS
+    from livekit.agents.vad import VAD
+
+    from voxplane.resolution import ResolvedProviderConfig
+
+__all__ = ["ChainFailed", "ProviderFailed", "Report", "build_llm", "build_stt", "build_tts", "preload"]
+
+_log = logging.getLogger("voxplane.livekit")
+_KINDS: dict[type[VoxplaneError], FailureKind] = {
+    SecretsMissing: "authentication",
+    SnapshotExpired: "authentication",
+    DestinationUnapproved: "permission",
+}
+L = TypeVar("L")
+
+
+def build_stt(
+    chain: Sequence[ResolvedProviderConfig],
+    *,
+    report: Report,
+    vad: VAD | None = None,
+    http_session: aiohttp.ClientSession | None = None,
+    clock: Clock = time.monotonic,
+    registry: ProviderRegistry | None = None,
+) -> STT[Any]:
+    """Build what hears: the first of `chain` that can, and the others behind it.
+
+    `report` is told what happens to each provider; it must not block. `vad` cuts out utterances for an engine of a
+    longer chain that takes only whole ones. Outside a LiveKit job `http_session` is what cloud plugins call with.
+    `registry` knows the providers; without one, those that are installed.
+
+    Raises:
+        VoxplaneError: no provider of the chain can be made into an object; this says why the first cannot.
+        ConfigurationError: an engine needs `vad`, and there is none.
+    """
+    links = _build(chain, LinkSTT, report=report, http_session=http_session, clock=clock, registry=registry)
+    if len(links) == 1:
+        return links[0]
+    if vad is None and (deaf := [link.provider for link in links if not link.capabilities.streaming]):
+        raise ConfigurationError(f"Give build_stt a vad: {', '.join(deaf)} takes whole utterances only.")
+    return ChainSTT(links, vad=vad)
+
+
+def build_llm(
+    chain: Sequence[ResolvedProviderConfig],
+    *,
+    report: Report,
+    http_session: aiohttp.ClientSession | None = None,
+    clock: Clock = time.monotonic,
+    registry: ProviderRegistry | None = None,
+) -> LLM[Any]:
+    """Build what answers, as `build_stt` does.
+
+    Raises:
+        VoxplaneError: no provider of the chain can be made into an object; this says why the first cannot.
+    """
+    links = _build(chain, LinkLLM, report=report, http_session=http_session, clock=clock, registry=registry)
+    return links[0] if len(links) == 1 else ChainLLM(links)
+
+
+def build_tts(
+    chain: Sequence[ResolvedProviderConfig],
+    *,
+    report: Report,
+    http_session: aiohttp.ClientSession | None = None,
+    clock: Clock = time.monotonic,
+    registry: ProviderRegistry | None = None,
+) -> TTS[Any]:
+    """Build what speaks, as `build_stt` does.
+
+    Raises:
+        VoxplaneError: no provider of the chain can be made into an object; this says why the first cannot.
+    """
+    links = _build(chain, LinkTTS, report=report, http_session=http_session, clock=clock, registry=registry)
+    return links[0] if len(links) == 1 else ChainTTS(links)
+
+
+def preload(keys: Iterable[str] | None = None) -> None:
+    """Import the plugins of these providers, or of all; a worker calls this once, on its main thread.
+
+    LiveKit registers plugins on that thread only, and a first import in mid-call would hold up the call. A package
+    that is not installed is passed over: its provider is left out of a chain with a reason.
+
+    Raises:
+        ProviderNotFound: there is no provider with one of these keys.
+    """
+    registry = _registry()
+    chosen = registry.get_all_providers() if keys is None else [registry.get_provider_by_key(key) for key in keys]
+    plugins = [plugin for provider in chosen for plugin in provider.livekit]
+    targets = {target for plugin in plugins for target in (plugin.target, *plugin.parts.values())}
+    for module in sorted({target.partition(":")[0] for target in targets}):
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            _log.info("%s is not installed; providers that need it are left out", error.name)
+
+
+@cache
+def _registry() -> ProviderRegistry:
+    registry = ProviderRegistry()
+    registry.initialize()
+    return registry
+
+
+def _build(
+    chain: Sequence[ResolvedProviderConfig],
+    link_class: Callable[[Any, Link, str, Sequence[object]], L],
+    *,
+    report: Report,
+    http_session: aiohttp.ClientSession | None,
+    clock: Clock,
+    registry: ProviderRegistry | None,
+) -> list[L]:
+    links: list[L] = []
+    left_out: list[VoxplaneError] = []
+    for resolved in chain:
+        link = Link(resolved.provider.key, report=report, clock=clock)
+        try:
+            plugin, parts = _make(resolved, registry or _registry(), http_session)
+        except Exception as error:  # noqa: BLE001 - a plugin may refuse its arguments with anything
+            left_out.append(_leave_out(link, error))
+        else:
+            links.append(link_class(plugin, link, str(resolved.config.get("model") or plugin.model), parts))
+    if not links:
+        raise left_out[0] if left_out else NoPrimaryProvider()
+    return links
+
+
+def _make(
+    resolved: ResolvedProviderConfig, registry: ProviderRegistry, http_session: aiohttp.ClientSession | None
+) -> tuple[Any, list[object]]:
+    definition = registry.get_provider_by_key(resolved.provider.key)
+    secrets = {name: secret.get_secret_value() for name, secret in resolved.secrets.items()}
+    plan = definition.construct("livekit", resolved.config, secrets, resolved.origins)
+    if http_session is not None and _takes_session(plan.target):
+        plan = replace(plan, arguments={**plan.arguments, "http_session": http_session})
+    parts: list[object] = []
+    return _with_parts_made(plan, parts).make(), parts
+
+
+def _with_parts_made(plan: Construct, parts: list[object]) -> Construct:
+    def made(value: object) -> object:
+        if isinstance(value, Construct):
+            value = _with_parts_made(value, parts).make()
+            parts.append(value)
+        return value
+
+    arguments = {name: made(value) for name, value in plan.arguments.items()}
+    return replace(plan, arguments=arguments, attributes={name: made(each) for name, each in plan.attributes.items()})
+
+
+def _takes_session(target: str) -> bool:
+    try:
+        return "http_session" in inspect.signature(pkgutil.resolve_name(target)).parameters
+    except ImportError:
+        return False  # making it says what is missing
+
+
+def _leave_out(link: Link, error: Exception) -> VoxplaneError:
+    known = (
+        error
+        if isinstance(error, VoxplaneError)
+        else ConfigurationError(f"The LiveKit class of {link.provider} cannot be made: {type(error).__name__}.")
+    )
+    kind = _KINDS.get(type(known), "invalid_request")
+    _log.error("%s is left out: %s (%s)", link.provider, known.code, type(error).__name__)
+    link.tell(ProviderReport(provider=link.provider, outcome="failed", kind=kind))
+    return known

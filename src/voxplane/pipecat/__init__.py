@@ -1,0 +1,133 @@
+"""Chains of resolved providers as Pipecat processors, which answer for as long as one of their providers does.
+
+    stt = build_stt(client.chain("stt"), report=client.report)
+
+A chain is Pipecat's ServiceSwitcher, also if it has one service only: `link` holds the policy for a provider, and
+`chain` gives what one did not answer to the next, so that the turn goes on. They need `voxplane[pipecat]`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+from pipecat.frames.frames import InterimTranscriptionFrame, TranscriptionFrame, TTSAudioRawFrame
+
+from voxplane.errors import (
+    ConfigurationError,
+    DestinationUnapproved,
+    NoPrimaryProvider,
+    SecretsMissing,
+    SnapshotExpired,
+    VoxplaneError,
+)
+from voxplane.pipecat.chain import ANSWER, Answering, Chain, Listening, LLMChain, Speaking
+from voxplane.pipecat.link import Clock, Frames, Link, Report, tell
+from voxplane.registry import ProviderRegistry
+from voxplane.schemas import FailureKind, ProviderReport
+
+if TYPE_CHECKING:
+    from voxplane.resolution import ResolvedProviderConfig
+
+__all__ = ["Chain", "LLMChain", "Link", "Report", "build_llm", "build_stt", "build_tts"]
+
+_log = logging.getLogger("voxplane.pipecat")
+_KINDS: dict[type[VoxplaneError], FailureKind] = {
+    SecretsMissing: "authentication",
+    SnapshotExpired: "authentication",
+    DestinationUnapproved: "permission",
+}
+
+
+def build_stt(
+    chain: Sequence[ResolvedProviderConfig],
+    *,
+    report: Report,
+    clock: Clock = time.monotonic,
+    registry: ProviderRegistry | None = None,
+) -> Chain:
+    """Build what hears: the first of `chain` that can, and the others behind it.
+
+    `report` is told what happens to each provider; it must not block. `registry` knows the providers; without one,
+    those that are installed. Engines that take whole utterances need a VAD before them in the pipeline.
+
+    Raises:
+        VoxplaneError: no provider of the chain can be made into a service; this says why the first cannot.
+    """
+    return Chain(_build(chain, (TranscriptionFrame, InterimTranscriptionFrame), report, clock, registry), Listening())
+
+
+def build_llm(
+    chain: Sequence[ResolvedProviderConfig],
+    *,
+    report: Report,
+    clock: Clock = time.monotonic,
+    registry: ProviderRegistry | None = None,
+) -> LLMChain:
+    """Build what answers, as `build_stt` does; functions are registered on the whole chain.
+
+    Raises:
+        VoxplaneError: no provider of the chain can be made into a service; this says why the first cannot.
+    """
+    return LLMChain(_build(chain, ANSWER, report, clock, registry), Answering())
+
+
+def build_tts(
+    chain: Sequence[ResolvedProviderConfig],
+    *,
+    report: Report,
+    clock: Clock = time.monotonic,
+    registry: ProviderRegistry | None = None,
+) -> Chain:
+    """Build what speaks, as `build_stt` does.
+
+    Raises:
+        VoxplaneError: no provider of the chain can be made into a service; this says why the first cannot.
+    """
+    return Chain(_build(chain, (TTSAudioRawFrame,), report, clock, registry), Speaking())
+
+
+@cache
+def _registry() -> ProviderRegistry:
+    registry = ProviderRegistry()
+    registry.initialize()
+    return registry
+
+
+def _build(
+    chain: Sequence[ResolvedProviderConfig],
+    answers: Frames,
+    report: Report,
+    clock: Clock,
+    registry: ProviderRegistry | None,
+) -> list[Link]:
+    links: list[Link] = []
+    left_out: list[VoxplaneError] = []
+    for resolved in chain:
+        key = resolved.provider.key
+        try:
+            definition = (registry or _registry()).get_provider_by_key(key)
+            secrets = {name: secret.get_secret_value() for name, secret in resolved.secrets.items()}
+            service = definition.construct("pipecat", resolved.config, secrets, resolved.origins).make()
+        except Exception as error:  # noqa: BLE001 - a service may refuse its arguments with anything
+            left_out.append(_leave_out(key, error, report))
+        else:
+            links.append(Link(service, key, answers, report, clock))
+    if not links:
+        raise left_out[0] if left_out else NoPrimaryProvider()
+    return links
+
+
+def _leave_out(provider: str, error: Exception, report: Report) -> VoxplaneError:
+    known = (
+        error
+        if isinstance(error, VoxplaneError)
+        else ConfigurationError(f"The Pipecat class of {provider} cannot be made: {type(error).__name__}.")
+    )
+    kind = _KINDS.get(type(known), "invalid_request")
+    _log.error("%s is left out: %s (%s)", provider, known.code, type(error).__name__)
+    tell(report, ProviderReport(provider=provider, outcome="failed", kind=kind))
+    return known

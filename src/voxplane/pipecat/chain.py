@@ -1,0 +1,320 @@
+"""Services in the order in which they are asked, and what they were given, so that another can take it over.
+
+What was begun is not begun again by another: what was said stays said. Only what nobody has answered is handed on.
+"""
+
+# Pipecat leaves type parameters of events and tasks open.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pipecat.frames.frames import (
+    ErrorFrame,
+    Frame,
+    FunctionCallsStartedFrame,
+    InputAudioRawFrame,
+    InterruptionFrame,
+    LLMContextFrame,
+    LLMFullResponseEndFrame,
+    LLMFullResponseStartFrame,
+    LLMTextFrame,
+    TextFrame,
+    TranscriptionFrame,
+    TTSAudioRawFrame,
+    TTSSpeakFrame,
+    TTSStoppedFrame,
+    VADUserStartedSpeakingFrame,
+    VADUserStoppedSpeakingFrame,
+)
+from pipecat.pipeline.llm_switcher import LLMSwitcher
+from pipecat.pipeline.service_switcher import ServiceSwitcher, ServiceSwitcherStrategy, ServiceSwitcherStrategyManual
+from pipecat.processors.filters.function_filter import FunctionFilter
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from voxplane.pipecat.link import Frames, Link
+
+Given = tuple[Frame, FrameDirection]
+
+ATTEMPT_SECONDS = 5.0
+"""How long a model may be silent before the next one is asked."""
+ANSWER: Frames = (LLMTextFrame, FunctionCallsStartedFrame)
+
+
+class Work:
+    """What a chain was given and has not answered, as it was given: another provider can take it over whole."""
+
+    kinds: ClassVar[Frames]
+    """What it consists of."""
+    ends_here: ClassVar[Frames] = ()
+    """What of it is of no use to anybody else in the pipeline."""
+
+    def __init__(self) -> None:
+        self.given: deque[Given] = deque()
+        self.is_answered = False
+        self.asked: set[Link] = set()
+
+    def take(self, frame: Frame, direction: FrameDirection) -> bool:
+        """Keep a frame if it is work; return whether a new piece of work begins with it."""
+        raise NotImplementedError
+
+    def came(self, frame: Frame) -> None:
+        """Note a frame that came out."""
+        raise NotImplementedError
+
+    def ends_with(self, frame: Frame) -> bool:
+        """Whether this frame is the last that was given."""
+        return bool(self.given) and self.given[-1][0] is frame
+
+    def clear(self) -> None:
+        """Forget it: it is done, or lost."""
+        self.given.clear()
+        self.is_answered = False
+
+    def interrupt(self) -> None:
+        """Forget it, for the caller spoke."""
+        self.clear()
+
+
+class Answering(Work):
+    """Contexts to answer."""
+
+    kinds = ends_here = (LLMContextFrame,)
+
+    @override
+    def take(self, frame: Frame, direction: FrameDirection) -> bool:
+        if not isinstance(frame, LLMContextFrame):
+            return False
+        self.given.append((frame, direction))
+        return len(self.given) == 1
+
+    @override
+    def came(self, frame: Frame) -> None:
+        if isinstance(frame, ANSWER):
+            self.is_answered = True
+        elif isinstance(frame, LLMFullResponseEndFrame):
+            self.is_answered = False
+            if self.given:
+                self.given.popleft()
+
+
+class Speaking(Work):
+    """Texts to say."""
+
+    kinds = (LLMFullResponseStartFrame, TextFrame, TTSSpeakFrame, LLMFullResponseEndFrame)
+    ends_here = (TextFrame, TTSSpeakFrame)
+
+    @override
+    def take(self, frame: Frame, direction: FrameDirection) -> bool:
+        begins = isinstance(frame, LLMFullResponseStartFrame | TTSSpeakFrame)
+        if begins and self.is_answered:
+            self.clear()
+        if begins or (self.given and isinstance(frame, self.kinds)):
+            self.given.append((frame, direction))
+        return begins and len(self.given) == 1
+
+    @override
+    def came(self, frame: Frame) -> None:
+        if isinstance(frame, TTSAudioRawFrame):
+            self.is_answered = True
+        elif isinstance(frame, TTSStoppedFrame) and self.is_answered:
+            self.clear()
+
+
+class Listening(Work):
+    """Sound is never answered half: all that is not in a final transcript yet is heard anew."""
+
+    kinds = (InputAudioRawFrame, VADUserStartedSpeakingFrame, VADUserStoppedSpeakingFrame)
+    BEFORE_SPEECH, AT_MOST = 50, 3000
+    """Frames, of 20 ms usually: a VAD notices speech a moment late."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._speaks = self._waits = False
+
+    @override
+    def take(self, frame: Frame, direction: FrameDirection) -> bool:
+        if not isinstance(frame, self.kinds):
+            return False
+        if not isinstance(frame, InputAudioRawFrame):
+            self._speaks = isinstance(frame, VADUserStartedSpeakingFrame)
+        self._waits = self._waits or self._speaks
+        self.given.append((frame, direction))
+        while len(self.given) > (self.AT_MOST if self._waits else self.BEFORE_SPEECH):
+            self.given.popleft()
+        return isinstance(frame, VADUserStartedSpeakingFrame)
+
+    @override
+    def came(self, frame: Frame) -> None:
+        if isinstance(frame, TranscriptionFrame):
+            self._waits = self._speaks
+            began = [each for each in self.given if isinstance(each[0], VADUserStartedSpeakingFrame)]
+            self.given = deque(began[-1:] if self._speaks else [])
+            self.asked.clear()
+
+    @override
+    def clear(self) -> None:
+        super().clear()
+        self._waits = False
+
+    @override
+    def interrupt(self) -> None:
+        """Go on: who interrupts is the one to hear."""
+
+
+class _Failover(ServiceSwitcherStrategyManual):
+    def __init__(self, services: list[FrameProcessor]) -> None:
+        super().__init__(services)
+        self.silenced: set[FrameProcessor] = set()
+        """Those whose work another took over: what they still say is not passed on."""
+        self.chain: Chain | None = None
+
+    @override
+    async def handle_error(self, error: ErrorFrame) -> FrameProcessor | None:
+        return await self.chain.fail_over() if self.chain else None
+
+    @override
+    async def _set_active_if_available(self, service: FrameProcessor) -> FrameProcessor | None:
+        self.silenced.discard(service)
+        return await super()._set_active_if_available(service)
+
+    async def use(self, service: FrameProcessor) -> bool:
+        """Turn to another service; return whether it can be."""
+        return await self._set_active_if_available(service) is not None
+
+
+class Chain(ServiceSwitcher[_Failover]):
+    """Services in the order in which they are asked."""
+
+    def __init__(self, links: Sequence[Link], work: Work) -> None:
+        super().__init__([link.service for link in links], _Failover)
+        self.links = links
+        self._work = work
+        self._refuses = False
+        self.strategy.chain = self
+
+    @staticmethod
+    @override
+    def _make_pipeline_definitions(services: list[FrameProcessor], strategy: ServiceSwitcherStrategy) -> list[Any]:
+        branches = ServiceSwitcher._make_pipeline_definitions(services, strategy)  # noqa: SLF001 - the base's
+        return [[*branch, _mouth(service, strategy)] for branch, service in zip(branches, services, strict=True)]
+
+    @override
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        if isinstance(frame, InterruptionFrame):
+            self._work.interrupt()
+        begins = self._work.take(frame, direction)
+        if begins:
+            self._work.asked.clear()
+        if begins or (self._work.ends_with(frame) and not (self._work.is_answered or self._active.is_usable)):
+            await self._choose([*self._work.given][:-1])
+            self._refuses = not self._active.is_usable
+            if self._refuses:
+                self._work.clear()
+            if self._refuses and begins:
+                failures = ", ".join(f"{link.provider} ({link.failure})" for link in self.links if link.failure)
+                await self.push_error(f"No provider can answer: {failures}.")
+        if not (self._refuses and isinstance(frame, self._work.kinds)):
+            await super().process_frame(frame, direction)
+        elif not isinstance(frame, self._work.ends_here):
+            await self.push_frame(frame, direction)
+
+    @override
+    async def push_frame(self, frame: Frame, direction: FrameDirection = FrameDirection.DOWNSTREAM) -> None:
+        self._work.came(frame)
+        await super().push_frame(frame, direction)
+
+    @override
+    async def cleanup(self) -> None:
+        await super().cleanup()
+        for link in self.links:
+            await link.close()
+
+    async def fail_over(self) -> FrameProcessor | None:
+        """Give what the active service did not answer to the next; return that, or None where there is none."""
+        failed = self._active
+        if failed.is_usable or self._work.is_answered:
+            return None
+        self._work.asked |= {link for link in self.links if link.service is failed}
+        await self._choose(self._work.given)
+        if self._active is failed:
+            self._work.clear()
+            return None
+        return self._active
+
+    @property
+    def _active(self) -> FrameProcessor:
+        return self.strategy.active_service
+
+    async def _choose(self, missed: Iterable[Given]) -> None:
+        """Turn to the first that may be asked, with what it has missed; if it is another, that takes the work over."""
+        left = [link for link in self.links if link not in self._work.asked]
+        open_ones, others = [link for link in left if link.is_open], [link for link in left if link.may_be_asked]
+        if not others:
+            return
+        found, before = (open_ones or others)[0], self._active
+        await found.reopen()
+        if found.service is before or not await self.strategy.use(found.service):
+            return
+        given = list(missed)
+        if given:
+            self.strategy.silenced.add(before)
+            # It may have more in its queue, and would ask for that too.
+            await before.queue_frame(InterruptionFrame())
+        for frame, direction in given:
+            await found.service.queue_frame(frame, direction)
+
+
+class LLMChain(Chain, LLMSwitcher[_Failover]):
+    """Models in the order in which they are asked. Downstream an answer begins once, whoever gives it."""
+
+    _is_answering = False
+
+    @override
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        if isinstance(frame, LLMContextFrame):
+            self._expect_answer()
+
+    @override
+    async def push_frame(self, frame: Frame, direction: FrameDirection = FrameDirection.DOWNSTREAM) -> None:
+        if isinstance(frame, LLMFullResponseStartFrame):
+            if self._is_answering:
+                return
+            self._is_answering = True
+        elif isinstance(frame, LLMFullResponseEndFrame | InterruptionFrame):
+            self._is_answering = False
+        await super().push_frame(frame, direction)
+
+    @override
+    async def fail_over(self) -> FrameProcessor | None:
+        found = await super().fail_over()
+        if found:
+            self._expect_answer()
+        return found
+
+    def _expect_answer(self) -> None:
+        if self._work.given:
+            self.get_event_loop().call_later(ATTEMPT_SECONDS, self._lose_patience, self._active, self._work.given[0])
+
+    def _lose_patience(self, service: FrameProcessor, given: Given) -> None:
+        self.create_task(self._give_up(service, given))
+
+    async def _give_up(self, service: FrameProcessor, given: Given) -> None:
+        """Ask the next model if this one is still silent. With nobody else to ask, the caller may as well wait."""
+        others = [link for link in self.links if link.service is not service and link not in self._work.asked]
+        is_waiting = service is self._active and given in self._work.given and not self._work.is_answered
+        if is_waiting and any(link.may_be_asked for link in others):
+            await service.push_error("It is silent for too long.", exception=TimeoutError())
+
+
+def _mouth(service: FrameProcessor, strategy: ServiceSwitcherStrategy) -> FunctionFilter:
+    async def may_speak(_frame: Frame) -> bool:
+        return not (isinstance(strategy, _Failover) and service in strategy.silenced)
+
+    return FunctionFilter(may_speak, FrameDirection.DOWNSTREAM, filter_system_frames=True, enable_direct_mode=True)

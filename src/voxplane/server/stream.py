@@ -1,0 +1,103 @@
+"""The stream of an organization's changes, as server-sent events: where it stands, never data.
+
+    id: <epoch>.<revision>      event: change    data: {"revision": 7, "keys": ["openai"]}
+                                event: reset     the follower's position is not one of ours: read everything again
+                                event: health    data: {"keys": ["openai"]}: what workers report of a provider changed
+                                event: heartbeat nothing else was sent for a while
+                                event: bye       this process stops: come back, to another one if there is one
+
+`keys` is null when it may be any provider. Before anything is sent the follower's token is looked at again; when it
+no longer lets it in, the stream ends; while nobody can tell whether it does, nothing is said.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import anyio
+from starlette.responses import StreamingResponse
+
+from voxplane.errors import Unavailable, VoxplaneError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+    from contextlib import ExitStack
+
+    from starlette.types import Receive, Scope, Send
+
+    from voxplane.server.changes import Subscription
+
+MEDIA_TYPE = "text/event-stream"
+_RETRY_MILLISECONDS = 1000
+_ASK_AGAIN_SECONDS = 1.0
+
+
+async def events(
+    subscription: Subscription,
+    at: str,
+    last_event_id: str | None,
+    let_in: Callable[[], Awaitable[object]],
+    heartbeat_seconds: float,
+) -> AsyncIterator[bytes]:
+    """Yield the stream. `at` is where the organization stood after subscribing; `let_in` raises to end it."""
+    epoch, _, number = at.partition(".")
+    sent = int(number)
+    yield f"retry: {_RETRY_MILLISECONDS}\n\n".encode()
+    if last_event_id != at:
+        yield _moved(at, None, kind="change" if _is_behind(last_event_id, epoch, sent) else "reset")
+    while not subscription.has_ended:
+        await subscription.wait(heartbeat_seconds)
+        try:
+            await let_in()
+        except Unavailable:
+            await anyio.sleep(_ASK_AGAIN_SECONDS)
+            continue
+        except VoxplaneError:
+            return
+        news = subscription.take()
+        said = b""
+        revision = sent if news.revision is None else news.revision
+        if news.epoch is not None and (str(news.epoch) != epoch or revision < sent):
+            epoch, sent = str(news.epoch), revision
+            said = _moved(f"{epoch}.{sent}", None, kind="reset")
+        elif revision > sent:
+            sent = revision
+            said = _moved(f"{epoch}.{sent}", news.keys)
+        if news.health:
+            said += _event("health", {"keys": sorted(news.health)})
+        yield said or _event("heartbeat", {})
+    yield _event("bye", {})
+
+
+class EventStream(StreamingResponse):
+    """A response that lasts until its follower leaves, and lets go of what it holds when it ends."""
+
+    def __init__(self, events: AsyncIterator[bytes], held: ExitStack) -> None:
+        """Send `events`; close `held` afterwards, however it ends."""
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(events, headers=headers, media_type=MEDIA_TYPE)
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response."""
+        with self._held:
+            await super().__call__(scope, receive, send)
+
+
+def _is_behind(last_event_id: str | None, epoch: str, revision: int) -> bool:
+    """Whether a follower's position is one that we can have given out; a new follower has none."""
+    if last_event_id is None:
+        return True
+    before, _, number = last_event_id.partition(".")
+    return before == epoch and number.isdecimal() and len(number) < 20 and int(number) < revision  # noqa: PLR2004 - bigint
+
+
+def _moved(at: str, keys: Collection[str] | None, *, kind: str = "change") -> bytes:
+    revision = int(at.rpartition(".")[2])
+    body = {"revision": revision, "keys": None if keys is None else sorted(keys)}
+    return f"id: {at}\n".encode() + _event(kind, body)
+
+
+def _event(kind: str, body: Mapping[str, object]) -> bytes:
+    return f"event: {kind}\ndata: {json.dumps(body)}\n\n".encode()

@@ -1,0 +1,412 @@
+"""What workers ask for: the providers of their organization with opened keys, and what they have to say of them.
+
+What an organization configured is kept sealed in memory while it holds, so that a worker's question costs the opening
+of a few envelopes and one audit row. A plaintext lives as long as its answer.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+import anyio
+
+from voxplane.errors import (
+    DestinationUnapproved,
+    FieldError,
+    Invalid,
+    KeyUnavailable,
+    OrganizationNotFound,
+    ProviderRetired,
+    SecretsNotFound,
+    SecretsUnreadable,
+    Unavailable,
+    VoxplaneError,
+)
+from voxplane.resolution import ResolvedProviderConfig, chain
+from voxplane.schemas import (
+    Chains,
+    OrganizationName,
+    ProviderName,
+    ProviderType,
+    Resolution,
+    ResolvedProvider,
+    SkippedProvider,
+    Unusable,
+)
+from voxplane.server import envelope
+from voxplane.server.auth import Principal, Scope
+from voxplane.server.envelope import DataKey, Envelope, SecretContext
+from voxplane.server.organization_view import OrganizationView
+from voxplane.server.releases import Releases
+from voxplane.server.store import DataKeyRow, ReportRow, Store, positions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+    from uuid import UUID
+
+    from pydantic import SecretStr
+
+    from voxplane.destination import Origin
+    from voxplane.provider import AnyProvider
+    from voxplane.registry import ProviderRegistry
+    from voxplane.schemas import JsonObject, Provider, ReportsWrite, ResolutionRequest
+    from voxplane.server.changes import Changes
+    from voxplane.server.database import Connection, Database
+    from voxplane.server.write import Unsealed
+
+_KEPT_ORGANIZATIONS = 2000
+MAX_UNDER_WAY = 200
+_REVISION_DIGITS = 18  # what fits into a bigint
+_UNRELEASED: dict[type[VoxplaneError], Unusable] = {
+    SecretsUnreadable: "undecryptable",
+    DestinationUnapproved: "destination_unapproved",
+}
+
+
+@dataclass(frozen=True)
+class _Sealed:
+    """A provider of an organization, ready to be released: its settings in force, and its secrets still sealed."""
+
+    provider: AnyProvider
+    config: JsonObject
+    origins: frozenset[Origin]
+    source: str
+    envelope: Envelope | None
+    is_enabled: bool
+    priority: int
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """An organization as it stands, with the unwrapped keys that open its envelopes; no plaintext of a secret."""
+
+    organization: OrganizationName
+    at: str
+    chains: Mapping[ProviderType, tuple[_Sealed, ...]]
+    skipped: tuple[SkippedProvider, ...]
+    secret_versions: Mapping[str, int]
+    data_keys: Mapping[int, DataKey]
+    since: int
+
+    @property
+    def revision(self) -> int:
+        return int(self.at.rpartition(".")[2])
+
+
+@dataclass(eq=False)
+class _Reading:
+    """Reads of one organization: how many began, and what came of the last one."""
+
+    turn: anyio.Lock = field(default_factory=anyio.Lock)
+    begun: int = 0
+    found: _Standing | None = None
+    error: VoxplaneError | None = None
+
+
+class WorkerService:
+    """Resolves an organization's providers for its workers, and takes their reports."""
+
+    def __init__(
+        self,
+        *,
+        registry: ProviderRegistry,
+        retired: Mapping[str, Provider],
+        database: Database,
+        changes: Changes,
+        unsealed: Unsealed | None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Take what it works with; `unsealed` is None while the key is missing or is another one."""
+        self._registry = registry
+        self._retired = retired
+        self._database = database
+        self._changes = changes
+        self._unsealed = unsealed
+        self._clock = clock
+        self._releases = Releases(database, clock)
+        self._standing: OrderedDict[UUID, _Standing] = OrderedDict()
+        self._readings: WeakValueDictionary[UUID, _Reading] = WeakValueDictionary()
+        self._under_way = 0
+
+    async def position(self, principal: Principal, known: str | None = None) -> str:
+        """Return where the organization stands, as `<epoch>.<revision>`; `known` is where it was seen last.
+
+        Raises:
+            OrganizationNotFound: it is gone.
+        """
+        if self._unsealed is not None:
+            # This reads once for all who ask at this moment.
+            return (await self._read(principal.tenant, known)).at
+        async with self._database.transaction(organization_id=principal.tenant) as connection:
+            found = await positions(connection, [principal.tenant])
+        if principal.tenant not in found:
+            raise OrganizationNotFound
+        epoch, revision = found[principal.tenant]
+        return f"{epoch}.{revision}"
+
+    async def resolve(self, principal: Principal, wanted: ResolutionRequest) -> Resolution | None:
+        """Return the providers that answer the organization's calls, with opened secrets; on record before they leave.
+
+        None when what the worker has is what stands: then nothing is opened and nothing is recorded. A provider whose
+        secrets cannot be released is left out and listed with the reason; the others answer.
+
+        Raises:
+            PermissionDenied: the caller is no worker (worker:resolve).
+            KeyUnavailable: the installation is sealed.
+            Unavailable: it cannot be put on record, or too many ask at once.
+        """
+        principal.require(Scope.WORKER_RESOLVE)
+        with self._one_more():
+            standing = await self._read(principal.tenant, wanted.have)
+            if wanted.have == standing.at:
+                return None
+            types = [each for each in ProviderType if wanted.types is None or each in wanted.types]
+            chains, skipped = _open_chains(standing, types)
+            await self._releases.record(principal, self._keys, " ".join(sorted(types)), _on_record(standing, chains))
+        return Resolution(
+            organization=standing.organization,
+            at=standing.at,
+            chains=Chains(**{each.value: tuple(map(_on_the_wire, chains[each])) for each in chains}),
+            skipped=tuple(skipped),
+        )
+
+    async def release(self, principal: Principal, key: str) -> ResolvedProviderConfig:
+        """Open one provider's secrets for a worker, enabled or not; on record before they leave.
+
+        Raises:
+            PermissionDenied: the caller is no worker (worker:resolve).
+            DestinationUnapproved: the settings send the key where nobody with admin:secrets allowed it.
+            SecretsNotFound: a secret that the settings need is not stored.
+            SecretsUnreadable: what is stored was altered or is out of date.
+            Invalid: the stored settings are not valid.
+            ProviderNotFound, ProviderRetired: there is no such provider, or it is no longer offered.
+            KeyUnavailable: the installation is sealed.
+        """
+        principal.require(Scope.WORKER_RESOLVE)
+        if key in self._retired:
+            raise ProviderRetired
+        provider = self._registry.get_provider_by_key(key)
+        async with self._database.transaction(organization_id=principal.tenant) as connection:
+            standing, view = await self._look(connection, principal.tenant, self._changes.mark())
+        resolved = _open(standing, _sealed(view, provider))
+        missing = provider.required_secrets(resolved.config) - set(resolved.secrets)
+        if missing:
+            raise SecretsNotFound(f"Not stored: {', '.join(sorted(missing))}.")
+        await self._releases.record(principal, self._keys, key, _on_record(standing, {provider.type: [resolved]}))
+        return resolved
+
+    async def report(self, principal: Principal, said: ReportsWrite) -> None:
+        """Keep what a worker saw of its organization's providers, and tell whoever follows the organization.
+
+        Raises:
+            PermissionDenied: the caller is no worker (worker:resolve).
+            Invalid: a provider does not exist or is named twice, or a kind of failure does not fit its outcome.
+        """
+        principal.require(Scope.WORKER_RESOLVE)
+        rows = self._report_rows(principal, said)
+        if not rows:
+            return
+        async with self._database.transaction(organization_id=principal.tenant) as connection:
+            await Store(connection, principal.tenant).put_reports(rows)
+        self._changes.note(principal.tenant)
+
+    def _report_rows(self, principal: Principal, said: ReportsWrite) -> list[ReportRow]:
+        known = {provider.key for provider in self._registry.get_all_providers()}
+        _, _, revision = said.at.rpartition(".")
+        errors: list[FieldError] = []
+        if not revision.isdecimal() or len(revision) > _REVISION_DIGITS:
+            errors.append(FieldError("/at", "position", "Give the `at` of the resolution in use."))
+        named = [each.provider for each in said.reports]
+        for index, each in enumerate(said.reports):
+            at = f"/reports/{index}"
+            if each.provider not in known:
+                errors.append(FieldError(f"{at}/provider", "unknown_provider", "No provider has this key."))
+            elif each.provider in named[:index]:
+                errors.append(FieldError(f"{at}/provider", "duplicate", "Report each provider once at a time."))
+            if (each.kind is None) is (each.outcome == "failed"):
+                errors.append(FieldError(f"{at}/kind", "kind", "Give the kind of a failure, and of nothing else."))
+        if errors:
+            raise Invalid(errors)
+        now = self._clock()
+        # In one order, because each row is locked in turn: two reports could hold what the other one waits for.
+        return [
+            ReportRow(each.provider, each.outcome, each.kind, now, now, principal.name, 1, int(revision))
+            for each in sorted(said.reports, key=lambda report: report.provider)
+        ]
+
+    @property
+    def _keys(self) -> Unsealed:
+        if self._unsealed is None:
+            raise KeyUnavailable
+        return self._unsealed
+
+    @contextmanager
+    def _one_more(self) -> Generator[None]:
+        """Shed what would only queue: workers come back a little later, each at a moment of its own."""
+        if self._under_way >= MAX_UNDER_WAY:
+            raise Unavailable("Too many workers ask at once.", retry_after_seconds=random.randint(1, 5))  # noqa: S311 - spreads load
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+
+    async def _read(self, organization_id: UUID, known: str | None) -> _Standing:
+        """Return the organization as it stands: from memory, unless `known` is that state or a later one.
+
+        Who asks with it was told of a change by a process that may have heard of it before this one.
+        """
+        kept = self._standing.get(organization_id)
+        is_good = kept is not None and self._changes.is_unchanged(organization_id, kept.since)
+        if kept is not None and is_good and not _reaches(known, kept.at):
+            self._standing.move_to_end(organization_id)
+            return kept
+        # A hundred workers that follow one change ask at the same moment. One reads for all who asked before it began.
+        reading = self._readings.setdefault(organization_id, _Reading())
+        wanted = reading.begun + 1
+        async with reading.turn:
+            if reading.begun < wanted or (reading.found is None and reading.error is None):
+                await self._read_once(organization_id, reading)
+        if reading.error is not None:
+            raise reading.error
+        assert reading.found is not None  # noqa: S101 - it is one or the other
+        return reading.found
+
+    async def _read_once(self, organization_id: UUID, reading: _Reading) -> None:
+        reading.begun, reading.found, reading.error = reading.begun + 1, None, None
+        since = self._changes.mark()
+        try:
+            async with self._database.transaction(organization_id=organization_id) as connection:
+                reading.found, _ = await self._look(connection, organization_id, since)
+        except VoxplaneError as error:
+            reading.error = error
+            return
+        self._standing[organization_id] = reading.found
+        while len(self._standing) > _KEPT_ORGANIZATIONS:
+            self._standing.popitem(last=False)
+
+    async def _look(
+        self, connection: Connection, organization_id: UUID, since: int
+    ) -> tuple[_Standing, OrganizationView]:
+        unsealed = self._keys
+        store = Store(connection, organization_id)
+        state = await store.state()
+        view = OrganizationView(state, self._registry, self._retired, self._clock().date())
+        data_keys: dict[int, DataKey] = {}
+        for version in view.data_key_versions():
+            row = await store.data_key(version)
+            with suppress(SecretsUnreadable, KeyUnavailable):  # what it seals is then skipped, and the rest answers
+                data_keys[version] = _unwrapped(row, unsealed, organization_id)
+        ranked = {each: view.ranked(each) for each in ProviderType}
+        standing = _Standing(
+            organization=OrganizationName(id=state.id, slug=state.slug),
+            at=f"{state.epoch}.{state.revision}",
+            chains={
+                each: tuple(
+                    _sealed(view, self._registry.get_provider_by_key(shown.provider.key)) for shown in chain(shown_all)
+                )
+                for each, shown_all in ranked.items()
+            },
+            skipped=tuple(
+                SkippedProvider(key=shown.provider.key, type=each, reason=shown.reason)
+                for each, shown_all in ranked.items()
+                for shown in shown_all
+                if shown.is_enabled and shown.reason is not None
+            ),
+            secret_versions=state.secret_versions,
+            data_keys=data_keys,
+            since=since,
+        )
+        return standing, view
+
+
+def _reaches(known: str | None, at: str) -> bool:
+    epoch, _, number = (known or "").partition(".")
+    present, _, revision = at.partition(".")
+    return epoch == present and number.isdecimal() and len(number) <= _REVISION_DIGITS and int(number) >= int(revision)
+
+
+def _unwrapped(row: DataKeyRow | None, unsealed: Unsealed, organization_id: UUID) -> DataKey:
+    if row is None:
+        raise SecretsUnreadable
+    key = unsealed.keyring.unwrap(row.kek_id, row.wrapped, purpose="data", owner=organization_id, version=row.version)
+    return DataKey(row.version, key)
+
+
+def _sealed(view: OrganizationView, provider: AnyProvider) -> _Sealed:
+    config = provider.validate(view.overrides(provider), at="/config")
+    origins = provider.effective_origins(config)
+    source = view.secret_source(provider)
+    stored = view.own_envelope(source)
+    own = stored if provider.secret_names else None
+    # Where no secret is opened nothing else asks where the call goes, and the conversation is worth keeping too.
+    if own is None and not origins <= view.approved_origins(provider, stored):
+        raise DestinationUnapproved
+    row = view.config_row(provider.key)
+    return _Sealed(provider, config.effective(), origins, source, own, row.is_enabled, row.priority)
+
+
+def _open_chains(
+    standing: _Standing, types: list[ProviderType]
+) -> tuple[dict[ProviderType, list[ResolvedProviderConfig]], list[SkippedProvider]]:
+    chains: dict[ProviderType, list[ResolvedProviderConfig]] = {each: [] for each in types}
+    skipped = [each for each in standing.skipped if each.type in types]
+    for each in types:
+        for sealed in standing.chains[each]:
+            try:
+                chains[each].append(_open(standing, sealed))
+            except (SecretsUnreadable, DestinationUnapproved) as error:
+                reason = _UNRELEASED[type(error)]
+                skipped.append(SkippedProvider(key=sealed.provider.key, type=each, reason=reason))
+    return chains, skipped
+
+
+def _open(standing: _Standing, sealed: _Sealed) -> ResolvedProviderConfig:
+    """Open what is sealed: the release rule is `envelope.release`."""
+    secrets: dict[str, SecretStr] = {}
+    if sealed.envelope is not None:
+        data_key = standing.data_keys.get(sealed.envelope.data_key)
+        if data_key is None:
+            raise SecretsUnreadable
+        opened = envelope.release(
+            data_key,
+            SecretContext(standing.organization.id, sealed.source),
+            sealed.envelope,
+            version=standing.secret_versions.get(sealed.source, 0),
+            destinations=sealed.origins,
+        )
+        secrets = {name: value for name, value in opened.items() if name in sealed.provider.secret_names}
+    provider = sealed.provider
+    return ResolvedProviderConfig(
+        provider=ProviderName(key=provider.key, name=provider.name, type=provider.type),
+        config=sealed.config,
+        secrets=secrets,
+        origins=tuple(sorted(str(origin) for origin in sealed.origins)),
+        is_enabled=sealed.is_enabled,
+        priority=sealed.priority,
+        secret_version=standing.secret_versions.get(sealed.source) if secrets else None,
+    )
+
+
+def _on_record(standing: _Standing, chains: Mapping[ProviderType, list[ResolvedProviderConfig]]) -> dict[str, object]:
+    """Say what is given out: which secrets of which providers, by name, at which revision."""
+    given = {each.provider.key: sorted(each.secrets) for found in chains.values() for each in found}
+    return {"revision": standing.revision, "providers": given}
+
+
+def _on_the_wire(resolved: ResolvedProviderConfig) -> ResolvedProvider:
+    return ResolvedProvider(
+        provider=resolved.provider,
+        config=resolved.config,
+        secrets={name: value.get_secret_value() for name, value in resolved.secrets.items()},
+        origins=resolved.origins,
+        is_enabled=resolved.is_enabled,
+        priority=resolved.priority,
+        secret_version=resolved.secret_version,
+    )

@@ -1,0 +1,1 @@
+"""Speech to recognise, and servers that stand for those which are not ours."""

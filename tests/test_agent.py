@@ -1,0 +1,218 @@
+"""The worker: LiveKit's own `AgentServer` takes jobs from a loopback dispatcher and answers calls in processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import DEVNULL
+from typing import Any
+
+import anyio
+import pytest
+from examples.call import machine
+from examples.call.__main__ import ask_piper
+from examples.call.scripted_model import ScriptedModel
+
+from tests.dispatcher import KEY, SECRET, Dispatcher
+from tests.served import served
+from tests.test_call import QUESTION, models, piper_url, speak_from
+from tests.test_changes import until
+from voxplane.agent import organization_of
+from voxplane.agent_settings import AgentSettings
+from voxplane.errors import ConfigurationError
+from voxplane.schemas import AccessTokenCreate, ConfigWrite, OrderWrite, OrganizationCreate, ProviderType, SecretsWrite
+from voxplane.server.auth import Principal, Scope
+from voxplane.server.control_plane import ControlPlane, local_administrator
+
+__all__ = ["models", "piper_url"]  # fixtures that pytest finds by their names
+pytestmark = pytest.mark.timeout(240)
+
+
+@dataclass
+class Fleet:
+    """A worker of a fleet, and what it needs: two organizations, a model, a voice, and somebody who hands out jobs."""
+
+    dispatcher: Dispatcher
+    folder: Path
+    model: ScriptedModel
+    environment: dict[str, str]
+    log: Path
+
+    @asynccontextmanager
+    async def worker(self, **environment: str) -> AsyncGenerator[None]:
+        """Run the worker until left."""
+        self.dispatcher.registered = anyio.Event()
+        with self.log.open("wb") as log:
+            process = await anyio.open_process(
+                [sys.executable, "-m", "tests.worker_job"],
+                env=self.environment | environment,
+                stdin=DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        async with process:
+            try:
+                with anyio.fail_after(90):
+                    await self.dispatcher.registered.wait()
+                yield
+            finally:
+                process.terminate()
+                with anyio.CancelScope(shield=True), anyio.move_on_after(30):
+                    await process.wait()
+
+    def result(self, job: str) -> dict[str, Any]:
+        """Return what a job left behind."""
+        return json.loads((self.folder / f"{job}.json").read_text())
+
+    def logged(self) -> str:
+        """Return what the worker wrote."""
+        return self.log.read_text()
+
+
+async def add_organization(plane: ControlPlane, slug: str, key: str, piper_url: str) -> Principal:
+    """Make an organization that can take calls here, with a key of its own."""
+    operator = local_administrator(None, "test")
+    made = await plane.access.create_organization(operator, OrganizationCreate(slug=slug, name=slug.title()))
+    admin = local_administrator(made.id, "test")
+    on = ConfigWrite(is_enabled=True)
+    for provider, config in (("whisper", {"model": machine.WHISPER}), ("piper", {"voice": machine.VOICE})):
+        write = ConfigWrite(config=config, is_enabled=True)
+        await plane.providers.upsert_organization_provider_config(admin, provider, write)
+    await speak_from(plane, admin, piper_url)
+    for provider in ("openai", "groq"):
+        secrets = SecretsWrite(secrets={"apiKey": f"{key}-{provider}"})
+        await plane.providers.update_provider_secrets(admin, provider, secrets)
+        await plane.providers.upsert_organization_provider_config(admin, provider, on)
+    order = OrderWrite(order=["openai", "groq"])
+    await plane.providers.order_organization_providers(admin, ProviderType.LLM, order)
+    return admin
+
+
+@pytest.fixture
+async def fleet(models: Path, piper_url: str, tmp_path: Path) -> AsyncIterator[Fleet]:
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(machine.piper(tmp_path / "piper.log", piper_url))
+        (tmp_path / "question.wav").write_bytes(await ask_piper(QUESTION, piper_url))
+        model = ScriptedModel()
+        base_url = await stack.enter_async_context(model.served())
+        dispatcher = await stack.enter_async_context(Dispatcher().served())
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("VOXPLANE_", "LIVEKIT_"))  # noqa: TID251 - what a worker's process inherits
+        } | {
+            "VOXPLANE_MODELS_DIR": str(models),
+            "VOXPLANE_SNAPSHOT_DIR": str(tmp_path / "snapshots"),
+            "CALL_FOLDER": str(tmp_path),
+            "CALL_STAND_INS": json.dumps({"openai": base_url, "groq": base_url}),
+            "LIVEKIT_URL": dispatcher.url,
+            "LIVEKIT_API_KEY": KEY,
+            "LIVEKIT_API_SECRET": SECRET,
+            "OPENAI_API_KEY": "sk-canary-of-the-environment",
+            "GROQ_API_KEY": "gsk-canary-of-the-environment",
+        }  # fmt: skip
+        yield Fleet(dispatcher, tmp_path, model, environment, tmp_path / "worker.log")
+
+
+async def test_a_fleet_answers_each_organization_on_its_own_providers_and_keys(
+    fleet: Fleet, plane: ControlPlane, piper_url: str
+) -> None:
+    """Two organizations on one worker; the first one's key is dead, so its call goes on with the next provider."""
+    acme = await add_organization(plane, "acme", "acme", piper_url)
+    beta = await add_organization(plane, "beta", "beta", piper_url)
+    fleet.model.refused = {"acme-openai"}
+    operator = local_administrator(None, "test")
+    new = AccessTokenCreate(name="fleet", scopes=[Scope.WORKER_RESOLVE])
+    token = await plane.access.create_fleet_token(operator, new, [acme.tenant, beta.tenant])
+    async with served(plane) as url:
+        async with fleet.worker(VOXPLANE_URL=url, VOXPLANE_TOKEN=token.value):
+            endings: dict[str, str] = {}
+
+            async def dispatch(job: str, metadata: object) -> None:
+                endings[job] = await fleet.dispatcher.dispatch(job, metadata)
+
+            with anyio.fail_after(120):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(dispatch, "one", {"organization": "acme"})
+                    group.start_soon(dispatch, "two", {"organizationId": str(beta.tenant)})
+                    group.start_soon(dispatch, "three", {"organization": "default"})
+            assert endings["one"] == endings["two"] == "success", fleet.logged()
+
+            async def health() -> Any:
+                return (await plane.providers.get_organization_provider(acme, "openai")).health
+
+            with anyio.fail_after(20):
+                while (seen := await health()) is None:  # noqa: ASYNC110 - the worker is another process
+                    await anyio.sleep(0.1)
+        assert (seen.status, seen.kind, seen.reported_by) == ("failing", "authentication", "fleet")
+    one, two = fleet.result("one"), fleet.result("two")
+    for result in (one, two):
+        assert "open" in result["heard"].lower()
+        assert result["answered"].strip() == fleet.model.answer_to("open")
+        assert result["revisions"][0][1] == {"stt": ["whisper"], "tts": ["piper"], "llm": ["openai", "groq"]}
+    assert one["process"] != two["process"]
+    assert set(fleet.model.keys) == {"acme-openai", "acme-groq", "beta-openai"}
+    assert fleet.model.keys.count("acme-openai") == 1
+    assert (await plane.providers.get_organization_provider(beta, "openai")).health is None
+    # The third organization is none of the fleet's.
+    assert not (fleet.folder / "three.json").exists()
+    assert "call three cannot be answered: There is no such organization for this token." in fleet.logged()
+    assert "call ended" in fleet.logged()
+
+
+async def test_a_job_starts_from_the_snapshot_on_disk_and_fails_at_once_without_one(
+    fleet: Fleet, plane: ControlPlane, piper_url: str
+) -> None:
+    acme = await add_organization(plane, "acme", "acme", piper_url)
+    new = AccessTokenCreate(name="worker", scopes=[Scope.WORKER_RESOLVE])
+    token = (await plane.access.create_token(_granting(acme), new)).value
+    async with served(plane) as url, fleet.worker(VOXPLANE_URL=url, VOXPLANE_TOKEN=token):
+        with anyio.fail_after(90):
+            assert await fleet.dispatcher.dispatch("before", "") == "success", fleet.logged()
+    # The control plane is gone now.
+    async with fleet.worker(VOXPLANE_URL=url, VOXPLANE_TOKEN=token):
+        with anyio.fail_after(90):
+            assert await fleet.dispatcher.dispatch("away", "") == "success", fleet.logged()
+    assert fleet.result("away")["answered"].strip() == fleet.model.answer_to("open")
+    assert "starting from the snapshot on disk" in fleet.logged()
+    for file in (fleet.folder / "snapshots").iterdir():
+        file.unlink()
+    async with fleet.worker(VOXPLANE_URL=url, VOXPLANE_TOKEN=token):
+        with anyio.fail_after(60):
+            await fleet.dispatcher.dispatch("nothing", "")
+        await until(lambda: "call nothing cannot be answered" in fleet.logged())
+    assert "Is VOXPLANE_URL right, and the control plane up? There is no usable snapshot on disk" in fleet.logged()
+    assert not (fleet.folder / "nothing.json").exists()
+    assert set(fleet.model.keys) == {"acme-openai"}
+
+
+def _granting(admin: Principal) -> Principal:
+    return Principal("local:test", "test", "local", admin.tenant, frozenset({*admin.scopes, Scope.WORKER_RESOLVE}))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "organization"),
+    [
+        ("", "current"),
+        ('{"organization": "acme"}', "acme"),
+        ('{"organizationId": "7"}', "7"),
+        ('{"caller": "+1"}', "current"),
+    ],
+)
+def test_the_organization_comes_from_the_jobs_metadata(metadata: str, organization: str) -> None:
+    assert organization_of(metadata, "current") == organization
+
+
+@pytest.mark.parametrize("metadata", ["acme", "[]", '{"organization": 7}', '{"organization": ""}', "null"])
+def test_metadata_that_names_no_organization_is_refused(metadata: str) -> None:
+    with pytest.raises(ConfigurationError, match="names no organization"):
+        organization_of(metadata, "current")
+
+
+def test_a_worker_without_a_token_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VOXPLANE_TOKEN", raising=False)
+    with pytest.raises(ConfigurationError, match="VOXPLANE_TOKEN: This field is required"):
+        AgentSettings.read()

@@ -1,0 +1,221 @@
+"""`make call`, and what a call does when its organization changes something in the middle of it."""
+
+from __future__ import annotations
+
+import socket
+import wave
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import jiwer
+import pytest
+from aiohttp import ClientResponseError, web
+from examples.call import machine
+from examples.call.__main__ import Outcome, ask_piper, call
+from examples.call.audio import Caller, Ear
+from examples.call.scripted_model import ScriptedModel, StandIn
+from livekit.plugins import silero
+
+from tests.served import served
+from tests.test_changes import until
+from voxplane import Client
+from voxplane.agent import Call
+from voxplane.livekit import preload
+from voxplane.livekit.http import http_session
+from voxplane.schemas import ConfigWrite, OrganizationProvider, ProviderType, SecretsWrite
+from voxplane.server.auth import Principal
+from voxplane.server.control_plane import ControlPlane
+from voxplane.speech import weights
+
+pytestmark = pytest.mark.timeout(180)
+QUESTION = "Hello. Are you open today?"
+WORDS = jiwer.Compose(
+    [
+        jiwer.ToLowerCase(),
+        jiwer.RemovePunctuation(),
+        jiwer.RemoveMultipleSpaces(),
+        jiwer.Strip(),
+        jiwer.ReduceToListOfListOfWords(),
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The models folder of this machine, and every plugin imported on the main thread."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("models")
+        patch.setenv("VOXPLANE_MODELS_DIR", str(folder))
+        machine.place_models()
+        preload()
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def piper_url() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+async def change(plane: ControlPlane, admin: Principal, key: str, **config: object) -> OrganizationProvider:
+    """Change settings of a provider and leave its others as they are."""
+    before = await plane.providers.get_organization_provider(admin, key)
+    write = ConfigWrite(config={**before.overrides, **config})
+    return await plane.providers.upsert_organization_provider_config(admin, key, write)
+
+
+async def speak_from(plane: ControlPlane, admin: Principal, piper_url: str) -> None:
+    """Have an organization's Piper be the server at an address, which a holder of admin:secrets has to approve."""
+    await plane.providers.update_provider_secrets(admin, "piper", SecretsWrite(approved_origins=[piper_url]))
+    await change(plane, admin, "piper", baseUrl=piper_url)
+
+
+class Desk:
+    """Everything that a call without an account needs."""
+
+    def __init__(self, client: Client, model: ScriptedModel, registry: StandIn, question: bytes) -> None:
+        """Take what is running."""
+        self.client, self.model, self.registry, self.question = client, model, registry, question
+
+    async def call(self, answer: Path) -> Outcome:
+        """Make a call."""
+        return await call(self.client, question=self.question, answer=answer, registry=self.registry)
+
+
+@pytest.fixture
+async def desk(
+    plane: ControlPlane, administrator: Principal, models: Path, piper_url: str, tmp_path: Path
+) -> AsyncIterator[Desk]:
+    assert models.name
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(machine.piper(tmp_path / "piper.log", piper_url))
+        url = await stack.enter_async_context(served(plane))
+        said: list[str] = []
+        token = await machine.prepare(plane, said.append)
+        assert len(said) == 3
+        await speak_from(plane, administrator, piper_url)
+        model = ScriptedModel()
+        registry = StandIn({"openai": await stack.enter_async_context(model.served())})
+        client = await stack.enter_async_context(Client(url, token))
+        yield Desk(client, model, registry, await ask_piper(QUESTION, piper_url))
+
+
+def transcript(wav: Path) -> str:
+    """Write down what a wav says, with nothing of ours in between."""
+    from faster_whisper import WhisperModel  # noqa: PLC0415 # pyright: ignore[reportMissingTypeStubs] - it takes a second
+
+    model: Any = WhisperModel(weights.whisper_model(machine.WHISPER), device="cpu", compute_type="int8")
+    segments, _ = model.transcribe(str(wav), language="en")
+    return " ".join(segment.text.strip() for segment in segments)
+
+
+def wrong(expected: str, heard: str) -> float:
+    """Return the word error rate."""
+    return float(jiwer.wer(expected, heard, reference_transform=WORDS, hypothesis_transform=WORDS))
+
+
+def seconds(wav: Path) -> float:
+    """Return how long a wav is."""
+    with wave.open(str(wav)) as file:
+        return file.getnframes() / file.getframerate()
+
+
+async def test_a_call_is_heard_answered_and_spoken_on_the_organizations_settings(
+    desk: Desk, plane: ControlPlane, administrator: Principal, tmp_path: Path
+) -> None:
+    outcome = await desk.call(tmp_path / "first.wav")
+    assert wrong(QUESTION, outcome.heard) <= 0.2
+    assert outcome.answered.strip() == desk.model.answer_to("are you open")
+    assert wrong(outcome.answered, transcript(tmp_path / "first.wav")) <= 0.2
+    assert outcome.providers == {"stt": ["whisper"], "tts": ["piper"], "llm": ["openai"]}
+    assert outcome.at == desk.client.at
+    assert desk.model.keys == [machine.PLACEHOLDER]
+    assert desk.model.requests[0]["model"] == "gpt-4o-mini"
+    before = desk.client.at
+    await change(plane, administrator, "piper", lengthScale=2.0)
+    await change(plane, administrator, "openai", temperature=0.1)
+    await until(lambda: int(desk.client.at.split(".")[1]) == int(before.split(".")[1]) + 2)
+    slower = await desk.call(tmp_path / "second.wav")
+    assert slower.answered == outcome.answered
+    assert seconds(tmp_path / "second.wav") > 1.5 * seconds(tmp_path / "first.wav")
+    assert [each["temperature"] for each in desk.model.requests] == [0.7, 0.1]
+
+
+async def test_a_change_in_mid_call_is_used_from_the_next_turn_on(
+    desk: Desk, plane: ControlPlane, administrator: Principal
+) -> None:
+    caller, ear, answers = Caller(), Ear(), 0
+    made = Call(
+        desk.client,
+        vad=silero.VAD.load(min_silence_duration=0.4),
+        instructions="Be brief.",
+        registry=desk.registry,
+        session_options={"turn_handling": {"turn_detection": "vad"}, "aec_warmup_duration": None},
+    )
+    async with made as under_way:
+
+        def added(event: Any) -> None:
+            nonlocal answers
+            answers += getattr(event.item, "role", "") == "assistant"
+
+        session: Any = under_way.session
+        session.on("conversation_item_added", added)
+        session.input.audio, session.output.audio = caller, ear
+        await under_way.start()
+        caller.say(desk.question)
+        await until(lambda: answers == 1, seconds=60)
+        agent: Any = under_way.agent
+        stt = agent.stt
+        secrets = SecretsWrite(secrets={"apiKey": "sk-rotated"})
+        await plane.providers.update_provider_secrets(administrator, "openai", secrets)
+        await until(lambda: len(under_way.record.revisions) == 2, seconds=30)
+        caller.say(desk.question)
+        await until(lambda: answers == 2, seconds=60)
+        assert desk.model.keys == [machine.PLACEHOLDER, "sk-rotated"]
+        assert agent.stt is stt
+        # What cannot be built leaves the call on what it has.
+        await plane.providers.upsert_organization_provider_config(administrator, "piper", ConfigWrite(is_enabled=False))
+        await until(lambda: desk.client.chain(ProviderType.TTS) == ())
+        caller.say(desk.question)
+        await until(lambda: answers == 3, seconds=60)
+        assert len(under_way.record.revisions) == 2
+
+
+async def test_what_the_organization_has_set_is_left_alone_by_the_demonstration(
+    plane: ControlPlane, administrator: Principal
+) -> None:
+    await plane.providers.update_provider_secrets(
+        administrator, "deepgram", SecretsWrite(secrets={"apiKey": "a-real-key"})
+    )
+    await plane.providers.update_provider_secrets(administrator, "openai", SecretsWrite(secrets={"apiKey": "sk-real"}))
+    await change(plane, administrator, "piper", voice="en_GB-alan-medium")
+    before = await plane.providers.get_organization_providers(administrator)
+    said: list[str] = []
+    await machine.prepare(plane, said.append)
+    assert said == []
+    assert await plane.providers.get_organization_providers(administrator) == before
+
+
+async def test_a_redirect_takes_no_key_along() -> None:
+    """E7: the headers that vendors have for keys are not among those that an HTTP client holds back by itself."""
+    asked: list[str] = []
+
+    async def vendor(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        raise web.HTTPTemporaryRedirect("/elsewhere")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", vendor)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        async with http_session() as session:
+            with pytest.raises(ClientResponseError, match="redirects"):
+                await session.post(f"http://127.0.0.1:{runner.addresses[0][1]}/v1", headers={"xi-api-key": "k"})
+    finally:
+        await runner.cleanup()
+    assert asked == ["/v1"]

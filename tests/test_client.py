@@ -1,0 +1,374 @@
+"""The worker's client against the real service: what it gives, how it follows, and what it does without us."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+import anyio
+import httpx
+import psycopg
+import pytest
+from anyio import TASK_STATUS_IGNORED, to_thread
+from anyio.abc import TaskStatus
+
+from tests.conftest import token_for
+from tests.served import served
+from tests.test_changes import until
+from voxplane import Client, SyncClient
+from voxplane.errors import (
+    ConfigurationError,
+    NoPrimaryProvider,
+    OrganizationNotFound,
+    PermissionDenied,
+    SnapshotExpired,
+    Unauthenticated,
+    Unreachable,
+)
+from voxplane.schemas import ConfigWrite, OrderWrite, ProviderReport, ProviderType, SecretsWrite
+from voxplane.server.auth import Principal, Scope
+from voxplane.server.control_plane import ControlPlane
+from voxplane.snapshot import SnapshotFile
+
+Superuser = psycopg.Connection[tuple[object, ...]]
+
+
+def files(folder: Path) -> list[Path]:
+    """Return what is in a folder."""
+    return list(folder.iterdir())
+
+
+class Clock:
+    """A monotonic clock that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """Tell the time."""
+        return self.now
+
+
+@pytest.fixture
+async def url(plane: ControlPlane) -> AsyncIterator[str]:
+    async with served(plane) as address:
+        yield address
+
+
+@pytest.fixture
+async def token(plane: ControlPlane, administrator: Principal) -> str:
+    """A worker's token; the organization has a key for openai and for groq."""
+    for key, value in (("openai", "sk-openai-1"), ("groq", "gsk_1")):
+        await plane.providers.update_provider_secrets(administrator, key, SecretsWrite(secrets={"apiKey": value}))
+    change = ConfigWrite(is_enabled=True, priority=50)
+    await plane.providers.upsert_organization_provider_config(administrator, "groq", change)
+    return await token_for(plane, Scope.WORKER_RESOLVE)
+
+
+async def test_a_worker_gets_its_chains_with_settings_secrets_and_origins(url: str, token: str) -> None:
+    async with Client(url, token) as client:
+        assert [each.provider.key for each in client.chain("llm")] == ["openai", "groq"]
+        primary = client.primary(ProviderType.LLM)
+        assert (primary.provider.key, primary.config["model"]) == ("openai", "gpt-4o-mini")
+        assert primary.secrets["apiKey"].get_secret_value() == "sk-openai-1"
+        assert primary.origins == ("https://api.openai.com:443/v1",)
+        assert client.primary("tts").secrets == {}
+        assert client.organization.slug == "default"
+        assert [(each.key, each.reason) for each in client.skipped] == [("deepgram", "secrets_missing")]
+        assert client.chain("stt") == ()
+        with pytest.raises(NoPrimaryProvider):
+            client.primary("stt")
+        assert client.freshness.state in {"current", "stale"}
+        assert "sk-openai-1" not in repr(primary) + repr(client.chain("llm")) + repr(vars(primary))
+
+
+async def test_changes_arrive_by_themselves(
+    url: str, token: str, plane: ControlPlane, administrator: Principal
+) -> None:
+    async with Client(url, token) as client, anyio.create_task_group() as group:
+        await until(lambda: client.freshness.state == "current")
+        seen: list[str] = []
+
+        async def follow() -> None:
+            async for at in client.changes():
+                seen.append(at)  # noqa: PERF401 - it never ends, and is looked at meanwhile
+
+        group.start_soon(follow)
+        held = client.primary("llm")
+        await plane.providers.update_provider_secrets(
+            administrator, "openai", SecretsWrite(secrets={"apiKey": "sk-openai-2"})
+        )
+        await until(lambda: client.primary("llm").secrets["apiKey"].get_secret_value() == "sk-openai-2")
+        assert held.secrets["apiKey"].get_secret_value() == "sk-openai-1"
+        await plane.providers.order_organization_providers(
+            administrator, ProviderType.LLM, OrderWrite(order=["groq", "openai"])
+        )
+        await until(lambda: client.primary("llm").provider.key == "groq")
+        await until(lambda: client.at in seen)
+        assert len(seen) == len(set(seen)) <= 2
+        group.cancel_scope.cancel()
+
+
+async def test_what_the_worker_has_is_not_sent_again(url: str, token: str, superuser: Superuser) -> None:
+    async with Client(url, token) as client:
+        before = releases(superuser)
+        assert before > 0
+        assert (await client.resolve()).at == client.at
+        assert releases(superuser) == before
+
+
+def releases(superuser: Superuser) -> int:
+    """Count the releases on record."""
+    found = superuser.execute("SELECT count(*) FROM audit_events WHERE action = 'secrets.release'").fetchone()
+    return cast("int", found[0]) if found else 0
+
+
+class Service:
+    """A service that can be stopped under its clients."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        """Serve this control plane, at the same address each time."""
+        self._plane = plane
+        self._port = 0
+        self._stop, self._ended = anyio.Event(), anyio.Event()
+
+    async def run(self, *, task_status: TaskStatus[str] = TASK_STATUS_IGNORED) -> None:
+        """Serve until stopped, as a task beside whoever is served."""
+        self._stop, self._ended = anyio.Event(), anyio.Event()
+        async with served(self._plane, port=self._port) as address:
+            self._port = int(address.rpartition(":")[2])
+            task_status.started(address)
+            await self._stop.wait()
+        self._ended.set()
+
+    async def stop(self) -> None:
+        """Stop, and wait until the port is free."""
+        self._stop.set()
+        await self._ended.wait()
+
+
+async def test_calls_go_on_while_the_control_plane_is_away(plane: ControlPlane, token: str) -> None:
+    clock, service = Clock(), Service(plane)
+    async with anyio.create_task_group() as group:
+        address: str = await group.start(service.run)
+        async with Client(address, token, monotonic=clock) as client:
+            await until(lambda: client.freshness.state == "current")
+            await service.stop()
+            await until(lambda: client.freshness.state == "stale")
+            held = client.primary("llm")
+            for _ in range(24):
+                assert client.primary("llm").secrets["apiKey"].get_secret_value() == "sk-openai-1"
+                clock.now += 3600 - 1e-3
+            assert client.freshness.state == "stale"
+            clock.now = 1000.0 + 24 * 3600
+            assert client.freshness.state == "expired"
+            assert client.primary("llm").config == held.config
+            for each in (held, client.primary("llm")):
+                with pytest.raises(SnapshotExpired):
+                    each.secrets["apiKey"]
+            await group.start(service.run)
+            await until(lambda: client.freshness.state == "current", seconds=60)
+            assert client.primary("llm").secrets["apiKey"].get_secret_value() == "sk-openai-1"
+        await service.stop()
+
+
+async def test_twenty_workers_lose_no_call_in_a_day_without_the_control_plane(plane: ControlPlane, token: str) -> None:
+    """D5: 0 failed reads in 24 hours; secrets are refused at 24 h + 0 s."""
+    clock, service = Clock(), Service(plane)
+    async with anyio.create_task_group() as group, AsyncExitStack() as stack:
+        address: str = await group.start(service.run)
+        clients = [
+            await stack.enter_async_context(Client(address, token, monotonic=clock, max_stale=timedelta(hours=24)))
+            for _ in range(20)
+        ]
+        await until(lambda: all(client.freshness.state == "current" for client in clients))
+        await service.stop()
+        await until(lambda: all(client.freshness.state == "stale" for client in clients))
+        read = 0
+        for _ in range(24 * 4):
+            for client in clients:
+                read += client.primary("llm").secrets["apiKey"].get_secret_value() == "sk-openai-1"
+            clock.now += 15 * 60 - 1e-6
+        assert read == 20 * 24 * 4
+        clock.now = 1000.0 + 24 * 3600
+        for client in clients:
+            assert client.primary("llm").provider.key == "openai"
+            with pytest.raises(SnapshotExpired):
+                client.primary("llm").secrets["apiKey"]
+
+
+async def test_two_hundred_restarts_without_the_control_plane_have_the_last_revision(
+    plane: ControlPlane, token: str, tmp_path: Path
+) -> None:
+    """D6."""
+    async with served(plane) as address, Client(address, token, snapshot_folder=tmp_path) as client:
+        at = client.at
+    started = 0
+    for _ in range(200):
+        async with Client(address, token, snapshot_folder=tmp_path) as restarted:
+            assert restarted.primary("llm").secrets["apiKey"].get_secret_value() == "sk-openai-1"
+            started += restarted.at == at
+    assert started == 200
+
+
+async def test_a_revoked_worker_loses_its_secrets_at_once(
+    url: str, token: str, plane: ControlPlane, administrator: Principal, tmp_path: Path
+) -> None:
+    async with Client(url, token, snapshot_folder=tmp_path) as client:
+        await until(lambda: client.freshness.state == "current")
+        held = client.primary("llm")
+        assert len(files(tmp_path)) == 1
+        await plane.access.revoke_token(administrator, token.split("_")[1])
+        await until(lambda: client.freshness.state == "revoked", seconds=30)
+        with pytest.raises(Unauthenticated):
+            held.secrets["apiKey"]
+        with pytest.raises(Unauthenticated):
+            client.primary("llm").secrets["apiKey"]
+        assert client.primary("llm").config == held.config
+        assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("scopes", "organization", "error"),
+    [
+        ([Scope.LIVEKIT_READ], "current", PermissionDenied),
+        ([Scope.WORKER_RESOLVE], "elsewhere", OrganizationNotFound),
+        (None, "current", Unauthenticated),
+    ],
+)
+async def test_who_is_turned_away_at_the_start_is_told_why(
+    url: str, plane: ControlPlane, scopes: list[Scope] | None, organization: str, error: type[Exception]
+) -> None:
+    value = await token_for(plane, *scopes) if scopes else "vxp_nobody"
+    with pytest.raises(error):
+        async with Client(url, value, organization=organization):
+            pytest.fail("it was let in")
+
+
+async def test_without_control_plane_and_snapshot_there_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match=r"No answer from http://127\.0\.0\.1:9"):
+        async with Client("http://127.0.0.1:9", "vxp_x", snapshot_folder=tmp_path):
+            pytest.fail("it started")
+
+
+@pytest.mark.parametrize(
+    "address", ["http://voxplane.example.com", "ftp://127.0.0.1", "nonsense", "https://a@b.example"]
+)
+def test_an_address_over_which_keys_would_travel_in_the_open_is_refused(address: str) -> None:
+    with pytest.raises(ConfigurationError, match="control plane's address"):
+        Client(address, "vxp_x")
+
+
+async def test_a_redirect_is_not_followed(token: str) -> None:
+    asked: list[httpx.URL] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url)
+        return httpx.Response(307, headers={"Location": "https://evil.example/"})
+
+    with pytest.raises(Unreachable, match="status 307"):
+        async with Client("https://voxplane.example.com", token, transport=httpx.MockTransport(answer)):
+            pytest.fail("it started")
+    assert {each.host for each in asked} == {"voxplane.example.com"}
+
+
+async def test_a_worker_starts_from_its_disk_while_the_control_plane_is_away(
+    plane: ControlPlane, token: str, tmp_path: Path
+) -> None:
+    async with served(plane) as address, Client(address, token, snapshot_folder=tmp_path) as client:
+        at = client.at
+    (file,) = files(tmp_path)
+    assert (file.stat().st_mode & 0o777, b"sk-openai-1" in file.read_bytes()) == (0o600, False)
+    async with Client(address, token, snapshot_folder=tmp_path) as restarted:
+        assert (restarted.at, restarted.freshness.state) == (at, "stale")
+        assert restarted.primary("llm").secrets["apiKey"].get_secret_value() == "sk-openai-1"
+    other = await token_for(plane, Scope.WORKER_RESOLVE)
+    for attempt in (
+        Client(address, other, snapshot_folder=tmp_path),
+        Client(address, token, snapshot_folder=tmp_path, organization="other"),
+        Client(address, token, snapshot_folder=tmp_path, max_stale=timedelta(0)),
+    ):
+        with pytest.raises(Unreachable):
+            async with attempt:
+                pytest.fail("it started")
+
+
+async def test_no_altered_file_is_taken(plane: ControlPlane, token: str, tmp_path: Path) -> None:
+    """D6: every single bit of the file, cut short, readable by others, too old, from the future."""
+    async with served(plane) as address, Client(address, token, snapshot_folder=tmp_path):
+        pass
+    file = SnapshotFile(tmp_path, address, "current", token)
+    good, now = file.path.read_bytes(), datetime.now(UTC)
+    day = timedelta(days=1)
+    assert file.load(now, day) is not None
+    accepted = 0
+    for place in range(len(good)):
+        file.path.write_bytes(good[:place] + bytes([good[place] ^ (1 << place % 8)]) + good[place + 1 :])
+        accepted += file.load(now, day) is not None
+    for length in range(0, len(good), 7):
+        file.path.write_bytes(good[:length])
+        accepted += file.load(now, day) is not None
+    assert accepted == 0
+    assert len(good) > 1000
+    file.path.write_bytes(good)
+    assert file.load(now + day * 2, day) is None
+    assert file.load(now - timedelta(minutes=6), day) is None
+    assert file.load(now - timedelta(minutes=4), day) is not None
+    file.path.chmod(0o640)
+    assert file.load(now, day) is None
+
+
+async def test_what_a_worker_saw_is_shown(url: str, token: str, plane: ControlPlane, administrator: Principal) -> None:
+    async with Client(url, token) as client:
+        client.report(ProviderReport(provider="openai", outcome="failed", kind="authentication"))
+        client.report(ProviderReport(provider="groq", outcome="recovered"))
+
+    shown = {
+        each.provider.key: each.health
+        for each in (await plane.providers.get_organization_providers(administrator)).providers
+    }
+    openai, groq = shown["openai"], shown["groq"]
+    assert openai is not None
+    assert groq is not None
+    assert (openai.status, openai.kind, openai.reports) == ("failing", "authentication", 1)
+    assert groq.status == "recovered"
+    assert shown["piper"] is None
+
+
+async def test_code_without_an_event_loop_gets_the_same(url: str, token: str) -> None:
+    def use() -> tuple[str, list[str], str]:
+        with SyncClient(url, token) as client:
+            client.report(ProviderReport(provider="openai", outcome="recovered"))
+            found = client.primary("llm")
+            assert client.resolve().at == client.at
+            assert client.freshness.state in {"current", "stale"}
+            keys = [each.provider.key for each in client.chain("llm")]
+            return found.provider.key, keys, found.secrets["apiKey"].get_secret_value()
+
+    assert await to_thread.run_sync(use) == ("openai", ["openai", "groq"], "sk-openai-1")
+
+
+@pytest.mark.parametrize("number", [0, 1])
+async def test_the_page_on_workers_means_what_it_says(
+    number: int, url: str, token: str, plane: ControlPlane, administrator: Principal, tmp_path: Path
+) -> None:
+    await plane.providers.update_provider_secrets(
+        administrator, "cartesia", SecretsWrite(secrets={"apiKey": "sk_car_1"})
+    )
+    await plane.providers.upsert_organization_provider_config(administrator, "cartesia", ConfigWrite(is_enabled=True))
+    page = Path(__file__).parent.parent / "docs" / "worker.md"
+    found = re.findall(r"^```py\n(.*?)^```$", await to_thread.run_sync(page.read_text), re.MULTILINE | re.DOTALL)
+    assert len(found) == 2
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VOXPLANE_")}  # noqa: TID251 - for a program
+    environment |= {"VOXPLANE_URL": url, "VOXPLANE_TOKEN": token}
+    with anyio.fail_after(60):
+        ran = await anyio.run_process([sys.executable, "-c", found[number]], env=environment, cwd=tmp_path)
+    printed = ran.stdout.decode().splitlines()
+    expected = [["openai gpt-4o-mini", "then groq"], ["openai gpt-4o-mini and piper en_US-lessac-medium"]][number]
+    assert printed[: len(expected)] == expected
