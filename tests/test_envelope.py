@@ -693,7 +693,7 @@ async def test_a_damaged_data_key_opens_nothing_and_stops_nothing_else(
         *((each, kek_id, version, SecretsUnreadable) for each in damaged),
         (b"", kek_id, version, SecretsUnreadable),
         (wrapped, kek_id, 2, SecretsUnreadable),
-        (wrapped, "00000000", version, KeyUnavailable),
+        (wrapped, "00000000", version, SecretsUnreadable),
     ]
     for *values, expected in cases:
         superuser.execute("UPDATE organization_data_keys SET wrapped = %s, kek_id = %s, version = %s", values)

@@ -323,6 +323,19 @@ def test_an_answer_to_an_older_request_does_not_undo_a_newer_failure(link: Link,
     assert not link.is_open
 
 
+def test_what_a_refused_key_was_refused_for_stays(link: Link, reports: Reports) -> None:
+    def be_overtaken() -> None:
+        with link.attempt():
+            with pytest.raises(ProviderFailed):
+                ask(link, status(401))
+            raise ConnectionResetError
+
+    with pytest.raises(ProviderFailed, match="openai failed: connectivity"):
+        be_overtaken()
+    assert (link.failure, reports.words) == ("authentication", ["openai failed authentication"])
+    assert not ChainFailed([link]).retryable
+
+
 def test_a_request_that_was_answered_is_not_repeated(link: Link) -> None:
     def break_off(*, resumes: bool) -> None:
         with link.attempt(resumes=resumes) as answered:

@@ -162,14 +162,15 @@ class Link:
         self._seen = None
         self._failed_at = self._clock()
         self._failures_in_a_row += 1
-        self._is_dropped = self._is_dropped or kind in _DROPS
+        was_dropped = self._is_dropped  # then this request was under way, and tells nothing more
+        self._is_dropped = was_dropped or kind in _DROPS
         if kind in COOLING_SECONDS:
             first, longest = COOLING_SECONDS[kind]
             seconds = failure.retry_after or min(first * 2 ** (self._failures_in_a_row - 1), longest)
             self._cooling_until = self._failed_at + seconds
         level = logging.ERROR if kind == "invalid_request" else logging.WARNING
         _log.log(level, "%s failed: %s (%s, status %s)", self.provider, kind, name, failure.status)
-        if kind != self.failure:
+        if kind != self.failure and not was_dropped:
             self.failure = kind
             self.tell(ProviderReport(provider=self.provider, outcome="failed", kind=kind))
 

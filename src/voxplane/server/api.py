@@ -314,7 +314,7 @@ async def resolve(
     response_class=Response,
     responses={
         200: {
-            "description": "Events `change`, `reset`, `health` and `bye`; see the page on workers.",
+            "description": "Events `change`, `reset`, `health`, `heartbeat` and `bye`; see the page on workers.",
             "content": {stream.MEDIA_TYPE: {"schema": {"type": "string"}}},
         }
     }
