@@ -84,12 +84,15 @@ with warnings.catch_warnings():
     from pipecat.processors.audio.vad_processor import VADProcessor
     from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
     from pipecat.services.llm_service import FunctionCallParams
+    from pipecat.services.settings import STTSettings
+    from pipecat.services.stt_service import STTService
     from pipecat.transports.base_transport import BaseTransport
     from pipecat.utils.errors import ErrorCategory
     from pipecat.workers.runner import WorkerRunner
 
     from tests import test_llm_vendors, test_speech_vendors
-    from voxplane.pipecat import Chain, build_llm, build_stt, build_tts
+    from voxplane.pipecat import Chain, Link, build_llm, build_stt, build_tts
+    from voxplane.pipecat.chain import Listening
     from voxplane.pipecat.link import classify
     from voxplane.providers import anthropic
 
@@ -478,6 +481,55 @@ async def test_what_was_said_before_a_connection_broke_is_heard_by_the_next(stag
     assert stage.reports.words == ["deepgram failed connectivity"]
 
 
+@pytest.mark.parametrize("stage", ["stt"], indirect=True)
+async def test_a_vendor_that_hangs_does_not_hold_up_the_call(stage: Stage) -> None:
+    for vendor in stage.vendors[1:]:
+        vendor.fail("/", "hang")
+    async with AsyncExitStack() as stack:
+        async with asyncio.timeout(7):  # left to itself, a websocket waits for 10 s, and three times
+            await stage.run(stack)
+        assert await stage.turn()
+        assert stage.active == stage.keys[0]
+        assert set(stage.reports.words) == {"deepgram-2 failed timeout", "deepgram-3 failed timeout"}
+
+
+@pytest.mark.parametrize("stage", ["stt"], indirect=True)
+async def test_a_line_that_failed_is_hung_up(stage: Stage) -> None:
+    # Deepgram's service would go on trying, with pauses of seconds.
+    stage.vendors[0].fail("/", "500")
+    async with AsyncExitStack() as stack:
+        await stage.run(stack)
+        await stage.line.until(lambda: vars(stage.chain.links[0].service)["_connection_task"] is None, at_times=True)
+        assert stage.asked[0] == 1
+
+
+class SlowToHangUp(STTService):
+    """An engine whose line closes when a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__(settings=STTSettings(model="m", language=None), ttfs_p99_latency=1.0)
+        self.may_close = asyncio.Event()
+
+    @override
+    async def run_stt(self, audio: bytes) -> AsyncGenerator[Frame | None, None]:
+        yield None
+
+    async def _disconnect(self) -> None:
+        await self.may_close.wait()
+
+
+async def test_a_line_is_not_opened_before_it_is_closed() -> None:
+    line, reports, service = Line(), Reports(), SlowToHangUp()
+    link = Link(service, "deepgram", (TranscriptionFrame,), reports.append, Clock())
+    async with running([Chain([link], Listening())], line):
+        await service.push_error("The line broke.", exception=ConnectionResetError())
+        assert reports.words == ["deepgram failed connectivity"]
+        assert not link.may_be_asked
+        service.may_close.set()
+        await line.until(lambda: link.may_be_asked, at_times=True)
+        assert not link.is_open
+
+
 # What is begun, and what a caller interrupts
 
 
@@ -546,6 +598,25 @@ async def test_what_a_caller_interrupts_is_not_answered_by_another(
             await line.until(lambda: bool(line.of(LLMTextFrame)))
     assert len(hangs.requests) == 2
     assert (vendor.requests, reports) == ([], [])
+
+
+@pytest.mark.parametrize("stage", ["tts"], indirect=True)
+async def test_what_a_caller_interrupts_is_not_said_by_another(stage: Stage) -> None:
+    stage.vendors[0].fail("/", "hang", times=1)
+    stage.vendors[0].fail("/", "500")
+    async with AsyncExitStack() as stack:
+        await stage.run(stack)
+        for text, number in (("One. ", 1), ("Two. ", 2)):
+            words = (LLMFullResponseStartFrame(), LLMTextFrame(text), LLMFullResponseEndFrame())
+            await stage.worker.queue_frames(words)
+            await stage.line.until(lambda expected=number: stage.asked[0] == expected, at_times=True)
+            if number == 1:
+                await stage.worker.queue_frame(InterruptionFrame())
+                await stage.line.until(lambda: bool(stage.line.of(InterruptionFrame)))
+        await stage.line.until(lambda: bool(stage.line.of(TTSAudioRawFrame)))
+        (second,) = stage.vendors[1].requests
+    assert [each["transcript"] for each in vars(second)["messages"] if each["transcript"]] == ["Two."]
+    assert stage.reports.words == ["openai-tts failed server"]
 
 
 async def test_functions_are_registered_with_every_model(registry: Loopback) -> None:

@@ -8,6 +8,7 @@ What was begun is not begun again by another: what was said stays said. Only wha
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -46,7 +47,7 @@ ATTEMPT_SECONDS = 5.0
 ANSWER: Frames = (LLMTextFrame, FunctionCallsStartedFrame)
 
 
-class Work:
+class Work(ABC):
     """What a chain was given and has not answered, as it was given: another provider can take it over whole."""
 
     kinds: ClassVar[Frames]
@@ -59,13 +60,13 @@ class Work:
         self.is_answered = False
         self.asked: set[Link] = set()
 
+    @abstractmethod
     def take(self, frame: Frame, direction: FrameDirection) -> bool:
         """Keep a frame if it is work; return whether a new piece of work begins with it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def came(self, frame: Frame) -> None:
         """Note a frame that came out."""
-        raise NotImplementedError
 
     def ends_with(self, frame: Frame) -> bool:
         """Whether this frame is the last that was given."""

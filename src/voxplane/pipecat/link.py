@@ -74,7 +74,7 @@ _BY_WORDS: tuple[tuple[re.Pattern[str], FailureKind], ...] = (
 )
 _BY_FAULT: tuple[tuple[re.Pattern[str], FailureKind], ...] = (
     (re.compile(r"(?i)time ?d?[ -]?out|no audio"), "timeout"),
-    (re.compile(r"(?i)connect|reset|clos"), "connectivity"),
+    (re.compile(r"(?i)connect|reset|close|closing"), "connectivity"),
 )
 _STATUS = re.compile(r"(?i)\b(?:status|code|http)[\W_]{0,4}(?:code\W{0,4})?([45][0-9]{2})\b")
 
