@@ -29,7 +29,7 @@ from tests.test_changes import following, until
 from tests.test_destinations import AZURE_HOME, CLOUD, secrets_of
 from tests.test_problem import check_problem
 from tests.test_statements import noted_statements
-from voxplane.errors import PermissionDenied, Unavailable, VoxplaneError
+from voxplane.errors import OrganizationNotFound, PermissionDenied, Unavailable, VoxplaneError
 from voxplane.provider import AnyProvider
 from voxplane.schemas import (
     ConfigWrite,
@@ -389,6 +389,30 @@ async def test_who_leaves_in_the_middle_of_the_record_takes_nobody_elses_place_w
     assert office.ledger.is_whole()
 
 
+async def test_who_leaves_while_the_rows_of_others_are_in_his_hands_lets_go_of_none(
+    settings: Settings, superuser: Superuser, template: Template, postgres: EmbeddedPostgres, database: str
+) -> None:
+    """The first fails for want of a lock; the second then writes the rows of all who came meanwhile, and goes away."""
+    impatient = settings.model_copy(update={"lock_timeout_seconds": 1.0})
+    async with opened(impatient, superuser, template) as office:
+        await office.store("openai")
+        asked = Outcomes(office)
+        async with anyio.create_task_group() as group:
+            with held(postgres, database):
+                group.start_soon(asked.ask, 0)
+                await until(lambda: waiting(superuser) == 1)
+                group.start_soon(asked.ask, 1)
+                await until(lambda: asked.begun() == 2)
+                for number in range(2, 10):
+                    group.start_soon(asked.ask, number)
+                await until(lambda: 0 in asked.errors and waiting(superuser) == 1)
+                asked.scopes[1].cancel()
+        assert set(asked.errors) == {0}
+        assert set(asked.answers) >= set(range(2, 10))
+        assert asked.recorded() >= set(asked.answers)
+        assert office.ledger.is_whole()
+
+
 async def test_a_request_that_the_server_cuts_short_releases_nothing_off_the_record(
     office: Office, postgres: EmbeddedPostgres, database: str, superuser: Superuser
 ) -> None:
@@ -683,6 +707,25 @@ async def test_without_the_key_nothing_is_given_out_and_reading_goes_on(
                 answer = await client.post(RESOLVE, json=body, headers={"Authorization": token})
                 check_problem(answer, 503, "key_unavailable")
         assert (await plane.workers.position(worker_of(office.who.tenant))).count(".") == 1
+        with pytest.raises(OrganizationNotFound):
+            await plane.workers.position(worker_of(uuid4()))
+
+
+async def test_an_organization_that_is_gone_is_not_found_by_anybody_who_asks(office: Office) -> None:
+    nobody, refused = worker_of(uuid4()), list[type[Exception]]()
+
+    async def ask() -> None:
+        try:
+            await office.plane.workers.resolve(nobody, EVERYTHING)
+        except OrganizationNotFound as error:
+            refused.append(type(error))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(10):
+            group.start_soon(ask)
+    assert len(refused) == 10
+    with pytest.raises(OrganizationNotFound):
+        await office.plane.workers.position(nobody)
 
 
 async def test_what_was_read_is_kept_and_dropped_by_a_change_of_this_or_another_process(

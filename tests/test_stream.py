@@ -476,6 +476,8 @@ async def test_what_anybody_may_say_on_the_line_ends_neither_the_feed_nor_a_stre
     server: Served, superuser: Superuser
 ) -> None:
     """Any role of the database can send a notification, and of any text."""
+    for number in range(3):
+        await server.change(number)
     epoch, revision = await server.at()
     own = server.organization_id
     async with server.follow(await server.token(), f"{epoch}.{revision}") as follower:
@@ -484,6 +486,7 @@ async def test_what_anybody_may_say_on_the_line_ends_neither_the_feed_nor_a_stre
         hostile += [f"{own}:health:", f"{own}:1:openai", f"{own}:0:", "x" * 7999, f"{uuid4()}:7:openai"]
         for payload in hostile:
             superuser.execute("SELECT pg_notify('voxplane', %s)", [payload])
+        await follower.beats(len(hostile))
         revision = await server.change(1)
         told = await follower.reaches(revision)
         assert [event.revision for event in told] == [revision]
@@ -716,6 +719,26 @@ async def test_a_line_that_is_cut_again_and_again_loses_no_revision(
         resolution = await server.plane.workers.resolve(worker_of(server.organization_id), ResolutionRequest())
         assert resolution is not None
         assert resolution.at == f"{(await server.at())[0]}.{written[-1]}"
+
+
+async def test_what_is_written_while_there_is_no_line_is_found_once_there_is_one(
+    brisk: Settings, superuser: Superuser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D3: nothing is written afterwards that could tell of it."""
+    monkeypatch.setattr(changes_module, "_RETRY_SECONDS", 0.2)
+    async with (
+        serving(brisk) as server,
+        ControlPlane.open(brisk) as elsewhere,
+        server.follow(await server.token()) as follower,
+    ):
+        assert await follower.event() is not None
+        for number in range(1, 11):
+            await until(lambda: superuser.execute(LISTENERS).fetchone() != (0,))
+            await until(lambda: not server.plane.changes.is_live)
+            change = ConfigWrite(priority=number)
+            shown = await elsewhere.providers.upsert_organization_provider_config(server.who, "openai", change)
+            told = (await follower.reaches(shown.revision))[-1]
+            assert (told.revision, told.data["keys"]) == (shown.revision, None)
 
 
 async def _write_until(plane: ControlPlane, who: Principal, stop: anyio.Event, written: list[int]) -> None:
