@@ -34,6 +34,7 @@ from voxplane.errors import (
 from voxplane.schemas import ConfigWrite, OrderWrite, ProviderReport, ProviderType, SecretsWrite
 from voxplane.server.auth import Principal, Scope
 from voxplane.server.control_plane import ControlPlane
+from voxplane.server.settings import Settings
 from voxplane.snapshot import SnapshotFile
 
 Superuser = psycopg.Connection[tuple[object, ...]]
@@ -130,18 +131,18 @@ def releases(superuser: Superuser) -> int:
 
 
 class Service:
-    """A service that can be stopped under its clients."""
+    """A service that can be stopped under its clients, and started again as another process would be."""
 
-    def __init__(self, plane: ControlPlane) -> None:
-        """Serve this control plane, at the same address each time."""
-        self._plane = plane
+    def __init__(self, settings: Settings) -> None:
+        """Serve the installation of these settings, at the same address each time."""
+        self._settings = settings
         self._port = 0
         self._stop, self._ended = anyio.Event(), anyio.Event()
 
     async def run(self, *, task_status: TaskStatus[str] = TASK_STATUS_IGNORED) -> None:
         """Serve until stopped, as a task beside whoever is served."""
         self._stop, self._ended = anyio.Event(), anyio.Event()
-        async with served(self._plane, port=self._port) as address:
+        async with ControlPlane.open(self._settings) as plane, served(plane, port=self._port) as address:
             self._port = int(address.rpartition(":")[2])
             task_status.started(address)
             await self._stop.wait()
@@ -153,8 +154,10 @@ class Service:
         await self._ended.wait()
 
 
-async def test_calls_go_on_while_the_control_plane_is_away(plane: ControlPlane, token: str) -> None:
-    clock, service = Clock(), Service(plane)
+async def test_calls_go_on_while_the_control_plane_is_away(
+    settings: Settings, plane: ControlPlane, token: str, administrator: Principal
+) -> None:
+    clock, service = Clock(), Service(settings)
     async with anyio.create_task_group() as group:
         address: str = await group.start(service.run)
         async with Client(address, token, monotonic=clock) as client:
@@ -175,12 +178,16 @@ async def test_calls_go_on_while_the_control_plane_is_away(plane: ControlPlane, 
             await group.start(service.run)
             await until(lambda: client.freshness.state == "current", seconds=60)
             assert client.primary("llm").secrets["apiKey"].get_secret_value() == "sk-openai-1"
+            change = ConfigWrite(config={"temperature": 0.25}, is_enabled=True)
+            await plane.providers.upsert_organization_provider_config(administrator, "openai", change)
+            await until(lambda: client.primary("llm").config["temperature"] == 0.25)
+            assert client.freshness.state == "current"
         await service.stop()
 
 
-async def test_twenty_workers_lose_no_call_in_a_day_without_the_control_plane(plane: ControlPlane, token: str) -> None:
+async def test_twenty_workers_lose_no_call_in_a_day_without_the_control_plane(settings: Settings, token: str) -> None:
     """D5: 0 failed reads in 24 hours; secrets are refused at 24 h + 0 s."""
-    clock, service = Clock(), Service(plane)
+    clock, service = Clock(), Service(settings)
     async with anyio.create_task_group() as group, AsyncExitStack() as stack:
         address: str = await group.start(service.run)
         clients = [
@@ -215,6 +222,42 @@ async def test_two_hundred_restarts_without_the_control_plane_have_the_last_revi
             assert restarted.primary("llm").secrets["apiKey"].get_secret_value() == "sk-openai-1"
             started += restarted.at == at
     assert started == 200
+
+
+@pytest.mark.deep
+async def test_five_hundred_workers_come_back_at_once(
+    settings: Settings, plane: ControlPlane, token: str, administrator: Principal
+) -> None:
+    """D8, all of it in one process: current within 30 s of the restart, on the revision that was made meanwhile."""
+    service, clients, done = (
+        Service(settings.model_copy(update={"token_cache_seconds": 5.0})),
+        list[Client](),
+        anyio.Event(),
+    )
+
+    async def work(address: str) -> None:
+        async with Client(address, token) as client:
+            clients.append(client)
+            await done.wait()
+
+    def is_current(client: Client) -> bool:
+        return client.freshness.state == "current" and client.primary("llm").config["temperature"] == 0.25
+
+    async with anyio.create_task_group() as group:
+        address: str = await group.start(service.run)
+        for _ in range(500):
+            group.start_soon(work, address)
+            await anyio.sleep(0.01)
+        await until(lambda: len(clients) == 500, seconds=60)
+        await until(lambda: all(client.freshness.state == "current" for client in clients), seconds=30)
+        await service.stop()
+        await until(lambda: all(client.freshness.state == "stale" for client in clients), seconds=30)
+        change = ConfigWrite(config={"temperature": 0.25}, is_enabled=True)
+        await plane.providers.upsert_organization_provider_config(administrator, "openai", change)
+        await group.start(service.run)
+        await until(lambda: all(map(is_current, clients)), seconds=30)
+        done.set()
+        await service.stop()
 
 
 async def test_a_revoked_worker_loses_its_secrets_at_once(
