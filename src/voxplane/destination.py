@@ -76,6 +76,11 @@ class Origin(NamedTuple):
             return False
 
 
+def over_http(url: str) -> str:
+    """Write a socket's address for a client that speaks http: it is the same server."""
+    return re.sub("^ws", "http", url)
+
+
 def _host(netloc: str, hostname: str | None) -> str:
     host = (hostname or "").lower()
     if "[" in netloc or "]" in netloc:

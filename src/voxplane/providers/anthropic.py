@@ -5,13 +5,13 @@ Facts: vendor docs and livekit-plugins-anthropic 1.8.9 / pipecat-ai 1.14.0, read
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from voxplane.destination import over_http
 from voxplane.plugin import Construct, Plugin
 from voxplane.provider import (
     UI,
@@ -26,6 +26,7 @@ from voxplane.provider import (
 )
 from voxplane.rules import Forbids, Limits, NotAbove, Requires, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
+from voxplane.vendor_sdk import anthropic_client
 
 # fmt: off
 MODELS = (
@@ -164,27 +165,12 @@ class AnthropicSecrets(ProviderSecrets):
     """The key of a workspace; admin keys cannot run models."""
 
 
-_READ_TIMEOUT = 30.0  # seconds of silence after which a caller has given up too
-
-
-def _url(settings: JsonObject) -> str:
-    # A wss address is a good one, and means the same server.
-    return re.sub("^ws", "http", settings["baseUrl"])
-
-
 def _client(settings: JsonObject, secrets: Mapping[str, str]) -> Construct:
     workspace = settings.get("workspaceId")
-    return Construct(
-        "anthropic:AsyncAnthropic",
-        {
-            "api_key": secrets["apiKey"],
-            "base_url": _url(settings),
-            "max_retries": 0,
-            "timeout": _READ_TIMEOUT,
-            "http_client": Construct("anthropic:DefaultAsyncHttpxClient", {"follow_redirects": False}),
-        },
-        # Left to itself, the client sends the headers that the environment lists.
-        {"_custom_headers": {"anthropic-workspace-id": workspace} if workspace else {}},
+    return anthropic_client(
+        api_key=secrets["apiKey"],
+        base_url=over_http(settings["baseUrl"]),
+        headers={"anthropic-workspace-id": workspace} if workspace else {},
     )
 
 

@@ -25,6 +25,7 @@ from voxplane.provider import (
 )
 from voxplane.rules import Forbids, Limits, Requires, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
+from voxplane.vendor_sdk import READ_TIMEOUT_SECONDS, openai_client
 
 _DATES = "Azure has its own retirement dates, region by region: see its page."
 # fmt: off
@@ -214,7 +215,6 @@ def _urls(config: AzureOpenAIConfig) -> list[str]:
     return [config.endpoint] if config.client_id is None else [config.endpoint, _sign_in(config.endpoint)]
 
 
-_READ_TIMEOUT = 30.0  # seconds of silence after which a caller has given up too
 _EARLY = 300.0  # seconds before its end at which a token is replaced
 
 
@@ -252,7 +252,7 @@ class EntraToken:
         import httpx2  # noqa: PLC0415 - a worker has it, the server need not
         import openai  # noqa: PLC0415 - same reason
 
-        async with httpx2.AsyncClient(timeout=_READ_TIMEOUT, follow_redirects=False) as client:
+        async with httpx2.AsyncClient(timeout=READ_TIMEOUT_SECONDS, follow_redirects=False) as client:
             try:
                 response = await client.post(self._url, data=self._form)
             except httpx2.HTTPError as error:
@@ -286,24 +286,15 @@ def _v1_url(settings: JsonObject) -> str:
 
 def _client(settings: JsonObject, secrets: Mapping[str, str], **more: str) -> Construct:
     credential = _credential(settings, secrets)
-    common = {
-        "max_retries": 0,
-        "timeout": _READ_TIMEOUT,
-        "http_client": Construct("openai:DefaultAsyncHttpxClient", {"follow_redirects": False}),
-    }
-    # Left to itself, the client acts for whom the environment names and sends the headers that it lists.
-    ours: JsonObject = {"organization": None, "project": None, "_custom_headers": {}}
     if settings["apiSurface"] == "v1":
-        arguments = {"api_key": credential, "base_url": _v1_url(settings), **common}
-        return Construct("openai:AsyncOpenAI", arguments, ours)
-    arguments = {
-        ("api_key" if isinstance(credential, str) else "azure_ad_token_provider"): credential,
-        "azure_endpoint": settings["endpoint"],
-        "api_version": settings["apiVersion"],
-        **common,
+        return openai_client(api_key=credential, base_url=_v1_url(settings))
+    return openai_client(
+        "openai:AsyncAzureOpenAI",
+        azure_endpoint=settings["endpoint"],
+        api_version=settings["apiVersion"],
+        **{("api_key" if isinstance(credential, str) else "azure_ad_token_provider"): credential},
         **more,
-    }
-    return Construct("openai:AsyncAzureOpenAI", arguments, ours)
+    )
 
 
 def _pipecat(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObject:

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from voxplane.destination import over_http
 from voxplane.plugin import Plugin
 from voxplane.provider import (
     UI,
@@ -167,7 +168,7 @@ class CartesiaSecrets(ProviderSecrets):
 def _livekit(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
     return {
         "api_key": secrets["apiKey"],
-        "base_url": re.sub("^ws", "http", settings["baseUrl"]).rstrip("/"),
+        "base_url": over_http(settings["baseUrl"]).rstrip("/"),
     }
 
 

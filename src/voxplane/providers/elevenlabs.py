@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from voxplane.destination import over_http
 from voxplane.plugin import Plugin
 from voxplane.provider import (
     UI,
@@ -157,7 +158,7 @@ class ElevenLabsSecrets(ProviderSecrets):
 def _livekit(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
     return {
         "api_key": secrets["apiKey"],
-        "base_url": re.sub("^ws", "http", settings["baseUrl"]).rstrip("/") + "/v1",
+        "base_url": over_http(settings["baseUrl"]).rstrip("/") + "/v1",
         # VoiceSettings demands it, though models of v3 and v4 have none; None is not sent.
         "voice_settings.similarity_boost": settings.get("similarityBoost"),
     }

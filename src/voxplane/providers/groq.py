@@ -5,13 +5,13 @@ Facts: vendor docs and livekit-plugins-groq 1.8.9 / pipecat-ai 1.14.0, read 2026
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from voxplane.destination import over_http
 from voxplane.plugin import Construct, Plugin
 from voxplane.provider import (
     UI,
@@ -26,6 +26,7 @@ from voxplane.provider import (
 )
 from voxplane.rules import Forbids, Limits, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
+from voxplane.vendor_sdk import openai_client
 
 # fmt: off
 MODELS = (
@@ -126,27 +127,9 @@ class GroqSecrets(ProviderSecrets):
     """A Groq key."""
 
 
-_READ_TIMEOUT = 30.0  # seconds of silence after which a caller has given up too
-
-
-def _url(settings: JsonObject) -> str:
-    # A wss address is a good one, and means the same server.
-    return re.sub("^ws", "http", settings["baseUrl"])
-
-
 def _client(settings: JsonObject, secrets: Mapping[str, str]) -> Construct:
-    return Construct(
-        "openai:AsyncOpenAI",
-        {
-            "api_key": secrets["apiKey"],
-            "base_url": _url(settings),
-            "max_retries": 0,
-            "timeout": _READ_TIMEOUT,
-            "http_client": Construct("openai:DefaultAsyncHttpxClient", {"follow_redirects": False}),
-        },
-        # The client is OpenAI's: left to itself, it sends Groq what the environment means for OpenAI.
-        {"organization": None, "project": None, "_custom_headers": {}},
-    )
+    # OpenAI's client, and nothing of what the environment means for OpenAI goes to Groq.
+    return openai_client(api_key=secrets["apiKey"], base_url=over_http(settings["baseUrl"]))
 
 
 LIVEKIT = (
@@ -185,7 +168,7 @@ PIPECAT = (
             "serviceTier": "service_tier",
         },
         parts={"settings": "pipecat.services.groq.llm:GroqLLMService.Settings"},
-        derives=lambda settings, secrets: {"api_key": secrets["apiKey"], "base_url": _url(settings)},
+        derives=lambda settings, secrets: {"api_key": secrets["apiKey"], "base_url": over_http(settings["baseUrl"])},
         # The client that it makes itself reads the environment, retries and follows redirects.
         sets=lambda settings, secrets: {"_client": _client(settings, secrets)},
         derived_from=("baseUrl",),

@@ -5,13 +5,13 @@ Facts: vendor docs and livekit-plugins-openai 1.8.9 / pipecat-ai 1.14.0, read 20
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from voxplane.destination import over_http
 from voxplane.plugin import Construct, Plugin
 from voxplane.provider import (
     UI,
@@ -26,6 +26,7 @@ from voxplane.provider import (
 )
 from voxplane.rules import Forbids, Limits, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
+from voxplane.vendor_sdk import openai_client
 
 # fmt: off
 MODELS = (
@@ -184,30 +185,12 @@ class OpenAISecrets(ProviderSecrets):
     """The key of a project or a service account; admin keys cannot run models."""
 
 
-_READ_TIMEOUT = 30.0  # seconds of silence after which a caller has given up too
-
-
-def _url(settings: JsonObject) -> str:
-    # A wss address is a good one, and means the same server.
-    return re.sub("^ws", "http", settings["baseUrl"])
-
-
 def _client(settings: JsonObject, secrets: Mapping[str, str]) -> Construct:
-    return Construct(
-        "openai:AsyncOpenAI",
-        {
-            "api_key": secrets["apiKey"],
-            "base_url": _url(settings),
-            "max_retries": 0,
-            "timeout": _READ_TIMEOUT,
-            "http_client": Construct("openai:DefaultAsyncHttpxClient", {"follow_redirects": False}),
-        },
-        # Left to itself, the client acts for whom the environment names and sends the headers that it lists.
-        {
-            "organization": settings.get("organization"),
-            "project": settings.get("project"),
-            "_custom_headers": {},
-        },
+    return openai_client(
+        api_key=secrets["apiKey"],
+        base_url=over_http(settings["baseUrl"]),
+        organization=settings.get("organization"),
+        project=settings.get("project"),
     )
 
 
@@ -257,7 +240,7 @@ PIPECAT = (
             "promptCacheKey": "settings.extra.prompt_cache_key",
         },
         parts={"settings": "pipecat.services.openai.llm:OpenAILLMService.Settings"},
-        derives=lambda settings, secrets: {"api_key": secrets["apiKey"], "base_url": _url(settings)},
+        derives=lambda settings, secrets: {"api_key": secrets["apiKey"], "base_url": over_http(settings["baseUrl"])},
         # The client that it makes itself reads the environment, retries and follows redirects.
         sets=lambda settings, secrets: {"_client": _client(settings, secrets)},
         derived_from=("organization", "project", "baseUrl"),

@@ -5,12 +5,12 @@ Facts: piper-tts 1.8.0, vendor docs and pipecat-ai 1.14.0, read 2026-11-22.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
 
+from voxplane.destination import over_http
 from voxplane.plugin import Plugin
 from voxplane.provider import (
     UI,
@@ -71,7 +71,7 @@ def _nothing_else(_settings: JsonObject, _secrets: Mapping[str, str]) -> JsonObj
 
 def _pipecat(settings: JsonObject, _secrets: Mapping[str, str]) -> JsonObject:
     # Pipecat posts to the address as it stands.
-    return {"base_url": re.sub("^ws", "http", settings["baseUrl"]).rstrip("/") + "/synthesize"}
+    return {"base_url": over_http(settings["baseUrl"]).rstrip("/") + "/synthesize"}
 
 
 LIVEKIT = (

@@ -5,12 +5,12 @@ Facts: faster-whisper 1.2.1, vendor docs, livekit-plugins-openai 1.8.9 and pipec
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from voxplane.destination import over_http
 from voxplane.plugin import Construct, Plugin
 from voxplane.provider import (
     UI,
@@ -137,7 +137,7 @@ def _connection(settings: JsonObject) -> JsonObject:
     # The SDK wants a key, takes one from the environment if it gets none, and this one is not sent.
     return {
         "api_key": "none",
-        "base_url": re.sub("^ws", "http", settings["baseUrl"]),
+        "base_url": over_http(settings["baseUrl"]),
         "http_client": Construct(f"{__name__}:http_client"),
     }
 

@@ -15,7 +15,6 @@ import io
 import json
 import logging
 import os
-import re
 import wave
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +30,7 @@ from livekit.agents import APIConnectionError, tts
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
 from livekit.agents.utils import shortuuid
 
+from voxplane.destination import over_http
 from voxplane.errors import ModelMissing
 from voxplane.speech.connection import connection
 from voxplane.speech.failures import livekit_errors
@@ -193,7 +193,7 @@ class Server:
 
     def __init__(self, base_url: str, voice: str, delivery: Delivery) -> None:
         self.sample_rate = _LOW_RATE if voice.endswith("low") else _RATE
-        self._url = re.sub("^ws", "http", base_url).rstrip("/")
+        self._url = over_http(base_url).rstrip("/")
         self._voice = voice
         self._volume = delivery.volume
         self._knows_voice = False

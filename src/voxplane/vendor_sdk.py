@@ -1,0 +1,44 @@
+"""How the clients of vendors' SDKs are made: no retries, no redirects, nothing from the environment.
+
+Failover decides what is asked again, a key goes to the place that was approved for it, and whose account pays is in an
+organization's settings.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from voxplane.plugin import Construct
+
+READ_TIMEOUT_SECONDS = 30.0
+"""The silence after which a caller has given up too."""
+
+
+def openai_client(
+    target: str = "openai:AsyncOpenAI", *, organization: str | None = None, project: str | None = None, **arguments: Any
+) -> Construct:
+    """Lay out a client of OpenAI's SDK, with its key and address in `arguments`.
+
+    Left to itself, it acts for whom the environment names and sends the headers that the environment lists.
+    """
+    return Construct(
+        target,
+        {**_calm("openai"), **arguments},
+        {"organization": organization, "project": project, "_custom_headers": {}},
+    )
+
+
+def anthropic_client(*, headers: dict[str, str], **arguments: Any) -> Construct:
+    """Lay out a client of Anthropic's SDK, with its key and address in `arguments`.
+
+    `headers` are sent in the place of those that the environment lists.
+    """
+    return Construct("anthropic:AsyncAnthropic", {**_calm("anthropic"), **arguments}, {"_custom_headers": headers})
+
+
+def _calm(sdk: str) -> dict[str, Any]:
+    return {
+        "max_retries": 0,
+        "timeout": READ_TIMEOUT_SECONDS,
+        "http_client": Construct(f"{sdk}:DefaultAsyncHttpxClient", {"follow_redirects": False}),
+    }
