@@ -94,7 +94,6 @@ with warnings.catch_warnings():
     from voxplane.pipecat import Chain, Link, build_llm, build_stt, build_tts
     from voxplane.pipecat.chain import Listening
     from voxplane.pipecat.link import classify
-    from voxplane.providers import anthropic
 
 __all__ = ["models", "piper_url"]  # fixtures that pytest finds by their names
 pytestmark = [
@@ -322,7 +321,7 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     monkeypatch.setattr("voxplane.pipecat.chain.ATTEMPT_SECONDS", 0.5)
     monkeypatch.setattr("voxplane.pipecat.link.CONNECT_SECONDS", 0.5)
-    monkeypatch.setattr(anthropic, "_READ_TIMEOUT", 1.0)
+    monkeypatch.setattr("voxplane.vendor_sdk.READ_TIMEOUT_SECONDS", 1.0)
     async with AsyncExitStack() as stack:
         stage = STAGES[request.param](registry)
         await stage.open(stack)

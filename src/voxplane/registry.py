@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from functools import cache
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import TYPE_CHECKING, cast
@@ -64,6 +65,14 @@ class ProviderRegistry:
         if provider is None:
             raise ProviderNotFound
         return provider
+
+
+@cache
+def installed() -> ProviderRegistry:
+    """Return the providers of this installation, found once."""
+    registry = ProviderRegistry()
+    registry.initialize()
+    return registry
 
 
 def rank_by_name(provider: AnyProvider) -> tuple[int, str, str]:

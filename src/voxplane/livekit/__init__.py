@@ -15,24 +15,16 @@ import pkgutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from voxplane.errors import (
-    ConfigurationError,
-    DestinationUnapproved,
-    NoPrimaryProvider,
-    SecretsMissing,
-    SnapshotExpired,
-    VoxplaneError,
-)
-from voxplane.livekit.link import ChainFailed, Clock, Link, ProviderFailed, Report
+from voxplane.errors import ConfigurationError, NoPrimaryProvider, VoxplaneError
+from voxplane.failure import Clock, Report, leave_out
+from voxplane.livekit.link import ChainFailed, Link, ProviderFailed
 from voxplane.livekit.llm import ChainLLM, LinkLLM
 from voxplane.livekit.stt import ChainSTT, LinkSTT
 from voxplane.livekit.tts import ChainTTS, LinkTTS
 from voxplane.plugin import Construct
-from voxplane.registry import ProviderRegistry
-from voxplane.schemas import FailureKind, ProviderReport
+from voxplane.registry import ProviderRegistry, installed
 
 if TYPE_CHECKING:
     import aiohttp
@@ -46,11 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["ChainFailed", "ProviderFailed", "Report", "build_llm", "build_stt", "build_tts", "preload"]
 
 _log = logging.getLogger("voxplane.livekit")
-_KINDS: dict[type[VoxplaneError], FailureKind] = {
-    SecretsMissing: "authentication",
-    SnapshotExpired: "authentication",
-    DestinationUnapproved: "permission",
-}
 L = TypeVar("L")
 
 
@@ -124,7 +111,7 @@ def preload(keys: Iterable[str] | None = None) -> None:
     Raises:
         ProviderNotFound: there is no provider with one of these keys.
     """
-    registry = _registry()
+    registry = installed()
     chosen = registry.get_all_providers() if keys is None else [registry.get_provider_by_key(key) for key in keys]
     plugins = [plugin for provider in chosen for plugin in provider.livekit]
     targets = {target for plugin in plugins for target in (plugin.target, *plugin.parts.values())}
@@ -133,13 +120,6 @@ def preload(keys: Iterable[str] | None = None) -> None:
             importlib.import_module(module)
         except ModuleNotFoundError as error:
             _log.info("%s is not installed; providers that need it are left out", error.name)
-
-
-@cache
-def _registry() -> ProviderRegistry:
-    registry = ProviderRegistry()
-    registry.initialize()
-    return registry
 
 
 def _build(
@@ -156,9 +136,9 @@ def _build(
     for resolved in chain:
         link = Link(resolved.provider.key, report=report, clock=clock)
         try:
-            plugin, parts = _make(resolved, registry or _registry(), http_session)
+            plugin, parts = _make(resolved, registry or installed(), http_session)
         except Exception as error:  # noqa: BLE001 - a plugin may refuse its arguments with anything
-            left_out.append(_leave_out(link, error))
+            left_out.append(leave_out(resolved.provider.key, "livekit", error, report))
         else:
             links.append(link_class(plugin, link, str(resolved.config.get("model") or plugin.model), parts))
     if not links:
@@ -194,15 +174,3 @@ def _takes_session(target: str) -> bool:
         return "http_session" in inspect.signature(pkgutil.resolve_name(target)).parameters
     except ImportError:
         return False  # making it says what is missing
-
-
-def _leave_out(link: Link, error: Exception) -> VoxplaneError:
-    known = (
-        error
-        if isinstance(error, VoxplaneError)
-        else ConfigurationError(f"The LiveKit class of {link.provider} cannot be made: {type(error).__name__}.")
-    )
-    kind = _KINDS.get(type(known), "invalid_request")
-    _log.error("%s is left out: %s (%s)", link.provider, known.code, type(error).__name__)
-    link.tell(ProviderReport(provider=link.provider, outcome="failed", kind=kind))
-    return known

@@ -12,52 +12,35 @@ from __future__ import annotations
 
 import inspect
 import logging
-import re
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from livekit.agents import APIConnectionError, APIError, APIStatusError, APITimeoutError
 from livekit.agents.metrics.base import Metadata
 
+from voxplane.failure import (
+    DROPS,
+    PAUSE_SECONDS,
+    Clock,
+    Report,
+    answered_kind,
+    causes,
+    pause_seconds,
+    retry_after_seconds,
+    tell,
+)
 from voxplane.schemas import FailureKind, ProviderReport
 
-Report = Callable[[ProviderReport], None]
-Clock = Callable[[], float]
+if TYPE_CHECKING:
+    from livekit import rtc
 
 PROBE_AFTER_SECONDS = 2.0
 """How long a provider that failed is left in peace before LiveKit may probe it: it would do so at once."""
-COOLING_SECONDS: dict[FailureKind, tuple[float, float]] = {"rate_limit": (2.0, 60.0), "quota": (60.0, 600.0)}
-"""How long a provider is not asked after its first failure of this kind, and how long at most after many in a row."""
-LONGEST_RETRY_AFTER_SECONDS = 3600.0
 
-_DROPS: frozenset[FailureKind] = frozenset({"authentication", "permission"})
 _PASSING: frozenset[FailureKind] = frozenset({"rate_limit", "server", "timeout", "connectivity"})
-_BY_STATUS: dict[int, FailureKind] = {
-    401: "authentication",
-    402: "quota",
-    403: "permission",
-    408: "timeout",
-    429: "rate_limit",
-    504: "timeout",
-}
-# What vendors say where their status alone misleads: OpenAI has one status for "slow down" and "pay", ElevenLabs
-# answers 401 to all three of these, and Google 400 to a wrong key.
-_BY_WORDS: tuple[tuple[re.Pattern[str], FailureKind], ...] = (
-    (
-        re.compile(
-            r"(?i)insufficient_quota|quota_exceeded|credit_balance_exhausted|credit balance is too low|billing_error"
-            r"|exceeded your current quota|payment_required"
-        ),
-        "quota",
-    ),
-    (re.compile(r"(?i)missing_permissions|insufficient_permissions|missing scopes"), "permission"),
-    (re.compile(r"(?i)api_key_invalid|invalid_api_key|api key not valid"), "authentication"),
-)
-
-_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 _log = logging.getLogger("voxplane.livekit")
 
@@ -163,54 +146,42 @@ class Link:
         self._failed_at = self._clock()
         self._failures_in_a_row += 1
         was_dropped = self._is_dropped  # then this request was under way, and tells nothing more
-        self._is_dropped = was_dropped or kind in _DROPS
-        if kind in COOLING_SECONDS:
-            first, longest = COOLING_SECONDS[kind]
-            seconds = failure.retry_after or min(first * 2 ** (self._failures_in_a_row - 1), longest)
+        self._is_dropped = was_dropped or kind in DROPS
+        if kind in PAUSE_SECONDS:
+            seconds = failure.retry_after or pause_seconds(PAUSE_SECONDS[kind], self._failures_in_a_row - 1)
             self._cooling_until = self._failed_at + seconds
         level = logging.ERROR if kind == "invalid_request" else logging.WARNING
         _log.log(level, "%s failed: %s (%s, status %s)", self.provider, kind, name, failure.status)
         if kind != self.failure and not was_dropped:
             self.failure = kind
-            self.tell(ProviderReport(provider=self.provider, outcome="failed", kind=kind))
+            tell(self._report, ProviderReport(provider=self.provider, outcome="failed", kind=kind))
 
     def _recovered(self) -> None:
         self.failure = None
         self._failures_in_a_row = 0
         self._cooling_until = float("-inf")
         _log.info("%s answers again", self.provider)
-        self.tell(ProviderReport(provider=self.provider, outcome="recovered"))
-
-    def tell(self, report: ProviderReport) -> None:
-        """Hand on what happened; whoever takes it cannot end the call."""
-        try:
-            self._report(report)
-        except Exception:  # noqa: BLE001 - whoever takes the reports is not to end a call
-            _log.exception("a report about %s was not taken", self.provider)
+        tell(self._report, ProviderReport(provider=self.provider, outcome="recovered"))
 
 
 def examine(error: BaseException) -> Failure:
     """Say what an exception of a LiveKit class tells, with what caused it."""
-    causes = list(_causes(error))
-    status = next((status for cause in causes if (status := _status(cause)) is not None), None)
-    seconds = next((seconds for cause in causes if (seconds := _retry_after(cause)) is not None), None)
-    return Failure(_kind(causes, status), status, seconds)
+    found = list(causes(error))
+    status = next((status for cause in found if (status := _status(cause)) is not None), None)
+    seconds = next((seconds for cause in found if (seconds := _retry_after(cause)) is not None), None)
+    return Failure(_kind(found, status), status, seconds)
 
 
-def _kind(causes: Sequence[BaseException], status: int | None) -> FailureKind:
-    is_theirs = status is not None and status >= 500  # noqa: PLR2004 - the server's own faults begin here
-    said = "" if is_theirs else " ".join(f"{cause} {getattr(cause, 'body', '')}" for cause in causes)
-    told: FailureKind | None = next((kind for words, kind in _BY_WORDS if words.search(said)), None)
-    if told is not None:
-        return told
-    if status is not None:
-        return _BY_STATUS.get(status) or ("server" if is_theirs else "invalid_request")
-    if any(isinstance(cause, TimeoutError | APITimeoutError) for cause in causes):
+def _kind(found: Sequence[BaseException], status: int | None) -> FailureKind:
+    answered = answered_kind(status, " ".join(f"{cause} {getattr(cause, 'body', '')}" for cause in found))
+    if answered is not None:
+        return answered
+    if any(isinstance(cause, TimeoutError | APITimeoutError) for cause in found):
         return "timeout"
     # The status of a closed websocket is no HTTP status.
-    if any(isinstance(cause, APIConnectionError | APIStatusError | OSError) for cause in causes):
+    if any(isinstance(cause, APIConnectionError | APIStatusError | OSError) for cause in found):
         return "connectivity"
-    return "server" if isinstance(causes[0], APIError) else "invalid_request"
+    return "server" if isinstance(found[0], APIError) else "invalid_request"
 
 
 def _status(error: BaseException) -> int | None:
@@ -222,8 +193,7 @@ def _retry_after(error: BaseException) -> float | None:
     headers: object = getattr(getattr(error, "response", None) or error, "headers", None)
     if not isinstance(headers, Mapping):
         return None
-    value = cast("Mapping[str, str]", headers).get("retry-after", "")
-    return min(float(value), LONGEST_RETRY_AFTER_SECONDS) if _SECONDS.fullmatch(value) else None
+    return retry_after_seconds(cast("Mapping[str, str]", headers).get("retry-after", ""))
 
 
 def _first(error: Exception) -> BaseException:
@@ -234,33 +204,44 @@ def _first(error: Exception) -> BaseException:
     return found  # pyright: ignore[reportUnknownVariableType] - as above
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    # Also what `from None` hides: LiveKit keeps the vendor's exception, and its headers, out of sight there.
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        yield cause
-        cause = cause.__cause__ or cause.__context__
+class Linked:
+    """What stands for a plugin's object: it goes by our provider key, and what happens to it is reported."""
 
+    link: Link
+    plugin: Any
 
-class Named(Protocol):
-    """What every LiveKit object says of itself."""
+    def _stand_for(self, plugin: Any, link: Link, model: str, parts: Sequence[object]) -> None:
+        self.link = link
+        self.plugin = plugin
+        self._label = link.provider
+        self._model = model
+        self._parts = parts
+        plugin.on("metrics_collected", self._forward)
+        plugin.on("error", self._see)
 
     @property
     def model(self) -> str:
         """The model, as the vendor calls it."""
-        ...
+        return self._model
 
     @property
     def provider(self) -> str:
-        """Who answers."""
-        ...
+        """Who answers: plugins of the OpenAI family would name the host that they call."""
+        return self.link.provider
 
+    async def _let_go(self) -> None:
+        """Close the plugin's object and what was made for it."""
+        self.plugin.off("metrics_collected", self._forward)
+        self.plugin.off("error", self._see)
+        await self.plugin.aclose()
+        await close(self._parts)
 
-def labels(of: Named) -> dict[str, object]:
-    """Return what marks a plugin's metrics as ours: plugins of the OpenAI family name the host that they call."""
-    return {"label": of.provider, "metadata": Metadata(model_name=of.model, model_provider=of.provider)}
+    def _forward(self, metrics: Any) -> None:
+        labels = {"label": self.provider, "metadata": Metadata(model_name=self.model, model_provider=self.provider)}
+        cast("rtc.EventEmitter[Any]", self).emit("metrics_collected", metrics.model_copy(update=labels))
+
+    def _see(self, event: Any) -> None:
+        self.link.see(event.error)
 
 
 async def close(parts: Iterable[object]) -> None:

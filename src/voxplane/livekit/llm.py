@@ -11,45 +11,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from livekit.agents import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, APIConnectionError, APIConnectOptions, NotGivenOr
-from livekit.agents.llm import LLM, ChatChunk, ChatContext, FallbackAdapter, LLMError, LLMStream, Tool, ToolChoice
+from livekit.agents.llm import LLM, ChatChunk, ChatContext, FallbackAdapter, LLMStream, Tool, ToolChoice
 from livekit.agents.llm.fallback_adapter import DEFAULT_FALLBACK_API_CONNECT_OPTIONS, FallbackLLMStream
 from livekit.agents.utils import aio
 from typing_extensions import override
 
-from voxplane.livekit.link import ChainFailed, Link, close, labels
-
-if TYPE_CHECKING:
-    from livekit.agents.metrics import LLMMetrics
+from voxplane.livekit.link import ChainFailed, Link, Linked
 
 ATTEMPT_SECONDS = 5.0
 """How long a model of a chain may be silent before the next one is asked."""
 
 
-class LinkLLM(LLM[Any]):
+class LinkLLM(Linked, LLM[Any]):
     """A plugin's model under our policy; it goes by our provider key, and what happens to it is reported."""
+
+    plugin: LLM[Any]
 
     def __init__(self, plugin: LLM[Any], link: Link, model: str, parts: Sequence[object] = ()) -> None:
         super().__init__()
-        self.link = link
-        self.plugin = plugin
-        self._label = link.provider
-        self._model = model
-        self._parts = parts
-        plugin.on("metrics_collected", self._forward)
-        plugin.on("error", self._see)
-
-    @property
-    @override
-    def model(self) -> str:
-        return self._model
-
-    @property
-    @override
-    def provider(self) -> str:
-        return self.link.provider
+        self._stand_for(plugin, link, model, parts)
 
     @override
     def chat(
@@ -73,17 +56,8 @@ class LinkLLM(LLM[Any]):
 
     @override
     async def aclose(self) -> None:
-        self.plugin.off("metrics_collected", self._forward)
-        self.plugin.off("error", self._see)
-        await self.plugin.aclose()
-        await close(self._parts)
+        await self._let_go()
         await super().aclose()
-
-    def _forward(self, metrics: LLMMetrics) -> None:
-        self.emit("metrics_collected", metrics.model_copy(update=labels(self)))
-
-    def _see(self, event: LLMError) -> None:
-        self.link.see(event.error)
 
 
 class _LinkStream(LLMStream):

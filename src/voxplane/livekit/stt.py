@@ -25,15 +25,13 @@ from livekit.agents.stt import (
     SpeechEvent,
     SpeechEventType,
     STTCapabilities,
-    STTError,
 )
 from livekit.agents.stt.fallback_adapter import DEFAULT_FALLBACK_API_CONNECT_OPTIONS, FallbackRecognizeStream
 from typing_extensions import override
 
-from voxplane.livekit.link import ChainFailed, Link, ProviderFailed, close, labels
+from voxplane.livekit.link import ChainFailed, Link, Linked, ProviderFailed
 
 if TYPE_CHECKING:
-    from livekit.agents.metrics import STTMetrics
     from livekit.agents.utils import AudioBuffer
     from livekit.agents.vad import VAD
     from livekit.agents.voice import ConversationItemAddedEvent
@@ -46,29 +44,15 @@ REPEATED_SECONDS = 15.0
 """How much audio is kept to be told again."""
 
 
-class LinkSTT(STT[Any]):
+class LinkSTT(Linked, STT[Any]):
     """A plugin's engine under our policy; it goes by our provider key, and what happens to it is reported."""
+
+    plugin: STT[Any]
 
     def __init__(self, plugin: STT[Any], link: Link, model: str, parts: Sequence[object] = ()) -> None:
         super().__init__(capabilities=plugin.capabilities)
-        self.link = link
-        self.plugin = plugin
-        self._label = link.provider
-        self._model = model
-        self._parts = parts
+        self._stand_for(plugin, link, model, parts)
         self._recognize_metrics_needed = False
-        plugin.on("metrics_collected", self._forward)
-        plugin.on("error", self._see)
-
-    @property
-    @override
-    def model(self) -> str:
-        return self._model
-
-    @property
-    @override
-    def provider(self) -> str:
-        return self.link.provider
 
     @property
     @override
@@ -104,10 +88,7 @@ class LinkSTT(STT[Any]):
 
     @override
     async def aclose(self) -> None:
-        self.plugin.off("metrics_collected", self._forward)
-        self.plugin.off("error", self._see)
-        await self.plugin.aclose()
-        await close(self._parts)
+        await self._let_go()
 
     @override
     def _update_session_keyterms(self, keyterms: list[str]) -> None:
@@ -116,12 +97,6 @@ class LinkSTT(STT[Any]):
     @override
     def _push_conversation_item(self, ev: ConversationItemAddedEvent) -> None:
         self.plugin._push_conversation_item(ev)  # noqa: SLF001 - as above
-
-    def _forward(self, metrics: STTMetrics) -> None:
-        self.emit("metrics_collected", metrics.model_copy(update=labels(self)))
-
-    def _see(self, event: STTError) -> None:
-        self.link.see(event.error)
 
 
 class _Repeats(RecognizeStream):

@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from livekit.agents import DEFAULT_API_CONNECT_OPTIONS, APIConnectionError, APIConnectOptions
 from livekit.agents.tts import (
@@ -22,7 +22,6 @@ from livekit.agents.tts import (
     FallbackAdapter,
     SynthesizedAudio,
     SynthesizeStream,
-    TTSError,
 )
 from livekit.agents.tts.fallback_adapter import (
     DEFAULT_FALLBACK_API_CONNECT_OPTIONS,
@@ -33,39 +32,22 @@ from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT, USERDATA_TTS_STARTED
 from livekit.agents.utils import shortuuid
 from typing_extensions import override
 
-from voxplane.livekit.link import ChainFailed, Link, close, labels
-
-if TYPE_CHECKING:
-    from livekit.agents.metrics import TTSMetrics
+from voxplane.livekit.link import ChainFailed, Link, Linked
 
 ATTEMPT_SECONDS = 5.0
 """How long a voice of a chain may take to begin, once it has all the text there is, before the next one is asked."""
 
 
-class LinkTTS(TTS[Any]):
+class LinkTTS(Linked, TTS[Any]):
     """A plugin's voice under our policy; it goes by our provider key, and what happens to it is reported."""
+
+    plugin: TTS[Any]
 
     def __init__(self, plugin: TTS[Any], link: Link, model: str, parts: Sequence[object] = ()) -> None:
         super().__init__(
             capabilities=plugin.capabilities, sample_rate=plugin.sample_rate, num_channels=plugin.num_channels
         )
-        self.link = link
-        self.plugin = plugin
-        self._label = link.provider
-        self._model = model
-        self._parts = parts
-        plugin.on("metrics_collected", self._forward)
-        plugin.on("error", self._see)
-
-    @property
-    @override
-    def model(self) -> str:
-        return self._model
-
-    @property
-    @override
-    def provider(self) -> str:
-        return self.link.provider
+        self._stand_for(plugin, link, model, parts)
 
     @override
     def synthesize(self, text: str, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS) -> ChunkedStream:
@@ -81,16 +63,7 @@ class LinkTTS(TTS[Any]):
 
     @override
     async def aclose(self) -> None:
-        self.plugin.off("metrics_collected", self._forward)
-        self.plugin.off("error", self._see)
-        await self.plugin.aclose()
-        await close(self._parts)
-
-    def _forward(self, metrics: TTSMetrics) -> None:
-        self.emit("metrics_collected", metrics.model_copy(update=labels(self)))
-
-    def _see(self, event: TTSError) -> None:
-        self.link.see(event.error)
+        await self._let_go()
 
 
 class _LinkChunks(ChunkedStream):

@@ -8,38 +8,22 @@ A chain is Pipecat's ServiceSwitcher, also if it has one service only: `link` ho
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING
 
 from pipecat.frames.frames import InterimTranscriptionFrame, TranscriptionFrame, TTSAudioRawFrame
 
-from voxplane.errors import (
-    ConfigurationError,
-    DestinationUnapproved,
-    NoPrimaryProvider,
-    SecretsMissing,
-    SnapshotExpired,
-    VoxplaneError,
-)
+from voxplane.errors import NoPrimaryProvider, VoxplaneError
+from voxplane.failure import Clock, Report, leave_out
 from voxplane.pipecat.chain import ANSWER, Answering, Chain, Listening, LLMChain, Speaking
-from voxplane.pipecat.link import Clock, Frames, Link, Report, tell
-from voxplane.registry import ProviderRegistry
-from voxplane.schemas import FailureKind, ProviderReport
+from voxplane.pipecat.link import Frames, Link
+from voxplane.registry import ProviderRegistry, installed
 
 if TYPE_CHECKING:
     from voxplane.resolution import ResolvedProviderConfig
 
 __all__ = ["Chain", "LLMChain", "Link", "Report", "build_llm", "build_stt", "build_tts"]
-
-_log = logging.getLogger("voxplane.pipecat")
-_KINDS: dict[type[VoxplaneError], FailureKind] = {
-    SecretsMissing: "authentication",
-    SnapshotExpired: "authentication",
-    DestinationUnapproved: "permission",
-}
 
 
 def build_stt(
@@ -90,13 +74,6 @@ def build_tts(
     return Chain(_build(chain, (TTSAudioRawFrame,), report, clock, registry), Speaking())
 
 
-@cache
-def _registry() -> ProviderRegistry:
-    registry = ProviderRegistry()
-    registry.initialize()
-    return registry
-
-
 def _build(
     chain: Sequence[ResolvedProviderConfig],
     answers: Frames,
@@ -109,25 +86,13 @@ def _build(
     for resolved in chain:
         key = resolved.provider.key
         try:
-            definition = (registry or _registry()).get_provider_by_key(key)
+            definition = (registry or installed()).get_provider_by_key(key)
             secrets = {name: secret.get_secret_value() for name, secret in resolved.secrets.items()}
             service = definition.construct("pipecat", resolved.config, secrets, resolved.origins).make()
         except Exception as error:  # noqa: BLE001 - a service may refuse its arguments with anything
-            left_out.append(_leave_out(key, error, report))
+            left_out.append(leave_out(key, "pipecat", error, report))
         else:
             links.append(Link(service, key, answers, report, clock))
     if not links:
         raise left_out[0] if left_out else NoPrimaryProvider()
     return links
-
-
-def _leave_out(provider: str, error: Exception, report: Report) -> VoxplaneError:
-    known = (
-        error
-        if isinstance(error, VoxplaneError)
-        else ConfigurationError(f"The Pipecat class of {provider} cannot be made: {type(error).__name__}.")
-    )
-    kind = _KINDS.get(type(known), "invalid_request")
-    _log.error("%s is left out: %s (%s)", provider, known.code, type(error).__name__)
-    tell(report, ProviderReport(provider=provider, outcome="failed", kind=kind))
-    return known

@@ -19,38 +19,36 @@ import asyncio
 import inspect
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipecat.frames.frames import ErrorFrame, Frame
 from pipecat.services.stt_service import STTService
 from pipecat.utils.errors import ErrorCategory
 
+from voxplane.failure import (
+    DROPS,
+    PAUSE_SECONDS,
+    Clock,
+    Report,
+    answered_kind,
+    causes,
+    pause_seconds,
+    retry_after_seconds,
+    tell,
+)
 from voxplane.schemas import FailureKind, ProviderReport
 
 if TYPE_CHECKING:
     from pipecat.processors.frame_processor import FrameProcessor
 
-Report = Callable[[ProviderReport], None]
-Clock = Callable[[], float]
 Frames = tuple[type[Frame], ...]
 
 CONNECT_SECONDS = 5.0
 """How long a service may take to connect."""
-REST_SECONDS: dict[FailureKind, tuple[float, float]] = {"rate_limit": (2.0, 60.0), "quota": (60.0, 600.0)}
-"""How long a provider is left alone after its first failure of a kind, and how long at most after many in a row."""
 _OTHERWISE = (15.0, 300.0)
-LONGEST_RETRY_AFTER_SECONDS = 3600.0
+"""How long a provider is left alone after any other failure."""
 
-_DROPS: frozenset[FailureKind] = frozenset({"authentication", "permission"})
-_BY_STATUS: dict[int, FailureKind] = {
-    401: "authentication",
-    402: "quota",
-    403: "permission",
-    408: "timeout",
-    429: "rate_limit",
-    504: "timeout",
-}
 _BY_CATEGORY: dict[ErrorCategory | None, FailureKind] = {
     ErrorCategory.AUTHENTICATION: "authentication",
     ErrorCategory.AUTHORIZATION: "permission",
@@ -60,18 +58,6 @@ _BY_CATEGORY: dict[ErrorCategory | None, FailureKind] = {
     ErrorCategory.CONNECTIVITY: "connectivity",
     ErrorCategory.SERVER: "server",
 }
-# What vendors say where their status alone misleads, and Pipecat where it hands on no more than a sentence.
-_BY_WORDS: tuple[tuple[re.Pattern[str], FailureKind], ...] = (
-    (
-        re.compile(
-            r"(?i)insufficient_quota|quota_exceeded|credit_balance_exhausted|credit balance is too low|billing_error"
-            r"|exceeded your current quota|payment_required"
-        ),
-        "quota",
-    ),
-    (re.compile(r"(?i)missing_permissions|insufficient_permissions|missing scopes"), "permission"),
-    (re.compile(r"(?i)api_key_invalid|invalid_api_key|api key not valid"), "authentication"),
-)
 _BY_FAULT: tuple[tuple[re.Pattern[str], FailureKind], ...] = (
     (re.compile(r"(?i)time ?d?[ -]?out|no audio"), "timeout"),
     (re.compile(r"(?i)connect|reset|close|closing"), "connectivity"),
@@ -110,7 +96,7 @@ class Link:
     @property
     def may_be_asked(self) -> bool:
         """Whether it may be asked when nobody else can be: it did not ask to be left alone."""
-        return self.is_open or (self._is_free and self.failure not in REST_SECONDS)
+        return self.is_open or (self._is_free and self.failure not in PAUSE_SECONDS)
 
     @property
     def _is_free(self) -> bool:
@@ -142,10 +128,11 @@ class Link:
         if self._rests:
             return
         kind = classify(error)
-        self._rests, self._is_dropped = True, kind in _DROPS
-        first, longest = REST_SECONDS.get(kind, _OTHERWISE)
-        asked_for = retry_after(error) if kind in REST_SECONDS else None
-        self._rests_until = self._clock() + (asked_for or min(first * 2**self._failures_in_a_row, longest))
+        self._rests, self._is_dropped = True, kind in DROPS
+        asked_for = retry_after(error) if kind in PAUSE_SECONDS else None
+        self._rests_until = self._clock() + (
+            asked_for or pause_seconds(PAUSE_SECONDS.get(kind, _OTHERWISE), self._failures_in_a_row)
+        )
         self._failures_in_a_row += 1
         level = logging.ERROR if kind == "invalid_request" else logging.WARNING
         _log.log(level, "%s failed: %s (%s)", self.provider, kind, type(error.exception).__name__)
@@ -181,14 +168,6 @@ def _hurry(service: FrameProcessor) -> None:
     setattr(service, "_connect", connect_soon)  # noqa: B010 - no name of FrameProcessor's
 
 
-def tell(report: Report, what: ProviderReport) -> None:
-    """Hand on what happened; whoever takes it cannot end the call."""
-    try:
-        report(what)
-    except Exception:  # noqa: BLE001 - as it says
-        _log.exception("a report about %s was not taken", what.provider)
-
-
 def _clients(service: FrameProcessor) -> list[Any]:
     """Return a vendor's client, and the one that Google's was given and leaves to who gave it."""
     client: Any = getattr(service, "_client", None)
@@ -198,57 +177,46 @@ def _clients(service: FrameProcessor) -> list[Any]:
 
 def classify(error: ErrorFrame) -> FailureKind:
     """Say what kind of failure a service reports; Pipecat's own category is often unknown."""
-    causes = list(_causes(error.exception))
-    holders = [holder for cause in causes for holder in (cause, getattr(cause, "response", None))]
-    said = " ".join([error.error, *map(str, causes), *(str(getattr(holder, "body", "")) for holder in holders)])
-    status = http_status(causes, said)
-    if status is None or status < 500:  # noqa: PLR2004 - the server's own faults begin here
-        for words, kind in _BY_WORDS:
-            if words.search(said):
-                return kind
-    if status is not None:
-        return _BY_STATUS.get(status, "server" if status >= 500 else "invalid_request")  # noqa: PLR2004 - as above
-    if any(isinstance(cause, TimeoutError) or "Timeout" in type(cause).__name__ for cause in causes):
+    found = list(causes(error.exception))
+    holders = [holder for cause in found for holder in (cause, getattr(cause, "response", None))]
+    # Pipecat often hands on no more than a sentence.
+    said = " ".join([error.error, *map(str, found), *(str(getattr(holder, "body", "")) for holder in holders)])
+    answered = answered_kind(http_status(found, said), said)
+    if answered is not None:
+        return answered
+    if any(isinstance(cause, TimeoutError) or "Timeout" in type(cause).__name__ for cause in found):
         return "timeout"
     if error.category in _BY_CATEGORY:
         return _BY_CATEGORY[error.category]
-    return _fault(causes, said)
+    return _fault(found, said)
 
 
-def _fault(causes: Sequence[BaseException], said: str) -> FailureKind:
-    if any(isinstance(cause, OSError) for cause in causes):
+def _fault(found: Sequence[BaseException], said: str) -> FailureKind:
+    if any(isinstance(cause, OSError) for cause in found):
         return "connectivity"
     for words, kind in _BY_FAULT:
         if words.search(said):
             return kind
-    return "invalid_request" if causes else "server"
+    return "invalid_request" if found else "server"
 
 
-def http_status(causes: Sequence[BaseException], said: str) -> int | None:
+def http_status(found: Sequence[BaseException], said: str) -> int | None:
     """Return the status that a vendor answered with, from the exceptions or else the sentence."""
-    for cause in causes:
+    for cause in found:
         for holder in (getattr(cause, "response", None), cause):
             for name in ("status_code", "status", "code"):
                 value: object = getattr(holder, name, None)
                 if isinstance(value, int) and 400 <= value < 600:  # noqa: PLR2004 - HTTP's errors
                     return value
-    found = _STATUS.search(said)
-    return int(found[1]) if found else None
+    written = _STATUS.search(said)
+    return int(written[1]) if written else None
 
 
 def retry_after(error: ErrorFrame) -> float | None:
     """Return the seconds that a vendor asked us to wait, at most an hour; None without such a header."""
-    for cause in _causes(error.exception):
+    for cause in causes(error.exception):
         headers: Any = getattr(getattr(cause, "response", None), "headers", None) or {}
-        value = headers.get("retry-after") or ""
-        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
-            return min(float(value), LONGEST_RETRY_AFTER_SECONDS)
+        seconds = retry_after_seconds(headers.get("retry-after") or "")
+        if seconds is not None:
+            return seconds
     return None
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
