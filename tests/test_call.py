@@ -21,7 +21,7 @@ from livekit.plugins import silero
 from tests.served import served
 from tests.test_changes import until
 from voxplane import Client
-from voxplane.agent import Call
+from voxplane.call import Call
 from voxplane.livekit import preload
 from voxplane.livekit.http import http_session
 from voxplane.schemas import ConfigWrite, OrganizationProvider, ProviderType, SecretsWrite

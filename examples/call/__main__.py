@@ -24,7 +24,7 @@ from livekit.plugins import silero
 from rich.console import Console
 
 from voxplane import Client
-from voxplane.agent import Call
+from voxplane.call import Call
 from voxplane.livekit import preload
 from voxplane.server import logs
 from voxplane.server.settings import Settings
