@@ -132,8 +132,7 @@ class Served:
 
     async def at(self) -> tuple[str, int]:
         """Return epoch and revision of the default organization."""
-        where = await self.plane.workers.position(self.who)
-        return where.partition(".")[0], int(where.partition(".")[2])
+        return await self.plane.workers.position(self.who)
 
     async def change(self, number: int, key: str = "openai") -> int:
         """Change something; return the revision that this led to."""
@@ -550,7 +549,7 @@ async def test_a_thousand_streams_hear_nothing_of_each_other(brisk: Settings) ->
         tokens: dict[UUID, list[str]] = {}
         for number in range(organizations):
             made = await plane.access.create_organization(operator, OrganizationCreate(slug=f"o-{number}", name="One"))
-            epoch = (await plane.workers.position(worker_of(made.id))).partition(".")[0]
+            epoch = (await plane.workers.position(worker_of(made.id))).epoch
             found[made.id] = (epoch, providers[number % len(providers)])
             tokens[made.id] = [await server.token(organization=made.slug) for _ in range(5)]
         crowd, positions = Crowd(server, found), [f"{epoch}.{at}" for epoch, _ in found.values() for at in (0, 1, 99)]

@@ -19,18 +19,19 @@ import structlog
 
 from voxplane.errors import RateLimited, VoxplaneError
 from voxplane.server import store
+from voxplane.server.position import read_revision
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from voxplane.server.database import Database
+    from voxplane.server.position import Position
 
 _ECHO_SECONDS = 5.0
 _LOOK_SECONDS = 15.0
 _RETRY_SECONDS = 0.5
 _RETRY_AT_MOST_SECONDS = 30.0
 _REMEMBERED = 100_000
-_REVISION_DIGITS = 18  # what fits into a bigint
 
 log = structlog.get_logger("voxplane")
 
@@ -45,7 +46,7 @@ class News:
     """The providers that changed; None when it may be any."""
     health: set[str] = field(default_factory=set[str])
     """The providers that workers reported on."""
-    epoch: UUID | None = None
+    epoch: str | None = None
     """The organization's epoch, when that was looked up: then the revision is what stands, or newer."""
 
 
@@ -69,7 +70,7 @@ class Subscription:
         news, self._news = self._news, News()
         return news
 
-    def tell(self, revision: int | None, keys: set[str] | None, health: set[str], epoch: UUID | None = None) -> None:
+    def tell(self, revision: int | None, keys: set[str] | None, health: set[str], epoch: str | None = None) -> None:
         """Add to what is to be told."""
         news = self._news
         if revision is not None:
@@ -95,7 +96,7 @@ class Changes:
         self._valid_from = 0
         self._subscriptions: dict[UUID, set[Subscription]] = {}
         self._max_subscriptions = max_subscriptions
-        self._positions: dict[UUID, tuple[UUID, int]] = {}
+        self._positions: dict[UUID, Position] = {}
         self._has_ended = False
         self.is_live = False
         """Whether the changes of other processes arrive."""
@@ -164,12 +165,12 @@ class Changes:
             self._forget()
             return
         self.note(organization_id)
-        changed = {key for key in keys.split(",") if key}
+        changed, revision = {key for key in keys.split(",") if key}, read_revision(what)
         for subscription in self._subscriptions.get(organization_id, ()):
             if what == "health":
                 subscription.tell(None, set(), changed)
-            elif what.isdecimal() and len(what) <= _REVISION_DIGITS:
-                subscription.tell(int(what), changed, set())
+            elif revision is not None:
+                subscription.tell(revision, changed, set())
 
     async def follow(self, database: Database) -> None:
         """Listen, and look now and then, for as long as the caller lets it; reconnect when the line breaks."""
@@ -211,9 +212,9 @@ class Changes:
         async with database.transaction(platform=True) as connection:
             found = await store.positions(connection, followed)
         before, self._positions = self._positions, found
-        for organization_id, (epoch, revision) in found.items():
+        for organization_id, at in found.items():
             is_newest = self._changed.get(organization_id, 0) <= mark  # else it may have moved on meanwhile
-            if before.get(organization_id) != (epoch, revision):
+            if before.get(organization_id) != at:
                 self.note(organization_id)
             for subscription in self._subscriptions.get(organization_id, ()):
-                subscription.tell(revision, None, set(), epoch if is_newest else None)
+                subscription.tell(at.revision, None, set(), at.epoch if is_newest else None)

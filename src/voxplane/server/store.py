@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from voxplane.errors import OrganizationExists, OrganizationNotFound
 from voxplane.schemas import Provider
+from voxplane.server.position import Position
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -466,12 +467,12 @@ async def set_fleet(connection: Connection, token_id: str, organizations: Sequen
     return cursor.rowcount == 1
 
 
-async def positions(connection: Connection, organization_ids: Sequence[UUID]) -> dict[UUID, tuple[UUID, int]]:
-    """Return epoch and revision of those organizations that exist and that the transaction may see."""
+async def positions(connection: Connection, organization_ids: Sequence[UUID]) -> dict[UUID, Position]:
+    """Return where those of the organizations stand that exist and that the transaction may see."""
     cursor = await connection.execute(
         "SELECT id, epoch, revision FROM organizations WHERE id = ANY(%(ids)s)", {"ids": list(organization_ids)}
     )
-    return {row["id"]: (row["epoch"], row["revision"]) for row in await cursor.fetchall()}
+    return {row["id"]: Position(str(row["epoch"]), row["revision"]) for row in await cursor.fetchall()}
 
 
 async def organization(connection: Connection, organization_id: UUID) -> OrganizationRow | None:

@@ -19,6 +19,7 @@ import anyio
 from starlette.responses import StreamingResponse
 
 from voxplane.errors import Unavailable, VoxplaneError
+from voxplane.server.position import Position
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
@@ -35,17 +36,15 @@ _ASK_AGAIN_SECONDS = 1.0
 
 async def events(
     subscription: Subscription,
-    at: str,
+    at: Position,
     last_event_id: str | None,
     let_in: Callable[[], Awaitable[object]],
     heartbeat_seconds: float,
 ) -> AsyncIterator[bytes]:
     """Yield the stream. `at` is where the organization stood after subscribing; `let_in` raises to end it."""
-    epoch, _, number = at.partition(".")
-    sent = int(number)
     yield f"retry: {_RETRY_MILLISECONDS}\n\n".encode()
-    if last_event_id != at:
-        yield _moved(at, None, kind="change" if _is_behind(last_event_id, epoch, sent) else "reset")
+    if last_event_id != str(at):
+        yield _moved(at, None, kind="change" if _is_behind(last_event_id, at) else "reset")
     while not subscription.has_ended:
         await subscription.wait(heartbeat_seconds)
         try:
@@ -57,13 +56,13 @@ async def events(
             return
         news = subscription.take()
         said = b""
-        revision = sent if news.revision is None else news.revision
-        if news.epoch is not None and (str(news.epoch) != epoch or revision < sent):
-            epoch, sent = str(news.epoch), revision
-            said = _moved(f"{epoch}.{sent}", None, kind="reset")
-        elif revision > sent:
-            sent = revision
-            said = _moved(f"{epoch}.{sent}", news.keys)
+        revision = at.revision if news.revision is None else news.revision
+        if news.epoch is not None and (news.epoch != at.epoch or revision < at.revision):
+            at = Position(news.epoch, revision)
+            said = _moved(at, None, kind="reset")
+        elif revision > at.revision:
+            at = Position(at.epoch, revision)
+            said = _moved(at, news.keys)
         if news.health:
             said += _event("health", {"keys": sorted(news.health)})
         yield said or _event("heartbeat", {})
@@ -85,17 +84,16 @@ class EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-def _is_behind(last_event_id: str | None, epoch: str, revision: int) -> bool:
+def _is_behind(last_event_id: str | None, at: Position) -> bool:
     """Whether a follower's position is one that we can have given out; a new follower has none."""
     if last_event_id is None:
         return True
-    before, _, number = last_event_id.partition(".")
-    return before == epoch and number.isdecimal() and len(number) < 20 and int(number) < revision  # noqa: PLR2004 - bigint
+    before = Position.parse(last_event_id)
+    return before is not None and at.reaches(before) and before != at
 
 
-def _moved(at: str, keys: Collection[str] | None, *, kind: str = "change") -> bytes:
-    revision = int(at.rpartition(".")[2])
-    body = {"revision": revision, "keys": None if keys is None else sorted(keys)}
+def _moved(at: Position, keys: Collection[str] | None, *, kind: str = "change") -> bytes:
+    body = {"revision": at.revision, "keys": None if keys is None else sorted(keys)}
     return f"id: {at}\n".encode() + _event(kind, body)
 
 

@@ -43,6 +43,7 @@ from voxplane.server import envelope
 from voxplane.server.auth import Principal, Scope
 from voxplane.server.envelope import DataKey, Envelope, SecretContext
 from voxplane.server.organization_view import OrganizationView
+from voxplane.server.position import Position
 from voxplane.server.releases import Releases
 from voxplane.server.store import DataKeyRow, ReportRow, Store, positions
 
@@ -62,7 +63,6 @@ if TYPE_CHECKING:
 
 _KEPT_ORGANIZATIONS = 2000
 MAX_UNDER_WAY = 200
-_REVISION_DIGITS = 18  # what fits into a bigint
 _UNRELEASED: dict[type[VoxplaneError], Unusable] = {
     SecretsUnreadable: "undecryptable",
     DestinationUnapproved: "destination_unapproved",
@@ -87,16 +87,12 @@ class _Standing:
     """An organization as it stands, with the unwrapped keys that open its envelopes; no plaintext of a secret."""
 
     organization: OrganizationName
-    at: str
+    at: Position
     chains: Mapping[ProviderType, tuple[_Sealed, ...]]
     skipped: tuple[SkippedProvider, ...]
     secret_versions: Mapping[str, int]
     data_keys: Mapping[int, DataKey]
     since: int
-
-    @property
-    def revision(self) -> int:
-        return int(self.at.rpartition(".")[2])
 
 
 @dataclass(eq=False)
@@ -134,21 +130,20 @@ class WorkerService:
         self._readings: WeakValueDictionary[UUID, _Reading] = WeakValueDictionary()
         self._under_way = 0
 
-    async def position(self, principal: Principal, known: str | None = None) -> str:
-        """Return where the organization stands, as `<epoch>.<revision>`; `known` is where it was seen last.
+    async def position(self, principal: Principal, known: str | None = None) -> Position:
+        """Return where the organization stands; `known` is where its follower saw it last.
 
         Raises:
             OrganizationNotFound: it is gone.
         """
         if self._unsealed is not None:
             # This reads once for all who ask at this moment.
-            return (await self._read(principal.tenant, known)).at
+            return (await self._read(principal.tenant, Position.parse(known))).at
         async with self._database.transaction(organization_id=principal.tenant) as connection:
             found = await positions(connection, [principal.tenant])
         if principal.tenant not in found:
             raise OrganizationNotFound
-        epoch, revision = found[principal.tenant]
-        return f"{epoch}.{revision}"
+        return found[principal.tenant]
 
     async def resolve(self, principal: Principal, wanted: ResolutionRequest) -> Resolution | None:
         """Return the providers that answer the organization's calls, with opened secrets; on record before they leave.
@@ -163,15 +158,15 @@ class WorkerService:
         """
         principal.require(Scope.WORKER_RESOLVE)
         with self._one_more():
-            standing = await self._read(principal.tenant, wanted.have)
-            if wanted.have == standing.at:
+            standing = await self._read(principal.tenant, Position.parse(wanted.have))
+            if wanted.have == str(standing.at):
                 return None
             types = [each for each in ProviderType if wanted.types is None or each in wanted.types]
             chains, skipped = _open_chains(standing, types)
             await self._releases.record(principal, self._keys, " ".join(sorted(types)), _on_record(standing, chains))
         return Resolution(
             organization=standing.organization,
-            at=standing.at,
+            at=str(standing.at),
             chains=Chains(**{each.value: tuple(map(_on_the_wire, chains[each])) for each in chains}),
             skipped=tuple(skipped),
         )
@@ -218,9 +213,9 @@ class WorkerService:
 
     def _report_rows(self, principal: Principal, said: ReportsWrite) -> list[ReportRow]:
         known = {provider.key for provider in self._registry.get_all_providers()}
-        _, _, revision = said.at.rpartition(".")
+        in_use = Position.parse(said.at)
         errors: list[FieldError] = []
-        if not revision.isdecimal() or len(revision) > _REVISION_DIGITS:
+        if in_use is None:
             errors.append(FieldError("/at", "position", "Give the `at` of the resolution in use."))
         named = [each.provider for each in said.reports]
         for index, each in enumerate(said.reports):
@@ -231,12 +226,12 @@ class WorkerService:
                 errors.append(FieldError(f"{at}/provider", "duplicate", "Report each provider once at a time."))
             if (each.kind is None) is (each.outcome == "failed"):
                 errors.append(FieldError(f"{at}/kind", "kind", "Give the kind of a failure, and of nothing else."))
-        if errors:
+        if errors or in_use is None:
             raise Invalid(errors)
         now = self._clock()
         # In one order, because each row is locked in turn: two reports could hold what the other one waits for.
         return [
-            ReportRow(each.provider, each.outcome, each.kind, now, now, principal.name, 1, int(revision))
+            ReportRow(each.provider, each.outcome, each.kind, now, now, principal.name, 1, in_use.revision)
             for each in sorted(said.reports, key=lambda report: report.provider)
         ]
 
@@ -257,14 +252,14 @@ class WorkerService:
         finally:
             self._under_way -= 1
 
-    async def _read(self, organization_id: UUID, known: str | None) -> _Standing:
+    async def _read(self, organization_id: UUID, known: Position | None) -> _Standing:
         """Return the organization as it stands: from memory, unless `known` is that state or a later one.
 
         Who asks with it was told of a change by a process that may have heard of it before this one.
         """
         kept = self._standing.get(organization_id)
         is_good = kept is not None and self._changes.is_unchanged(organization_id, kept.since)
-        if kept is not None and is_good and not _reaches(known, kept.at):
+        if kept is not None and is_good and not (known and known.reaches(kept.at)):
             self._standing.move_to_end(organization_id)
             return kept
         # A hundred workers that follow one change ask at the same moment. One reads for all who asked before it began.
@@ -306,7 +301,7 @@ class WorkerService:
         ranked = {each: view.ranked(each) for each in ProviderType}
         standing = _Standing(
             organization=OrganizationName(id=state.id, slug=state.slug),
-            at=f"{state.epoch}.{state.revision}",
+            at=Position(str(state.epoch), state.revision),
             chains={
                 each: tuple(
                     _sealed(view, self._registry.get_provider_by_key(shown.provider.key)) for shown in chain(shown_all)
@@ -324,12 +319,6 @@ class WorkerService:
             since=since,
         )
         return standing, view
-
-
-def _reaches(known: str | None, at: str) -> bool:
-    epoch, _, number = (known or "").partition(".")
-    present, _, revision = at.partition(".")
-    return epoch == present and number.isdecimal() and len(number) <= _REVISION_DIGITS and int(number) >= int(revision)
 
 
 def _unwrapped(row: DataKeyRow | None, unsealed: Unsealed, organization_id: UUID) -> DataKey:
@@ -397,7 +386,7 @@ def _open(standing: _Standing, sealed: _Sealed) -> ResolvedProviderConfig:
 def _on_record(standing: _Standing, chains: Mapping[ProviderType, list[ResolvedProviderConfig]]) -> dict[str, object]:
     """Say what is given out: which secrets of which providers, by name, at which revision."""
     given = {each.provider.key: sorted(each.secrets) for found in chains.values() for each in found}
-    return {"revision": standing.revision, "providers": given}
+    return {"revision": standing.at.revision, "providers": given}
 
 
 def _on_the_wire(resolved: ResolvedProviderConfig) -> ResolvedProvider:
