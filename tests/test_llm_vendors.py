@@ -39,7 +39,8 @@ from openai import AsyncAzureOpenAI, AsyncOpenAI
 from pydantic import SecretStr
 from typing_extensions import override
 
-from tests.vendors.llm import Fault, LLMVendor, Recorded
+from tests.vendors.llm import LLMVendor, Recorded
+from tests.vendors.vendor import Fault
 from voxplane.errors import DestinationUnapproved, SecretsMissing
 from voxplane.plugin import Construct, Framework
 from voxplane.registry import ProviderRegistry

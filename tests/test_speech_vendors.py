@@ -33,7 +33,8 @@ from livekit.agents.utils import http_context
 from pydantic import SecretStr
 from websockets.exceptions import InvalidStatus
 
-from tests.vendors.speech import Fault, Recorded, SpeechVendor, on_loopback, tone
+from tests.vendors.speech import Recorded, SpeechVendor, on_loopback, tone
+from tests.vendors.vendor import Fault
 from voxplane.errors import DestinationUnapproved, SecretsMissing
 from voxplane.plugin import Framework
 from voxplane.provider import AnyProvider

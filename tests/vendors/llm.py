@@ -6,23 +6,18 @@ SDKs and by both frameworks' classes, in tests/test_llm_vendors.py.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import re
-import socket
-import struct
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, cast
 
 from aiohttp import web
 
+from tests.vendors.vendor import Vendor, arrived
 from voxplane.plugin import Construct
 from voxplane.schemas import JsonObject
-
-Fault = Literal["401", "403", "429", "quota", "500", "reset", "hang"]
 
 _HOSTS = re.compile(
     r"https://((?:(?:[a-z]+\.)?api\.(?:openai|groq|anthropic)\.com|(?:generativelanguage|oauth2)\.googleapis\.com"
@@ -102,14 +97,7 @@ class _Call:
     arguments: JsonObject
 
 
-@dataclass
-class _Failing:
-    path_prefix: str
-    fault: Fault
-    times: int | None
-
-
-class LLMVendor:
+class LLMVendor(Vendor[Recorded]):
     """All language model clouds behind one address; a key is good only if it is among `keys`.
 
     Use it as `async with LLMVendor(keys={"..."}) as vendor`. A path may stand before the vendors' own, and faults are
@@ -117,21 +105,11 @@ class LLMVendor:
     """
 
     def __init__(self, keys: Collection[str]) -> None:
-        self.keys = set(keys)
-        self.requests: list[Recorded] = []
-        self._text = "All is well."
-        self._call: _Call | None = None
-        self._failing: list[_Failing] = []
-        self._leaving = asyncio.Event()
-        self._url = ""
         application = web.Application(client_max_size=1 << 26)
         application.router.add_route("*", "/{path:.*}", self._answer)
-        self._runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
-
-    @property
-    def url(self) -> str:
-        """Its address, without a path."""
-        return self._url
+        super().__init__(keys, application)
+        self._text = "All is well."
+        self._call: _Call | None = None
 
     def say(self, text: str) -> None:
         """Answer with these words from now on."""
@@ -140,14 +118,6 @@ class LLMVendor:
     def call(self, tool: str, **arguments: Any) -> None:
         """Call a tool the next time that it is offered, and answer with words again afterwards."""
         self._call = _Call(tool, arguments)
-
-    def fail(self, path_prefix: str, fault: Fault, times: int | None = None) -> None:
-        """Fail requests below a path: the next `times`, or all until it is mended."""
-        self._failing.append(_Failing(path_prefix, fault, times))
-
-    def mend(self) -> None:
-        """Answer again as if nothing had been said about failing; what hangs goes on hanging."""
-        self._failing.clear()
 
     def aimed(self, plan: Construct) -> Construct:
         """Return what was laid out for a vendor, with the vendor's hosts behind this address, each below its name."""
@@ -162,29 +132,12 @@ class LLMVendor:
             return {name: self._aimed(each) for name, each in found.items()}
         return _HOSTS.sub(rf"{self.url}/\1", value) if isinstance(value, str) else value
 
-    async def __aenter__(self) -> Self:
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        _, port = cast("tuple[str, int]", self._runner.addresses[0])
-        self._url = f"http://127.0.0.1:{port}"
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._leaving.set()
-        await self._runner.cleanup()
-
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        recorded = await _recorded(request)
+        recorded = Recorded(*await arrived(request, "application/x-www-form-urlencoded"))
         self.requests.append(recorded)
-        fault = self._next_fault(recorded.path)
-        if fault == "reset":
-            return _reset(request)
-        if fault == "hang":
-            await self._leaving.wait()
+        fault = await self._fault(request)
         if fault is not None:
-            return _refusal(recorded, fault)
+            return web.Response() if fault == "reset" else _refusal(recorded, fault)
         if recorded.key not in self.keys:
             return _refusal(recorded, "401")
         if recorded.path.endswith("/token"):
@@ -194,13 +147,6 @@ class LLMVendor:
                 web.json_response(_models(recorded)) if recorded.path.endswith("/models") else _refusal(recorded, "404")
             )
         return await self._speak(request, recorded)
-
-    def _next_fault(self, path: str) -> Fault | None:
-        for failing in self._failing:
-            if path.startswith(failing.path_prefix) and failing.times != 0:
-                failing.times = None if failing.times is None else failing.times - 1
-                return failing.fault
-        return None
 
     def _sign_in(self, recorded: Recorded) -> web.Response:
         token = f"token-of-{recorded.key}"
@@ -218,17 +164,6 @@ class LLMVendor:
             return self._text
         call, self._call = self._call, None
         return call
-
-
-async def _recorded(request: web.Request) -> Recorded:
-    body: Any = None
-    if request.can_read_body and request.content_type == "application/json":
-        body = await request.json()
-    elif request.can_read_body:
-        body = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
-    query = {name: request.query.getall(name) for name in request.query}
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    return Recorded(request.method, request.path, query, headers, body)
 
 
 def _secret_of_sign_in(form: Mapping[str, str]) -> str | None:
@@ -281,16 +216,6 @@ async def _stream(request: web.Request, events: Iterator[str]) -> web.StreamResp
         await response.write(event.encode())
     await response.write_eof()
     return response
-
-
-def _reset(request: web.Request) -> web.Response:
-    transport = request.transport
-    assert transport is not None
-    # Without lingering the other side sees a reset, not an orderly end.
-    connection: socket.socket = transport.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
-    return web.Response()
 
 
 def _refusal(recorded: Recorded, kind: str) -> web.Response:

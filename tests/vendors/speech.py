@@ -6,15 +6,12 @@ is shown by the vendors' SDKs and by both frameworks' classes, in tests/test_spe
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import dataclasses
 import io
 import itertools
 import json
 import math
-import socket
-import struct
 import wave
 from array import array
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
@@ -25,10 +22,10 @@ from typing import Any, Literal, Self, cast
 from aiohttp import WSMsgType, web
 from pydantic import create_model
 
+from tests.vendors.vendor import Vendor, arrived
 from voxplane.provider import AnyProvider, LocalServerUrl
 from voxplane.schemas import JsonObject
 
-Fault = Literal["401", "403", "429", "quota", "500", "reset", "hang"]
 Answer = web.StreamResponse
 Handler = Callable[[web.Request], Awaitable[Answer]]
 
@@ -87,17 +84,10 @@ class Recorded:
         return values[0] if values else None
 
 
-@dataclass
-class _Failing:
-    path_prefix: str
-    fault: Fault
-    times: int | None
-
-
 _RECORDED = web.RequestKey("recorded", Recorded)
 
 
-class SpeechVendor:
+class SpeechVendor(Vendor[Recorded]):
     """All speech clouds behind one address; a key is good only if it is among `keys`.
 
     Use it as `async with SpeechVendor(keys={"..."}) as vendor`. Faults are told by the beginning of the path, such as
@@ -105,43 +95,16 @@ class SpeechVendor:
     """
 
     def __init__(self, keys: Collection[str], transcript: str = "please book a table for four") -> None:
-        self.keys = set(keys)
-        self.transcript = transcript
-        self.requests: list[Recorded] = []
-        self._failing: list[_Failing] = []
-        self._mistakes: list[Exception] = []
-        self._leaving = asyncio.Event()
-        self._url = ""
         application = web.Application(middlewares=[self._gate], client_max_size=1 << 26)
         application.add_routes(self._routes())
-        self._runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
-
-    @property
-    def url(self) -> str:
-        """Its address, without a path."""
-        return self._url
-
-    def fail(self, path_prefix: str, fault: Fault, times: int | None = None) -> None:
-        """Fail requests below a path: the next `times`, or all until it is mended."""
-        self._failing.append(_Failing(path_prefix, fault, times))
-
-    def mend(self) -> None:
-        """Answer again as if nothing had been said about failing; what hangs goes on hanging."""
-        self._failing.clear()
-
-    async def __aenter__(self) -> Self:
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        _, port = cast("tuple[str, int]", self._runner.addresses[0])
-        self._url = f"http://127.0.0.1:{port}"
-        return self
+        super().__init__(keys, application)
+        self.transcript = transcript
+        self._mistakes: list[Exception] = []
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leaving.set()
-        await self._runner.cleanup()
+        await super().__aexit__(kind, error, trace)
         if self._mistakes and error is None:
             raise self._mistakes[0]
 
@@ -166,13 +129,11 @@ class SpeechVendor:
 
     @web.middleware
     async def _gate(self, request: web.Request, handler: Handler) -> Answer:
-        recorded = request[_RECORDED] = await _record(request)
+        recorded = request[_RECORDED] = Recorded(*await arrived(request, "multipart/form-data"))
         self.requests.append(recorded)
-        fault = self._next_fault(request.path)
+        fault = await self._fault(request)
         if fault == "reset":
-            return _reset(request)
-        if fault == "hang":
-            await self._leaving.wait()
+            return web.Response()
         if fault is not None or recorded.key not in self.keys:
             return _refusal(request.path, fault or "401")
         try:
@@ -183,13 +144,6 @@ class SpeechVendor:
             # It would look like the vendor's 500; it is the fake's own, and fails the test at its end.
             self._mistakes.append(mistake)
             raise
-
-    def _next_fault(self, path: str) -> Fault | None:
-        for failing in self._failing:
-            if path.startswith(failing.path_prefix) and failing.times != 0:
-                failing.times = None if failing.times is None else failing.times - 1
-                return failing.fault
-        return None
 
     # Deepgram
 
@@ -426,27 +380,6 @@ class _Ear:
     def _end(self) -> Literal["end"] | None:
         spoke, self._speaking = self._speaking, False
         return "end" if spoke else None
-
-
-async def _record(request: web.Request) -> Recorded:
-    query = {name: request.query.getall(name) for name in request.query}
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    body: Any = None
-    if request.can_read_body and request.content_type == "application/json":
-        body = await request.json()
-    elif request.can_read_body and request.content_type == "multipart/form-data":
-        body = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
-    return Recorded(request.method, request.path, query, headers, body)
-
-
-def _reset(request: web.Request) -> Answer:
-    transport = request.transport
-    assert transport is not None
-    # Without lingering the other side sees a reset, not an orderly end.
-    connection: socket.socket = transport.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
-    return web.Response()
 
 
 def _refusal(path: str, kind: str) -> Answer:
