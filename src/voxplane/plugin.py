@@ -32,8 +32,8 @@ class Construct:
     attributes: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     """What to set once the object is made: what its class takes from the environment and has no parameter for."""
 
-    def make(self) -> Any:
-        """Import the target and call it.
+    def make(self, parts: list[object] | None = None) -> Any:
+        """Import the target and call it. What was made for its arguments is added to `parts`, for whoever closes it.
 
         Raises:
             MissingDependency: the package that holds it is not installed, or is of a release with other attributes.
@@ -46,16 +46,21 @@ class Construct:
             raise MissingDependency(f"{missing} is not installed, and {self.target} needs it.") from None
         for part in name.split("."):
             found = getattr(found, part)
-        made = found(**_made(self.arguments))
-        for name, value in _made(self.attributes).items():
+        made = found(**_made(self.arguments, parts))
+        for name, value in _made(self.attributes, parts).items():
             if not hasattr(made, name):
                 raise MissingDependency(f"{self.target} has no {name}: another release of its package is needed.")
             setattr(made, name, value)
         return made
 
 
-def _made(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value.make() if isinstance(value, Construct) else value for name, value in values.items()}
+def _made(values: Mapping[str, Any], parts: list[object] | None) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for name, value in values.items():
+        made[name] = value.make(parts) if isinstance(value, Construct) else value
+        if isinstance(value, Construct) and parts is not None:
+            parts.append(made[name])
+    return made
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,6 @@ from voxplane.livekit.link import ChainFailed, Link, ProviderFailed
 from voxplane.livekit.llm import ChainLLM, LinkLLM
 from voxplane.livekit.stt import ChainSTT, LinkSTT
 from voxplane.livekit.tts import ChainTTS, LinkTTS
-from voxplane.plugin import Construct
 from voxplane.registry import ProviderRegistry, installed
 
 if TYPE_CHECKING:
@@ -155,18 +154,7 @@ def _make(
     if http_session is not None and _takes_session(plan.target):
         plan = replace(plan, arguments={**plan.arguments, "http_session": http_session})
     parts: list[object] = []
-    return _with_parts_made(plan, parts).make(), parts
-
-
-def _with_parts_made(plan: Construct, parts: list[object]) -> Construct:
-    def made(value: object) -> object:
-        if isinstance(value, Construct):
-            value = _with_parts_made(value, parts).make()
-            parts.append(value)
-        return value
-
-    arguments = {name: made(value) for name, value in plan.arguments.items()}
-    return replace(plan, arguments=arguments, attributes={name: made(each) for name, each in plan.attributes.items()})
+    return plan.make(parts), parts
 
 
 def _takes_session(target: str) -> bool:
