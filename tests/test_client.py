@@ -116,6 +116,31 @@ async def test_changes_arrive_by_themselves(
         group.cancel_scope.cancel()
 
 
+async def test_no_change_is_lost_on_who_is_busy_with_the_one_before(
+    url: str, token: str, plane: ControlPlane, administrator: Principal
+) -> None:
+    async def change(temperature: float) -> None:
+        write = ConfigWrite(config={"temperature": temperature}, is_enabled=True)
+        await plane.providers.upsert_organization_provider_config(administrator, "openai", write)
+        await until(lambda: client.primary("llm").config["temperature"] == temperature)
+
+    async with Client(url, token) as client:
+        await until(lambda: client.freshness.state == "current")
+        at = client.at
+        await change(0.25)
+        changes = client.changes(since=at)
+        with anyio.fail_after(10):
+            assert await anext(changes) == client.at
+            await change(0.5)
+            await change(0.75)
+            assert await anext(changes) == client.at
+            await plane.access.revoke_token(administrator, token.split("_")[1])
+        with anyio.fail_after(30):
+            assert await anext(changes) == client.at == "0.0"
+        assert client.freshness.state == "revoked"
+        await changes.aclose()
+
+
 async def test_what_the_worker_has_is_not_sent_again(url: str, token: str, superuser: Superuser) -> None:
     async with Client(url, token) as client:
         before = releases(superuser)

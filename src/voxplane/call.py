@@ -148,7 +148,7 @@ class Call:
             self._quiet.set()
 
     async def _follow(self) -> None:
-        async for at in self._client.changes():
+        async for at in self._client.changes(since=self.record.revisions[0][0]):
             while not self._is_quiet:
                 self._quiet = anyio.Event()
                 await self._quiet.wait()

@@ -256,14 +256,18 @@ class Client:
         await self._in_contact()
         return self._present
 
-    async def changes(self) -> AsyncGenerator[str]:
-        """Yield the new state, as `<epoch>.<revision>`, each time that the snapshot changed."""
+    async def changes(self, since: str | None = None) -> AsyncGenerator[str]:
+        """Yield the new state, as `<epoch>.<revision>`, each time that the snapshot is another than the one before.
+
+        The first one before is `since`, an `at`, or what stands when this is first asked. What changes while nobody
+        asks is yielded as one. A worker that is turned away is at `0.0`, and `freshness` says `revoked`.
+        """
+        seen = self.at if since is None else since
         while True:
-            before = self.at
-            moved = self._moved
-            await moved.wait()
-            if self.at != before:
-                yield self.at
+            while self.at == seen:
+                await self._moved.wait()
+            seen = self.at
+            yield seen
 
     def report(self, report: ProviderReport) -> None:
         """Say what was seen of a provider. Returns at once; it is sent when it can be, the newest of each provider."""
@@ -305,9 +309,12 @@ class Client:
         chains = {each: tuple(map(self._leased, getattr(resolution.chains, each.value))) for each in ProviderType}
         self._chains = {each.value: chain for each, chain in chains.items()}
         self._resolution = resolution
+        self._ring()
+        self._saved = float("-inf")
+
+    def _ring(self) -> None:
         moved, self._moved = self._moved, anyio.Event()
         moved.set()
-        self._saved = float("-inf")
 
     def _leased(self, resolved: ResolvedProvider) -> ResolvedProviderConfig:
         return ResolvedProviderConfig(
@@ -344,6 +351,7 @@ class Client:
                     each.secrets.forget()
         if self._resolution is not None:
             self._resolution = _without_secrets(self._resolution)
+        self._ring()
         if self._file is not None:
             self._file.remove()
 
