@@ -73,6 +73,14 @@ class Fleet:
         """Return what the worker wrote."""
         return self.log.read_text()
 
+    def ended(self) -> dict[str, Any]:
+        """Return what each call ran on, as it was logged at its end."""
+        assert "did not exit in time" not in self.logged()
+        records = [
+            json.loads(line.partition("call ended: ")[2]) for line in self.logged().splitlines() if "call ended" in line
+        ]
+        return {record["job"]: record for record in records}
+
 
 async def add_organization(plane: ControlPlane, slug: str, key: str, piper_url: str) -> Principal:
     """Make an organization that can take calls here, with a key of its own."""
@@ -136,8 +144,8 @@ async def test_a_fleet_answers_each_organization_on_its_own_providers_and_keys(
 
             with anyio.fail_after(120):
                 async with anyio.create_task_group() as group:
-                    group.start_soon(dispatch, "one", {"organization": "acme"})
-                    group.start_soon(dispatch, "two", {"organizationId": str(beta.tenant)})
+                    group.start_soon(dispatch, "one", {"organization": "acme", "hangs_up": "room"})
+                    group.start_soon(dispatch, "two", {"organizationId": str(beta.tenant), "hangs_up": "job"})
                     group.start_soon(dispatch, "three", {"organization": "default"})
             assert endings["one"] == endings["two"] == "success", fleet.logged()
 
@@ -160,7 +168,10 @@ async def test_a_fleet_answers_each_organization_on_its_own_providers_and_keys(
     # The third organization is none of the fleet's.
     assert not (fleet.folder / "three.json").exists()
     assert "call three cannot be answered: There is no such organization for this token." in fleet.logged()
-    assert "call ended" in fleet.logged()
+    assert fleet.ended() == {
+        "one": {"job": "one", "organization": "acme", "revisions": one["revisions"]},
+        "two": {"job": "two", "organization": "beta", "revisions": two["revisions"]},
+    }
 
 
 async def test_a_job_starts_from_the_snapshot_on_disk_and_fails_at_once_without_one(
@@ -178,6 +189,9 @@ async def test_a_job_starts_from_the_snapshot_on_disk_and_fails_at_once_without_
             assert await fleet.dispatcher.dispatch("away", "") == "success", fleet.logged()
     assert fleet.result("away")["answered"].strip() == fleet.model.answer_to("open")
     assert "starting from the snapshot on disk" in fleet.logged()
+    assert fleet.ended() == {
+        "away": {"job": "away", "organization": "acme", "revisions": fleet.result("away")["revisions"]}
+    }
     for file in (fleet.folder / "snapshots").iterdir():
         file.unlink()
     async with fleet.worker(VOXPLANE_URL=url, VOXPLANE_TOKEN=token):

@@ -974,6 +974,9 @@ class Job:
     async def connect(self) -> None:
         """Go nowhere."""
 
+    def shutdown(self, reason: str) -> None:
+        """End, which whoever runs the job does here."""
+
 
 @pytest.fixture
 async def worker_token(plane: ControlPlane, administrator: Principal, piper: str) -> str:

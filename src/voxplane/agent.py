@@ -11,12 +11,14 @@ their own use `Call` in it, or no more than `voxplane.livekit`.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import signal
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import anyio
@@ -83,41 +85,65 @@ async def client_for(settings: AgentSettings, metadata: str) -> AsyncGenerator[C
         yield client
 
 
-@asynccontextmanager
-async def call_for(
-    context: JobContext, settings: AgentSettings, *, registry: ProviderRegistry | None = None
-) -> AsyncGenerator[Call]:
-    """Make the call that a job is about, on its organization's providers; what it ran on is logged at its end.
+async def begin_call(context: JobContext, settings: AgentSettings, *, registry: ProviderRegistry | None = None) -> Call:
+    """Begin the call that a job is about, on its organization's providers; its entry point returns after this.
+
+    LiveKit tells nobody that a job ends before its entry point has returned. The call ends with its session or with
+    the job, whichever is first, and takes the other along; what it ran on is logged then.
 
     Raises:
         VoxplaneError: it cannot be answered; the sentence says what to do, and is logged.
     """
+    begun: asyncio.Future[Call] = asyncio.get_running_loop().create_future()
+    # The call outlives the entry point, and the end of the job waits for it.
+    holding = asyncio.create_task(_hold(context, settings, registry, begun))  # noqa: TID251
+
+    async def let_go(_reason: str) -> None:
+        if begun.done():
+            await begun.result().session.aclose()
+            await holding
+        else:
+            holding.cancel()
+            await asyncio.wait([holding])
+
+    context.add_shutdown_callback(let_go)
+    await asyncio.wait([begun, holding], return_when=asyncio.FIRST_COMPLETED)
+    if not begun.done():
+        holding.result()  # raises what went wrong
+    return begun.result()
+
+
+async def _hold(
+    context: JobContext, settings: AgentSettings, registry: ProviderRegistry | None, begun: asyncio.Future[Call]
+) -> None:
+    """Hold a call, and all that it needs, until it has ended."""
     try:
         async with client_for(settings, context.job.metadata) as client:
             vad = cast("VAD", context.proc.userdata["vad"])
             async with Call(client, vad=vad, instructions=settings.instructions, registry=registry) as call:
-                yield call
-            ran = {"job": context.job.id, "organization": call.record.organization, "revisions": call.record.revisions}
-            log.info("call ended: %s", json.dumps(ran))
+                try:
+                    await context.connect()
+                    await call.start(context.room)
+                    begun.set_result(call)
+                    await call.ended.wait()
+                finally:
+                    log.info("call ended: %s", json.dumps({"job": context.job.id, **asdict(call.record)}))
     except VoxplaneError as error:
         log.error("call %s cannot be answered: %s", context.job.id, error.message)  # noqa: TRY400 - the sentence says it all
         raise
+    finally:
+        context.shutdown("the call has ended")
 
 
-async def answer(context: JobContext) -> None:
-    """Take a call: LiveKit runs this in a process of its own for each job."""
-    settings, ended = AgentSettings.read(), anyio.Event()
+async def answer(context: JobContext, registry: ProviderRegistry | None = None) -> None:
+    """Take a call: LiveKit runs this in a process of its own for each job.
 
-    async def end(_reason: str) -> None:
-        ended.set()
-
-    context.add_shutdown_callback(end)
-    async with call_for(context, settings) as call:
-        await context.connect()
-        await call.start(context.room)
-        if settings.greeting:
-            await call.session.say(settings.greeting)
-        await ended.wait()
+    `registry` knows the providers, if they are others than those that are installed.
+    """
+    settings = AgentSettings.read()
+    call = await begin_call(context, settings, registry=registry)
+    if settings.greeting:
+        call.session.say(settings.greeting)
 
 
 def prepare(process: JobProcess) -> None:

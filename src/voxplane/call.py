@@ -51,6 +51,7 @@ class Call:
 
     async with Call(client, vad=vad, instructions="Be brief.") as call:
         await call.start(room)
+        await call.ended.wait()
     """
 
     def __init__(
@@ -73,6 +74,8 @@ class Call:
         self._session_options = session_options or {}
         self._in_use = self._chains()
         self._quiet = anyio.Event()
+        self.ended = anyio.Event()
+        """Set when the session has closed, for whatever reason: the caller hung up, say."""
         self.record = CallRecord()
         self.record.note(client)
 
@@ -93,6 +96,7 @@ class Call:
             options: dict[str, Any] = {"turn_handling": {"turn_detection": "vad"}, **self._session_options}
             self.session: AgentSession[Any] = AgentSession(vad=self._vad, **options)
             stack.push_async_callback(self._close_session)
+            self.session.on("close", self._on_close)
             self.session.on("agent_state_changed", self._on_state)
             self.session.on("user_state_changed", self._on_state)
             group = await stack.enter_async_context(anyio.create_task_group())
@@ -142,6 +146,9 @@ class Call:
         return (
             self.session.agent_state in {"initializing", "idle", "listening"} and self.session.user_state != "speaking"
         )
+
+    def _on_close(self, _event: object) -> None:
+        self.ended.set()
 
     def _on_state(self, _event: object) -> None:
         if self._is_quiet:
