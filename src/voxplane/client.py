@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import quote
 
 import anyio
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from voxplane.schemas import OrganizationName, SkippedProvider
+    from voxplane.schemas import JsonObject, OrganizationName, SkippedProvider
     from voxplane.snapshot import SnapshotFile
 
 MAX_STALE = timedelta(hours=24)
@@ -151,14 +151,12 @@ class Client:
             MissingDependency: a snapshot folder needs the extra `snapshot`.
         """
         self._url = _checked(url)
-        self._http = httpx.AsyncClient(
-            base_url=f"{self._url}/api/organizations/{quote(organization, safe='')}/",
-            headers={"Authorization": f"Bearer {token}", "User-Agent": f"voxplane-python/{version('voxplane')}"},
-            timeout=httpx.Timeout(_REQUEST_SECONDS),
-            follow_redirects=False,
-            trust_env=False,
-            verify=_tls() if self._url.startswith("https") else False,
-            transport=transport,
+        self._home = f"{self._url}/api/organizations/{quote(organization, safe='')}"
+        self._headers = {"Authorization": f"Bearer {token}", "User-Agent": f"voxplane-python/{version('voxplane')}"}
+        # A transport, not a client of httpx: there are no redirects, cookies or proxies, and what could follow or send
+        # them makes a refresh a fifth dearer.
+        self._transport = transport or httpx.AsyncHTTPTransport(
+            verify=_tls() if self._url.startswith("https") else False, trust_env=False
         )
         self._file = _snapshot_file(snapshot_folder, self._url, organization, token) if snapshot_folder else None
         self._max_stale = max_stale
@@ -182,7 +180,7 @@ class Client:
             Unreachable: it does not answer, and there is no snapshot on disk that may be used.
         """
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._http.aclose)
+            stack.push_async_callback(self._transport.aclose)
             await self._start()
             group = await stack.enter_async_context(anyio.create_task_group())
             group.start_soon(self._follow)
@@ -246,7 +244,7 @@ class Client:
             Unreachable: it does not answer.
         """
         body = {} if self._resolution is None else {"have": self._resolution.at}
-        answer = await self._ask("POST", "resolve", json=body)
+        answer = await self._ask("resolve", body)
         if answer.content:
             try:
                 self._take(Resolution.model_validate_json(answer.content))
@@ -384,10 +382,8 @@ class Client:
     @asynccontextmanager
     async def _stream(self) -> AsyncGenerator[AsyncGenerator[str]]:
         """Open the stream of changes; its events are kinds, for what changed is then asked for."""
-        timeout = httpx.Timeout(_REQUEST_SECONDS, read=_SILENCE_SECONDS)
         headers = {"Accept": "text/event-stream", "Last-Event-ID": self.at}
-        request = self._http.build_request("GET", "changes", headers=headers, timeout=timeout)
-        answer = await self._send(request, stream=True)
+        answer = await self._send("GET", "changes", headers=headers, silence_seconds=_SILENCE_SECONDS)
         try:
             yield self._kinds(answer)
         finally:
@@ -402,25 +398,44 @@ class Client:
         except httpx.HTTPError as error:
             raise Unreachable("The stream of changes broke.") from error
 
-    async def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
-        answer = await self._send(self._http.build_request(method, path, **request), stream=False)
-        await answer.aread()
+    async def _ask(self, path: str, body: JsonObject) -> httpx.Response:
+        answer = await self._send("POST", path, json=body)
+        try:
+            await answer.aread()
+        except httpx.HTTPError as error:
+            raise self._unanswered(error) from error
         return answer
 
-    async def _send(self, request: httpx.Request, *, stream: bool) -> httpx.Response:
-        """Send a request.
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        json: JsonObject | None = None,
+        silence_seconds: float = _REQUEST_SECONDS,
+    ) -> httpx.Response:
+        """Send a request; of its answer the body is still to be read.
 
         Raises:
             Unreachable: there is no answer, or one that is not ours.
             VoxplaneError: what the control plane answered instead.
         """
+        timeout = httpx.Timeout(_REQUEST_SECONDS, read=silence_seconds).as_dict()
+        request = httpx.Request(
+            method,
+            f"{self._home}/{path}",
+            headers={**self._headers, **(headers or {})},
+            json=json,
+            extensions={"timeout": timeout},
+        )
         try:
-            answer = await self._http.send(request, stream=stream)
+            answer = await self._transport.handle_async_request(request)
             if answer.is_success:
                 return answer
             await answer.aread()
         except httpx.HTTPError as error:
-            raise Unreachable(f"No answer from {self._url} ({type(error).__name__}).") from error
+            raise self._unanswered(error) from error
         try:
             error = from_problem(answer.json())
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -430,6 +445,9 @@ class Client:
         if isinstance(error, Unavailable):
             raise Unreachable(f"{self._url} cannot answer now: {error.message}")
         raise error
+
+    def _unanswered(self, error: httpx.HTTPError) -> Unreachable:
+        return Unreachable(f"No answer from {self._url} ({type(error).__name__}).")
 
     async def _send_reports(self) -> None:
         while True:
@@ -446,7 +464,7 @@ class Client:
         sending, self._reports = self._reports, {}
         said = ReportsWrite(at=self.at, reports=list(sending.values()))
         try:
-            await self._ask("POST", "reports", json=said.model_dump(mode="json", by_alias=True, exclude_unset=True))
+            await self._ask("reports", said.model_dump(mode="json", by_alias=True, exclude_unset=True))
         except VoxplaneError as error:
             log.warning("reports could not be sent (%s)", error.code)
             if isinstance(error, Unreachable):
