@@ -13,14 +13,13 @@ import statistics
 import sys
 import tempfile
 import time
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import anyio.lowlevel
 import httpx
 import structlog
 from rich.console import Console
@@ -28,6 +27,7 @@ from rich.table import Table
 
 import servers
 from control_plane import Line
+from followers import Followers
 from servers import OpenBao, Server, Tenant
 from voxplane import Client
 from workloads import CONNECTIONS, TENANTS, Workload, bare_workload
@@ -39,7 +39,6 @@ _READS = 200_000
 _SNAPSHOT_GOAL = 10.0
 _RESOLVE_GOAL = 1.0
 _P50_GOAL_MS, _P99_GOAL_MS = 100.0, 500.0
-_ARRIVAL_SECONDS = 30.0
 
 out = Console(width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True)
@@ -143,34 +142,19 @@ def resolve_workloads(server: Server, tenants: Sequence[Tenant], bao: OpenBao, a
     ]
 
 
-async def arrivals(url: str, tenant: Tenant, workers: int, changes: int) -> list[float]:
+def arrivals(url: str, tenant: Tenant, workers: int, changes: int) -> list[float]:
     """Change a setting again and again; return the milliseconds until each worker has it, for every change."""
+    values = list(range(2000, 2000 + changes))
+    path, headers = "/api/organizations/current/providers/openai/config", {"Authorization": f"Bearer {tenant.token}"}
     seen: list[float] = []
-    headers = {"Authorization": f"Bearer {tenant.token}"}
-    async with AsyncExitStack() as stack:
-        admin = await stack.enter_async_context(httpx.AsyncClient(base_url=url, headers=headers, trust_env=False))
-        clients = [await stack.enter_async_context(Client(url, tenant.token)) for _ in range(workers)]
-        with anyio.fail_after(_ARRIVAL_SECONDS):
-            while any(client.freshness.state != "current" for client in clients):  # noqa: ASYNC110 - what is waited for is elsewhere
-                await anyio.sleep(0.05)
-        for number in range(changes):
-            started = time.perf_counter()
-
-            async def wait(client: Client, wanted: int, began: float) -> None:
-                while client.primary("llm").config["maxTokens"] != wanted:
-                    async for _ in client.changes():
-                        break
-                seen.append((time.perf_counter() - began) * 1000)
-
-            wanted = 2000 + number
-            with anyio.fail_after(_ARRIVAL_SECONDS):
-                async with anyio.create_task_group() as group:
-                    for client in clients:
-                        group.start_soon(wait, client, wanted, started)
-                    await anyio.lowlevel.checkpoint()
-                    path = "/api/organizations/current/providers/openai/config"
-                    answer = await admin.put(path, json={"config": {"maxTokens": wanted}})
-                    answer.raise_for_status()
+    with (
+        httpx.Client(base_url=url, headers=headers, trust_env=False) as admin,
+        Followers.following(url, tenant.token, workers, values) as followers,
+    ):
+        for value in values:
+            started = time.monotonic()
+            admin.put(path, json={"config": {"maxTokens": value}}).raise_for_status()
+            seen += [(moment - started) * 1000 for moment in followers.said()]
     return seen
 
 
@@ -205,7 +189,7 @@ def main() -> None:
         err.print("reading memory")
         readings = read_memory(server.url, tenants[0], options.rounds)
         err.print(f"{options.changes} changes to {options.workers} workers")
-        times = anyio.run(arrivals, server.url, tenants[1], options.workers, options.changes)
+        times = arrivals(server.url, tenants[1], options.workers, options.changes)
         recorded = (folder / "openbao" / "audit.log").stat().st_size
     if not recorded:
         raise SystemExit("OpenBao wrote no audit log, so it was not measured with one.")
