@@ -5,14 +5,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help install run backend token rebootstrap call test test-deep bench lint types house generate generated build clean
+NPM := sh tools/npm.sh $(VENV)
+CONSOLE := src/voxplane/server/static/index.html
+.PHONY: help install run backend console console-test token rebootstrap call test test-deep bench lint types house generate generated build clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(VENV)/.run: requirements/run.txt pyproject.toml tools/venv.sh
-	@PYTHON=$(PYTHON) sh tools/venv.sh $(VENV) requirements/build.txt requirements/run.txt
+$(VENV)/.run: requirements/run.txt requirements/console.txt pyproject.toml tools/venv.sh
+	@PYTHON=$(PYTHON) sh tools/venv.sh $(VENV) requirements/build.txt requirements/run.txt requirements/console.txt
 	@touch $@
+
+ui/node_modules/.package-lock.json: ui/package-lock.json $(VENV)/.run
+	@echo "Setting up the console's tools in ui/node_modules (once, about 15 seconds)…" >&2
+	@$(NPM) ci --silent
+	@touch $@
+
+$(CONSOLE): ui/node_modules/.package-lock.json $(shell find ui/src -type f) ui/index.html $(wildcard ui/*.ts ui/*.js)
+	@$(NPM) run --silent build
 
 $(VENV)/.dev: requirements/dev.txt pyproject.toml tools/venv.sh
 	@PYTHON=$(PYTHON) sh tools/venv.sh $(VENV) requirements/build.txt requirements/dev.txt
@@ -20,10 +30,12 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml tools/venv.sh
 
 install: $(VENV)/.dev ## Set up the development environment in .venv
 
-run: $(VENV)/.run ## Run the service on port 5005, with a database of its own in .voxplane
+run: $(VENV)/.run $(CONSOLE) ## Run the service on port 5005, with a database of its own in .voxplane
 	@exec $(BIN)/voxplane serve
 
 backend: run ## The same as run
+
+console: $(CONSOLE) ## Build the console into the package
 
 token: $(VENV)/.run ## Print a token of the default organization's administrator
 	@$(BIN)/voxplane token create --administrator
@@ -34,7 +46,7 @@ rebootstrap: $(VENV)/.run ## Drop and recreate the database (ARGS=--yes-destroy-
 call: $(VENV)/.dev ## Make a whole call on this machine, without any account (answer.wav)
 	@$(BIN)/python -m examples.call
 
-test: lint types house generated ## Check and test everything that CI does
+test: lint types house generated console-test ## Check and test everything that CI does
 	@$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -m "not deep" -n 2 --dist loadfile
 	@$(BIN)/coverage combine -q
@@ -59,14 +71,20 @@ types: $(VENV)/.dev ## Check types
 house: $(VENV)/.dev ## Check that imports run down only
 	$(BIN)/lint-imports
 
-generate: $(VENV)/.dev ## Write what is derived: docs/openapi.json and the reference pages
-	$(BIN)/python tools/generate.py
+console-test: $(VENV)/.dev $(CONSOLE) ## Check and test the console by itself
+	@$(NPM) run --silent lint
+	@$(NPM) run --silent check
 
-generated: $(VENV)/.dev
+generate: $(VENV)/.dev ui/node_modules/.package-lock.json ## Write what is derived: docs/openapi.json, the reference, the console's types
+	$(BIN)/python tools/generate.py
+	@$(NPM) run --silent types
+
+generated: $(VENV)/.dev ui/node_modules/.package-lock.json
 	$(BIN)/python tools/generate.py --check
+	@$(NPM) run --silent types -- --check
 
 build: $(VENV)/.dev ## Build the package
 	$(BIN)/hatchling build
 
 clean: ## Remove the environment and what was built; .voxplane stays
-	rm -rf $(VENV) dist .coverage* .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) ui/node_modules src/voxplane/server/static dist .coverage* .pytest_cache .ruff_cache .hypothesis

@@ -158,6 +158,7 @@ REACH: dict[type[VoxplaneError], Reach] = {
     errors.InvalidRequest: lambda i: i.ask("admin", "PUT", f"{OPENAI}/config", content=_dripping(), headers=_JSON),
     errors.InvalidJson: lambda i: i.ask("admin", "PUT", f"{OPENAI}/config", content=b"{", headers=_JSON),
     errors.Unauthenticated: lambda i: i.ask(None, "GET", "/api/me"),
+    errors.SignInExpired: lambda i: i.ask(None, "POST", "/api/sign-in", json={"code": "used before"}),
     errors.PermissionDenied: lambda i: i.ask("writer", "GET", TOKENS),
     errors.DestinationChange: lambda i: i.ask(
         "writer", "PUT", f"{OPENAI}/config", json={"config": {"baseUrl": "https://evil.example/v1"}}

@@ -77,3 +77,18 @@ def test_the_rank_is_total_and_does_not_depend_on_where_one_begins(rows: list[tu
     backwards.sort(key=lambda each: rank(*each))
     assert ranked == backwards
     assert [each[0] for each in ranked] == sorted((each[0] for each in rows), reverse=True)
+
+
+async def test_the_next_call_goes_to_the_first_that_is_enabled_and_usable(admin: httpx.AsyncClient) -> None:
+    async def next_call(query: str = "") -> dict[str, str]:
+        return (await admin.get(f"{PROVIDERS}{query}")).json()["nextCall"]
+
+    assert await next_call() == {"tts": "piper"}  # openai and deepgram have no key yet
+    await admin.put(f"{PROVIDERS}/groq/secrets", json={"secrets": {"apiKey": "gsk-test"}})
+    assert await next_call() == {"tts": "piper"}
+    await admin.put(f"{PROVIDERS}/groq/config", json={"isEnabled": True, "priority": 1})
+    assert await next_call() == {"tts": "piper", "llm": "groq"}
+    assert await next_call("?type=llm&enabled=false") == {"llm": "groq"}
+    assert (await admin.get(f"{PROVIDERS}/llm/primary")).json()["provider"]["key"] == "openai"
+    await admin.put(f"{PROVIDERS}/openai/secrets", json={"secrets": {"apiKey": "sk-test"}})
+    assert (await admin.put(ORDER, json={"order": ["openai"]})).json()["nextCall"] == {"llm": "openai"}

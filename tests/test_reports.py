@@ -189,7 +189,7 @@ async def test_a_report_changes_no_etag_no_revision_no_order_and_is_not_on_recor
 
     async def seen() -> list[dict[str, Any]]:
         listed = (await reader.get(f"{HERE}/providers")).json()
-        return [each | {"health": None, "revision": listed["revision"]} for each in listed["providers"]]
+        return [each | {"health": None, "status": None, "revision": listed["revision"]} for each in listed["providers"]]
 
     before, records = await seen(), stored_rows(superuser)["audit_events"]
     await worker.post(REPORTS, json=said(failed("openai"), failed("piper", "connectivity"), recovered("vosk")))
@@ -305,3 +305,16 @@ async def test_workers_that_report_the_same_providers_in_other_orders_do_not_wai
             group.start_soon(report_often)
     assert refused == []
     assert {row["reports"] for row in stored_rows(superuser)["provider_reports"]} == {400}
+
+
+async def test_the_status_says_what_workers_see_unless_something_is_missing(
+    worker: httpx.AsyncClient, reader: httpx.AsyncClient
+) -> None:
+    async def status(key: str) -> str:
+        return (await reader.get(f"{HERE}/providers/{key}")).json()["status"]
+
+    assert [await status(key) for key in ("piper", "vosk", "openai")] == ["unverified", "unverified", "secrets_missing"]
+    await worker.post(REPORTS, json=said(failed("openai"), failed("piper", "connectivity"), failed("vosk", "server")))
+    assert [await status(key) for key in ("piper", "vosk", "openai")] == ["failing", "failing", "secrets_missing"]
+    await worker.post(REPORTS, json=said(recovered("piper")))
+    assert await status("piper") == "unverified"

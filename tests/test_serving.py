@@ -62,3 +62,15 @@ def test_large_bodies_and_many_requests_on_one_line_are_no_headers(service: tupl
             assert client.put(path, json={"config": {"model": "m" * 8000, "a": ["x" * 8000] * 6}}).status_code == 422
         for _ in range(200):
             assert client.get("/healthz").status_code == 200
+
+
+def test_an_installation_of_its_own_prints_a_link_that_signs_in_once(tmp_path: Path) -> None:
+    with served(tmp_path) as (process, address):
+        assert process.stderr is not None
+        link = next(line for line in process.stderr if "/signin#" in line).split()[-1]
+        page, _, code = link.partition("#")
+        assert page == f"{address}/signin"
+        first, again = (httpx.post(f"{address}/api/sign-in", json={"code": code}) for _ in range(2))
+        assert (first.status_code, again.status_code) == (201, 401)
+        headers = {"Authorization": f"Bearer {first.json()['value']}"}
+        assert httpx.get(f"{address}/api/me", headers=headers).json()["organization"]["slug"] == "default"

@@ -39,13 +39,18 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Beside the API, the application has a few pages of its own, which the OpenAPI document leaves out.
 OWN_PAGES = {
-    "/": "leads to `/docs`",
     "/healthz": "200 while the process answers; it asks nobody else",
     "/readyz": "200 while the database answers, 503 otherwise; says whether secrets are sealed",
     "/metrics": "numbers in Prometheus' text format",
     "/openapi.json": "the OpenAPI document, the same as [docs/openapi.json](../openapi.json)",
     "/docs": "this reference as a page, without scripts",
     "/docs/style.css": "its style",
+    "/": "the console; it leads to `/docs` where the console was not built",
+    "/signin": "the console's page to sign in",
+    "/activity": "the console",
+    "/providers": "the console's overview",
+    "/providers/{rest:path}": "the console's page of one provider",
+    "/assets/{name}": "the console's scripts and styles, under names that change with what is in them",
 }
 
 
@@ -298,7 +303,7 @@ def api_page(document: Json) -> Iterator[str]:
                 yield from _operation(route, each, document["components"]["schemas"])
     yield "## Beside the API"
     yield from _table(["Path", "Answer"], [(_code(path), OWN_PAGES[path]) for path in own_pages()])
-    yield "## What is answered"
+    yield "## What is sent and answered"
     for name, schema in document["components"]["schemas"].items():
         yield from _shape(name, schema, document["components"]["schemas"])
 
@@ -329,28 +334,29 @@ def _operation(route: str, operation: Json, schemas: Json) -> Iterator[str]:
             ],
         )
     if "requestBody" in operation:
-        yield from _body(operation["requestBody"]["content"]["application/json"]["schema"])
+        yield from _body(operation["requestBody"]["content"]["application/json"], schemas)
     yield from _table(
         ["Status", "Answer"],
         [(status, _answer(answer)) for status, answer in operation["responses"].items()],
     )
 
 
-def _body(schema: Json) -> Iterator[str]:
+def _body(body: Json, schemas: Json) -> Iterator[str]:
+    schema = schemas[body["schema"]["$ref"].rpartition("/")[2]]
     required = schema.get("required", [])
     yield from _table(
         ["Body", "Takes", "Meaning"],
         [
             (
                 _code(name) + (" (required)" if name in required else ""),
-                _kind(field, schema.get("$defs", {})),
+                _kind(field, schemas),
                 field.get("description", ""),
             )
             for name, field in schema["properties"].items()
         ],
     )
     yield "```json"
-    yield json.dumps(schema["examples"][0], ensure_ascii=False)
+    yield json.dumps(body["example"], ensure_ascii=False)
     yield "```"
 
 

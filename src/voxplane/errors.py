@@ -4,6 +4,7 @@
     ├── InvalidRequest            400  invalid_request
     │   └── InvalidJson           400  invalid_json
     ├── Unauthenticated           401  unauthenticated
+    ├── SignInExpired             401  sign_in_expired
     ├── PermissionDenied          403  permission_denied
     │   └── DestinationChange     403  destination_change_requires_admin_secrets
     ├── NotFound                  404  not_found
@@ -87,6 +88,14 @@ class Unauthenticated(VoxplaneError):
     code = "unauthenticated"
     status = 401
     title = "Not authenticated"
+
+
+class SignInExpired(VoxplaneError):
+    """This link was used before or is too old: `voxplane token create --administrator` prints a token instead."""
+
+    code = "sign_in_expired"
+    status = 401
+    title = "Sign-in link expired"
 
 
 class PermissionDenied(VoxplaneError):

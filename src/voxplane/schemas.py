@@ -110,6 +110,15 @@ ModelStatus = Literal["current", "preview", "restricted", "legacy", "deprecated"
 Unusable = Literal[
     "disabled", "retired", "secrets_missing", "invalid_config", "destination_unapproved", "undecryptable"
 ]
+ProviderStatus = Literal[
+    "unverified",
+    "failing",
+    "retired",
+    "secrets_missing",
+    "invalid_config",
+    "destination_unapproved",
+    "undecryptable",
+]
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 # These describe what is looked up or parsed later, by whoever can say better what is wrong with it.
 ProviderKey = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[a-z0-9-]+$"})]
@@ -229,6 +238,9 @@ class OrganizationProvider(Wire):
     is_primary: bool = Field(description="Whether it is the first enabled provider of its type.")
     usable: bool = Field(description="Whether a call can be answered by it now.")
     reason: Unusable | None = Field(description="Why it is not usable.")
+    status: ProviderStatus = Field(
+        description="What is known of it, on or off: what it lacks, that workers see it fail, or that nobody tried it."
+    )
     secret_fields: tuple[SecretField, ...]
     origins: tuple[str, ...] = Field(description="Where calls go with these settings.")
     approved_origins: tuple[str, ...] = Field(description="Where its stored key may be sent.")
@@ -244,6 +256,9 @@ class OrganizationProviders(Wire):
     """The providers of an organization, in the order in which they would answer."""
 
     revision: int
+    next_call: dict[ProviderType, str] = Field(
+        description="The provider that answers the next call, by type. A listed type that is absent has none that can."
+    )
     providers: tuple[OrganizationProvider, ...]
 
 
@@ -427,6 +442,12 @@ class CreatedAccessToken(AccessToken):
     """A new access token with its value, which is shown this once."""
 
     value: str
+
+
+class SignIn(Sparse):
+    """A code that signs in once."""
+
+    code: Annotated[str, StringConstraints(max_length=100)]
 
 
 class Me(Wire):

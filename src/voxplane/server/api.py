@@ -31,6 +31,7 @@ from voxplane.schemas import (
     Resolution,
     ResolutionRequest,
     SecretsWrite,
+    SignIn,
     Slug,
 )
 from voxplane.server import examples, stream
@@ -464,3 +465,27 @@ async def me(request: Request, caller: Anyone) -> Response:
         scopes=tuple(sorted(caller.scopes)),
     )
     return _answer(shown)
+
+
+@router.post(
+    "/sign-in",
+    tags=["tokens"],
+    summary="Exchange a link's code for an access token, once",
+    dependencies=[everybody],
+    status_code=201,
+    response_model=CreatedAccessToken,
+    responses=problem_responses(
+        errors.SignInExpired,
+        errors.InvalidRequest,
+        errors.InvalidJson,
+        errors.TooLarge,
+        errors.UnsupportedMediaType,
+        errors.Invalid,
+        errors.Conflict,
+        errors.KeyUnavailable,
+        errors.Unavailable,
+    ),
+    openapi_extra=examples.body(SignIn, examples.SIGN_IN),
+)
+async def sign_in(request: Request, given: Annotated[SignIn, body_of(SignIn)]) -> Response:
+    return _answer(await plane_of(request).sign_in.redeem(given.code), 201)

@@ -9,15 +9,16 @@ import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.requests import Request
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from voxplane import errors
 from voxplane.errors import FieldError, InternalError, Invalid, VoxplaneError
 from voxplane.schemas import Problem
-from voxplane.server import api, reference
+from voxplane.server import api, examples, reference
 from voxplane.server.answers import RecentAnswers
+from voxplane.server.console import add_console
 from voxplane.server.door import plane_of
 from voxplane.server.observation import Metrics, Observation
 from voxplane.server.problem import problem_response
@@ -45,6 +46,7 @@ def create_app(plane: ControlPlane | None = None) -> FastAPI:
     app.state.plane = plane
     app.include_router(api.router)
     _add_own_pages(app, metrics)
+    add_console(app)
     app.add_exception_handler(VoxplaneError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_parameter)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -63,6 +65,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         document = app.openapi()
         schemas = document["components"]["schemas"]
+        schemas.update(examples.schemas())
         problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(problem.pop("$defs", {}))
         schemas["Problem"] = problem
@@ -81,7 +84,6 @@ def _add_own_pages(app: FastAPI, metrics: Metrics) -> None:
         return Response(metrics.exposition(), media_type=metrics.media_type)
 
     pages = {
-        "/": _home,
         "/healthz": _healthz,
         "/readyz": _readyz,
         "/metrics": metrics_page,
@@ -91,10 +93,6 @@ def _add_own_pages(app: FastAPI, metrics: Metrics) -> None:
     }
     for path, page in pages.items():
         app.add_route(path, page, methods=["GET"], include_in_schema=False)
-
-
-async def _home(_request: Request) -> Response:
-    return RedirectResponse("/docs", 307)
 
 
 async def _healthz(_request: Request) -> Response:

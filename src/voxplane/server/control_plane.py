@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING
 import structlog
 from anyio import to_thread
 
-from voxplane.errors import ConfigurationError, KeyUnavailable, OrganizationExists, SecretsUnreadable
+from voxplane.errors import (
+    ConfigurationError,
+    KeyUnavailable,
+    OrganizationExists,
+    OrganizationNotFound,
+    SecretsUnreadable,
+)
 from voxplane.registry import ProviderRegistry
 from voxplane.schemas import OrganizationCreate
 from voxplane.server import database, store
@@ -27,6 +33,7 @@ from voxplane.server.database import Database, Location
 from voxplane.server.envelope import Keyring
 from voxplane.server.issuers import Issuers
 from voxplane.server.service import ProviderService
+from voxplane.server.sign_in import SignInCodes
 from voxplane.server.worker import WorkerService
 from voxplane.server.write import Unsealed
 
@@ -53,6 +60,7 @@ class ControlPlane:
     providers: ProviderService
     workers: WorkerService
     access: AccessService
+    sign_in: SignInCodes
 
     @classmethod
     @asynccontextmanager
@@ -89,6 +97,13 @@ class ControlPlane:
         async with connections.transaction() as connection:
             retired = {provider.key: provider for provider in await store.retired_providers(connection)}
         changes = Changes(max_subscriptions=settings.organization_streams)
+        access = AccessService(
+            database=connections,
+            changes=changes,
+            issuers=Issuers(settings.trusted_issuers),
+            unsealed=unsealed,
+            settings=settings,
+        )
         return cls(
             settings=settings,
             registry=registry,
@@ -100,14 +115,19 @@ class ControlPlane:
             workers=WorkerService(
                 registry=registry, retired=retired, database=connections, changes=changes, unsealed=unsealed
             ),
-            access=AccessService(
-                database=connections,
-                changes=changes,
-                issuers=Issuers(settings.trusted_issuers),
-                unsealed=unsealed,
-                settings=settings,
-            ),
+            access=access,
+            sign_in=SignInCodes(access),
         )
+
+    async def sign_in_code(self) -> str | None:
+        """Return a code that signs the default organization's administrator in once, unless the plane is sealed."""
+        if self.providers.is_sealed:
+            return None
+        try:
+            organization = await self.access.find_organization(json.loads(SEED.read_bytes())["slug"])
+        except OrganizationNotFound:
+            return None
+        return self.sign_in.issue(local_administrator(organization.id, "local administrator"))
 
     async def seed(self) -> None:
         """Create the default organization, with its providers enabled, in an installation that has none."""

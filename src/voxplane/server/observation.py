@@ -99,7 +99,9 @@ class Observation:
             if message["type"] == "http.response.start":
                 # A stream is answered when it begins; how long it lasts is for its follower to say.
                 status, seconds = message["status"], time.perf_counter() - started
-                message["headers"] += [(b"x-request-id", request_id.encode()), *_HEADERS]
+                present = {name for name, _ in message["headers"]}
+                message["headers"] += [(b"x-request-id", request_id.encode())]
+                message["headers"] += [header for header in _HEADERS if header[0] not in present]
             await send(message)
 
         try:

@@ -16,17 +16,19 @@ from voxplane.resolution import model_notices, rank, unusable_reason
 from voxplane.schemas import (
     Notice,
     OrganizationProvider,
+    OrganizationProviders,
     Provider,
     ProviderHealth,
     ProviderSummary,
     ProviderType,
     SecretField,
+    Unusable,
 )
 from voxplane.server.envelope import Envelope
 from voxplane.server.store import ConfigRow, OrganizationState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from voxplane.destination import Origin
     from voxplane.provider import AnyProvider
@@ -55,6 +57,16 @@ class OrganizationView:
     def ranked(self, provider_type: ProviderType) -> list[OrganizationProvider]:
         """Return the providers of one type, first to answer first; retired ones while they are configured."""
         return [self._show(key, provider_type) for key in self._order(provider_type)]
+
+    def listed(self, types: Collection[ProviderType]) -> OrganizationProviders:
+        """Return the providers of these types in rank order, and which of them answer the next call."""
+        ranked = {each: self.ranked(each) for each in types}
+        answering = {each: next((one for one in ranked[each] if one.usable), None) for each in types}
+        return OrganizationProviders(
+            revision=self.state.revision,
+            next_call={each: one.provider.key for each, one in answering.items() if one is not None},
+            providers=tuple(one for each in types for one in ranked[each]),
+        )
 
     def provider(self, key: str) -> OrganizationProvider:
         """Return one provider.
@@ -176,8 +188,8 @@ class OrganizationView:
         readable, sealed = self._sealed(source)
         required = provider.required_secrets(effective)
         approved = self.approved_origins(provider, sealed)
-        reason = unusable_reason(
-            is_enabled=self.config_row(provider.key).is_enabled,
+        lacks = unusable_reason(
+            is_enabled=True,
             is_valid=origins is not None,
             is_readable=readable,
             has_required_secrets=required <= set(sealed.fields if sealed else ()),
@@ -188,7 +200,7 @@ class OrganizationView:
             is_primary=is_primary,
             config=effective,
             overrides=overrides,
-            reason=reason,
+            lacks=lacks,
             secret_fields=tuple(
                 _secret_field(
                     name,
@@ -211,13 +223,16 @@ class OrganizationView:
             is_primary=is_primary,
             config={**provider.default_config, **overrides},
             overrides=overrides,
-            reason="retired",
+            lacks="retired",
             notices=(Notice(code="provider_retired", pointer="/provider", message=message),),
         )
 
-    def _assemble(self, summary: ProviderSummary, **shown: object) -> OrganizationProvider:
+    def _assemble(self, summary: ProviderSummary, *, lacks: Unusable | None, **shown: object) -> OrganizationProvider:
         row = self.state.configs.get(summary.key)
         stored = self.config_row(summary.key)
+        health = self._health(summary.key)
+        is_failing = health is not None and health.status == "failing"
+        reason = lacks if stored.is_enabled or lacks == "retired" else "disabled"
         return OrganizationProvider.model_validate(
             {
                 "secret_fields": (),
@@ -228,12 +243,14 @@ class OrganizationView:
                 "is_configured": row is not None,
                 "is_enabled": stored.is_enabled,
                 "priority": stored.priority,
-                "usable": shown["reason"] is None,
+                "usable": reason is None,
+                "reason": reason,
+                "status": lacks or ("failing" if is_failing else "unverified"),
                 "revision": stored.revision,
                 "etag": self.etag(summary.key),
                 "updated_at": row.updated_at if row else None,
                 "updated_by": row.updated_by if row else None,
-                "health": self._health(summary.key),
+                "health": health,
             }
         )
 

@@ -25,7 +25,9 @@ def page(document: dict[str, Any]) -> str:
     operations: dict[str, list[str]] = {}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            operations.setdefault(operation["tags"][0], []).append(_operation(method, path, operation))
+            operations.setdefault(operation["tags"][0], []).append(
+                _operation(method, path, operation, document["components"]["schemas"])
+            )
     sections = "".join(f"<h2>{escape(tag)}</h2>{''.join(items)}" for tag, items in operations.items())
     title = f"{escape(document['info']['title'])} API {escape(document['info']['version'])}"
     return (
@@ -38,7 +40,7 @@ def page(document: dict[str, Any]) -> str:
     )
 
 
-def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
+def _operation(method: str, path: str, operation: dict[str, Any], schemas: dict[str, Any]) -> str:
     parameters = "".join(
         f"<tr><td><code>{escape(each['name'])}</code></td><td>{escape(each['in'])}</td>"
         f"<td>{escape(each.get('description', ''))}</td></tr>"
@@ -53,18 +55,19 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
         f'<span class="what">{escape(operation["summary"])}</span></summary>'
         f"<p>Who may: <code>{escape(operation['x-scope'])}</code></p>"
         + (f"<table><tr><th>Parameter</th><th>In</th><th>Meaning</th></tr>{parameters}</table>" if parameters else "")
-        + _body(operation)
+        + _body(operation, schemas)
         + f"<table><tr><th>Status</th><th>Meaning</th></tr>{answers}</table></details>"
     )
 
 
-def _body(operation: dict[str, Any]) -> str:
+def _body(operation: dict[str, Any], schemas: dict[str, Any]) -> str:
     if "requestBody" not in operation:
         return ""
-    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    body = operation["requestBody"]["content"]["application/json"]
+    schema = schemas[body["schema"]["$ref"].rpartition("/")[2]]
     fields = "".join(
         f"<tr><td><code>{escape(name)}</code></td><td>{escape(field.get('description', ''))}</td></tr>"
         for name, field in schema["properties"].items()
     )
-    example = escape(json.dumps(schema["examples"][0], indent=2))
+    example = escape(json.dumps(body["example"], indent=2))
     return f"<table><tr><th>Body</th><th>Meaning</th></tr>{fields}</table><pre>{example}</pre>"

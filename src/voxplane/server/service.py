@@ -92,11 +92,11 @@ class ProviderService:
             OrganizationNotFound: the principal's organization is gone.
         """
         view = await self._view(principal)
-        types = [provider_type] if provider_type else list(ProviderType)
-        providers = [provider for each in types for provider in view.ranked(each)]
-        if enabled is not None:
-            providers = [provider for provider in providers if provider.is_enabled is enabled]
-        return OrganizationProviders(revision=view.state.revision, providers=tuple(providers))
+        found = view.listed([provider_type] if provider_type else list(ProviderType))
+        if enabled is None:
+            return found
+        wanted = tuple(provider for provider in found.providers if provider.is_enabled is enabled)
+        return found.model_copy(update={"providers": wanted})
 
     async def get_organization_provider(self, principal: Principal, key: str) -> OrganizationProvider:
         """Return one provider as the organization has it.
@@ -202,8 +202,7 @@ class ProviderService:
                 for row in rows:
                     await write.put_config(row.provider_key, row)
                 await write.advance()
-            after = self._view_of(write.state)
-            return OrganizationProviders(revision=write.state.revision, providers=tuple(after.ranked(provider_type)))
+            return self._view_of(write.state).listed([provider_type])
 
     async def update_provider_secrets(
         self, principal: Principal, key: str, change: SecretsWrite, *, if_match: str | None = None

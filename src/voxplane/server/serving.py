@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import anyio
@@ -118,7 +119,7 @@ async def _serve_on(listening: socket.socket, plane: ControlPlane) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(_stop_on_signal, server, plane)
         group.start_soon(plane.changes.follow, plane.database)
-        _announce(settings, host, port)
+        await _announce(plane, host, port)
         await server.serve(sockets=[listening])
         group.cancel_scope.cancel()
 
@@ -130,14 +131,20 @@ async def _stop_on_signal(server: uvicorn.Server, plane: ControlPlane) -> None:
             server.handle_exit(number, None)
 
 
-def _announce(settings: Settings, host: str, port: int) -> None:
+async def _announce(plane: ControlPlane, host: str, port: int) -> None:
     """Say where it is and what to do next: to a person at a terminal, or whoever reads the first lines of a log."""
+    settings = plane.settings
     where = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     console = Console(stderr=True, highlight=False)
-    command = f"{shlex.quote(sys.argv[0])} token create --administrator"
-    if "data_dir" in settings.model_fields_set and not settings.database_url:
-        command = f"VOXPLANE_DATA_DIR={shlex.quote(str(settings.data_dir.absolute()))} {command}"
     stored = "VOXPLANE_DATABASE_URL" if settings.database_url else settings.data_dir.absolute()
     console.print(f"Voxplane listens on [bold]{where}[/]  (API reference: {where}/docs)", soft_wrap=True)
     console.print(f"Data: {stored}", soft_wrap=True)
+    # Only where nobody else reads what is printed: an installation with a database of its own, on its own machine.
+    is_local = settings.database_url is None and ip_address(host).is_loopback
+    code = await plane.sign_in_code() if is_local else None
+    if code is not None:
+        console.print(f"Console, signed in (once, within 10 minutes): [bold]{where}/signin#{code}[/]", soft_wrap=True)
+    command = f"{shlex.quote(sys.argv[0])} token create --administrator"
+    if "data_dir" in settings.model_fields_set and not settings.database_url:
+        command = f"VOXPLANE_DATA_DIR={shlex.quote(str(settings.data_dir.absolute()))} {command}"
     console.print(f"For a token, in another terminal: [bold]{command}[/]", soft_wrap=True)

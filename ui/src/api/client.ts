@@ -1,0 +1,85 @@
+import createClient, { type Client } from "openapi-fetch";
+import type { components, paths } from "./schema";
+
+export type Schemas = components["schemas"];
+export type OrganizationProvider = Schemas["OrganizationProvider"];
+export type OrganizationProviders = Schemas["OrganizationProviders"];
+export type Provider = Schemas["Provider"];
+export type ProviderType = Schemas["ProviderType"];
+export type Me = Schemas["Me"];
+export type ProblemField = Schemas["ProblemField"];
+export type Api = Client<paths>;
+
+/** An error that the server explained: RFC 9457, as every route of the API answers it. */
+export class Problem extends Error {
+  readonly status: number;
+  readonly code: string;
+  readonly requestId: string | null;
+  readonly errors: readonly ProblemField[];
+  /** How long to wait before asking again, in seconds; null when the server did not say. */
+  readonly retryAfterSeconds: number | null;
+
+  constructor(response: Response, body: Partial<Schemas["Problem"]>) {
+    super(body.detail ?? response.statusText);
+    this.name = "Problem";
+    this.status = response.status;
+    this.code = body.code ?? "unknown";
+    this.requestId = body.requestId ?? null;
+    this.errors = body.errors ?? [];
+    const wait = Number.parseInt(response.headers.get("retry-after") ?? "", 10);
+    this.retryAfterSeconds = Number.isNaN(wait) ? null : wait;
+  }
+}
+
+/** The server could not be reached at all: no answer, so nothing is known of what it did. */
+export class Unreachable extends Error {
+  constructor() {
+    super("The server did not answer.");
+    this.name = "Unreachable";
+  }
+}
+
+export interface Connection {
+  /** Where the API is, without `/api`; empty for the page's own origin. */
+  baseUrl: string;
+  /** The bearer token for the next request; null while nobody is signed in. */
+  getToken: () => string | null | Promise<string | null>;
+  /**
+   * Called when the server no longer knows the token. Resolves to true when somebody signed in again, and the
+   * request is then sent once more: what was being saved is saved.
+   */
+  signInAgain: () => Promise<boolean>;
+}
+
+/** Send one request with the token; sign in again and repeat it when the token is no longer known. */
+export async function authorizedFetch(connection: Connection, request: Request): Promise<Response> {
+  for (let attempt = 0; ; attempt += 1) {
+    const token = await connection.getToken();
+    const sent = request.clone();
+    if (token !== null) sent.headers.set("Authorization", `Bearer ${token}`);
+    let response: Response;
+    try {
+      response = await fetch(sent, { cache: "no-store", credentials: "omit", redirect: "error" });
+    } catch (error) {
+      if (request.signal.aborted) throw error;
+      throw new Unreachable();
+    }
+    if (response.status !== 401 || attempt > 0 || !(await connection.signInAgain())) return response;
+  }
+}
+
+export function createApi(connection: Connection): Api {
+  return createClient<paths>({
+    baseUrl: connection.baseUrl,
+    fetch: (request) => authorizedFetch(connection, request),
+  });
+}
+
+type Outcome<T> = { data?: T; error?: unknown; response: Response };
+
+/** Return what the server answered, or throw its problem. */
+export async function answered<T>(pending: Promise<Outcome<T>>): Promise<T> {
+  const { data, error, response } = await pending;
+  if (!response.ok) throw new Problem(response, typeof error === "object" && error !== null ? error : {});
+  return data as T;
+}

@@ -1,0 +1,61 @@
+import { QueryClient } from "@tanstack/svelte-query";
+import { createContext } from "svelte";
+import { Announcer } from "./announcer.svelte";
+import { type Api, type Connection, createApi, Problem, type Me } from "./api/client";
+import { Live } from "./live.svelte";
+import { Router } from "./router.svelte";
+
+export const PROVIDERS = ["providers"] as const;
+export const CATALOGUE = ["catalogue"] as const;
+export const ME = ["me"] as const;
+
+export type Scope = "livekit:read" | "livekit:write" | "admin:secrets" | "audit:read";
+
+/** What every part of the console stands on: one for each place it is mounted. */
+export class ConsoleContext {
+  readonly api: Api;
+  readonly live: Live;
+  readonly queries: QueryClient;
+  readonly router: Router;
+  readonly announcer = new Announcer();
+  /** Who is asking; null until the server said so. */
+  me = $state<Me | null>(null);
+
+  constructor(connection: Connection, basePath: string) {
+    this.api = createApi(connection);
+    this.router = new Router(basePath);
+    this.queries = new QueryClient({
+      defaultOptions: {
+        queries: {
+          staleTime: 30_000,
+          refetchOnWindowFocus: true,
+          // What the server explained does not change by asking again; what was not answered may.
+          retry: (failures, error) => failures < 2 && !(error instanceof Problem && error.status < 500),
+          retryDelay: (failures) => 500 * 2 ** failures,
+        },
+        mutations: { retry: false },
+      },
+    });
+    this.live = new Live(connection, (news) => {
+      void this.queries.invalidateQueries({ queryKey: PROVIDERS });
+      if (news.kind === "all") void this.queries.invalidateQueries({ queryKey: CATALOGUE });
+    });
+  }
+
+  /** Whether the person's token carries a scope. The server decides; hiding what it would refuse is a courtesy. */
+  may(scope: Scope): boolean {
+    return this.me?.scopes.includes(scope) ?? false;
+  }
+
+  start(): () => void {
+    const stop = this.router.listen();
+    this.live.start();
+    return () => {
+      stop();
+      this.live.stop();
+      this.queries.clear();
+    };
+  }
+}
+
+export const [getConsole, setConsole] = createContext<ConsoleContext>();

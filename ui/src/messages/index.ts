@@ -1,0 +1,42 @@
+import { en, type Messages } from "./en";
+import { pseudo } from "./pseudo";
+
+/** The languages that the console speaks; the browser's preference decides. */
+const catalogues: Record<string, Messages> = { en, "en-xa": pseudo(en) };
+
+function preferred(): [string, Messages] {
+  for (const language of navigator.languages) {
+    const name = language.toLowerCase();
+    const found = catalogues[name] ?? catalogues[name.split("-")[0] ?? name];
+    if (found !== undefined) return [language, found];
+  }
+  return ["en", en];
+}
+
+const [language, found] = preferred();
+
+/** What the console says, in the person's language. */
+export const text: Messages = found;
+/** The language for numbers and dates. */
+export const locale: string = language.toLowerCase() === "en-xa" ? "en" : language;
+
+const relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto", style: "short" });
+const clock = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit" });
+const day = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short", year: "numeric" });
+const exact = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" });
+
+export const formatClock = (time: Date): string => clock.format(time);
+export const formatDay = (time: Date): string => day.format(time);
+export const formatExact = (time: Date): string => exact.format(time);
+
+/** Say how long ago something was, in the largest unit that fits. */
+export function formatAgo(time: Date, now: number): string {
+  const seconds = Math.round((time.getTime() - now) / 1000);
+  if (Math.abs(seconds) < 60) return relative.format(0, "minute").replace(/^this minute$/, "just now");
+  const minutes = Math.round(seconds / 60);
+  if (Math.abs(minutes) < 60) return relative.format(minutes, "minute");
+  const hours = Math.round(minutes / 60);
+  return Math.abs(hours) < 24
+    ? relative.format(hours, "hour")
+    : relative.format(Math.round(hours / 24), "day");
+}

@@ -1,0 +1,65 @@
+import type { OrganizationProvider, ProviderType } from "../api/client";
+import { formatClock, formatDay, text } from "../messages";
+
+/** The part of a call that a provider has: its rank words and what the row shows beside its name. */
+export interface Chain {
+  type: ProviderType;
+  enabled: readonly OrganizationProvider[];
+  off: readonly OrganizationProvider[];
+}
+
+export function chainOf(type: ProviderType, providers: readonly OrganizationProvider[]): Chain {
+  const ofType = providers.filter((each) => each.provider.type === type);
+  return {
+    type,
+    enabled: ofType.filter((each) => each.isEnabled),
+    off: ofType.filter((each) => !each.isEnabled),
+  };
+}
+
+export function rankWord(position: number): string {
+  return position === 0 ? text.overview.primary : text.overview.fallback(position);
+}
+
+const NEEDS_SOMEBODY = new Set([
+  "failing",
+  "retired",
+  "secrets_missing",
+  "invalid_config",
+  "destination_unapproved",
+  "undecryptable",
+]);
+
+/** Whether somebody should look: an enabled provider that cannot be used or that workers see fail. */
+export function needsAttention(provider: OrganizationProvider): boolean {
+  return provider.isEnabled && NEEDS_SOMEBODY.has(provider.status);
+}
+
+/** What is known beyond the status: since when it fails and why. */
+export function statusDetail(provider: OrganizationProvider): string | null {
+  const health = provider.health;
+  if (provider.status !== "failing" || health === null) return null;
+  const since = text.since(formatClock(new Date(health.since)));
+  return health.kind === null ? since : `${since} · ${text.failures[health.kind]}`;
+}
+
+/** When the chosen model ends, in words; null while no end is known. */
+export function retirement(provider: OrganizationProvider): string | null {
+  const notice = provider.notices.find((each) => each.retiresOn !== null);
+  if (notice?.retiresOn == null) return null;
+  return `${notice.model ?? ""} ${text.overview.retired(formatDay(new Date(notice.retiresOn)))}`.trim();
+}
+
+/** Providers whose name, key or model holds the words, and whose status is the chosen one. */
+export function matching(
+  providers: readonly OrganizationProvider[],
+  words: string,
+  status: string | null,
+): OrganizationProvider[] {
+  const wanted = words.trim().toLowerCase();
+  return providers.filter((each) => {
+    const model = typeof each.config.model === "string" ? each.config.model : "";
+    const described = `${each.provider.name} ${each.provider.key} ${model}`.toLowerCase();
+    return described.includes(wanted) && (status === null || each.status === status);
+  });
+}

@@ -1,0 +1,135 @@
+import { createQuery } from "@tanstack/svelte-query";
+import {
+  answered,
+  type OrganizationProvider,
+  type OrganizationProviders,
+  type ProviderType,
+  type Schemas,
+} from "./api/client";
+import { CATALOGUE, type ConsoleContext, ME, PROVIDERS } from "./context.svelte";
+
+export const TYPES: readonly ProviderType[] = ["llm", "tts", "stt"];
+const current = { organization: "current" } as const;
+
+/** The organization's providers in rank order, with the server's word on who answers the next call. */
+export function providersQuery(shared: ConsoleContext) {
+  return createQuery<OrganizationProviders>(() => ({
+    queryKey: PROVIDERS,
+    queryFn: ({ signal }) =>
+      answered(
+        shared.api.GET("/api/organizations/{organization}/providers", { params: { path: current }, signal }),
+      ),
+  }));
+}
+
+/** One definition of the catalogue, with its schemas. */
+export function definitionQuery(shared: ConsoleContext, key: () => string) {
+  return createQuery<Schemas["Provider"]>(() => ({
+    queryKey: [...CATALOGUE, key()],
+    queryFn: ({ signal }) =>
+      answered(shared.api.GET("/api/providers/{key}", { params: { path: { key: key() } }, signal })),
+    staleTime: Number.POSITIVE_INFINITY,
+  }));
+}
+
+export function meQuery(shared: ConsoleContext) {
+  return createQuery<Schemas["Me"]>(() => ({
+    queryKey: ME,
+    queryFn: ({ signal }) => answered(shared.api.GET("/api/me", { signal })),
+    staleTime: Number.POSITIVE_INFINITY,
+  }));
+}
+
+export function cached(shared: ConsoleContext): OrganizationProviders | undefined {
+  return shared.queries.getQueryData<OrganizationProviders>(PROVIDERS);
+}
+
+/** Put the server's answer on one provider into the list; what it changes for others is asked for. */
+export function received(shared: ConsoleContext, provider: OrganizationProvider): void {
+  const before = cached(shared);
+  if (before !== undefined) {
+    const providers = before.providers.map((each) =>
+      each.provider.key === provider.provider.key ? provider : each,
+    );
+    shared.queries.setQueryData<OrganizationProviders>(PROVIDERS, { ...before, providers });
+  }
+  void shared.queries.invalidateQueries({ queryKey: PROVIDERS });
+}
+
+/** Show a change before the server has answered; returns how to take it back. */
+async function shown(shared: ConsoleContext, after: OrganizationProviders): Promise<() => void> {
+  await shared.queries.cancelQueries({ queryKey: PROVIDERS });
+  const before = cached(shared);
+  shared.queries.setQueryData<OrganizationProviders>(PROVIDERS, after);
+  return () => {
+    shared.queries.setQueryData<OrganizationProviders>(PROVIDERS, before);
+    void shared.queries.invalidateQueries({ queryKey: PROVIDERS });
+  };
+}
+
+/** Set the order of one type in one request. Throws the server's problem, with the list as it was. */
+export async function reorder(
+  shared: ConsoleContext,
+  type: ProviderType,
+  order: readonly string[],
+): Promise<void> {
+  const before = cached(shared);
+  if (before === undefined) return;
+  const place = (each: OrganizationProvider) => order.indexOf(each.provider.key);
+  const ofType = before.providers
+    .filter((each) => each.provider.type === type)
+    .sort((a, b) => place(a) - place(b));
+  const others = before.providers.filter((each) => each.provider.type !== type);
+  const takeBack = await shown(shared, { ...before, providers: [...ofType, ...others] });
+  try {
+    const answer = await answered(
+      shared.api.PUT("/api/organizations/{organization}/providers/order", {
+        params: { path: current, query: { type } },
+        body: { order: [...order] },
+      }),
+    );
+    shared.queries.setQueryData<OrganizationProviders>(PROVIDERS, (present) => ({
+      revision: answer.revision,
+      nextCall: { ...present?.nextCall, [type]: undefined, ...answer.nextCall } as Record<string, string>,
+      providers: [...answer.providers, ...others],
+    }));
+    void shared.queries.invalidateQueries({ queryKey: PROVIDERS });
+  } catch (error) {
+    takeBack();
+    throw error;
+  }
+}
+
+/** Turn a provider on or off. Throws the server's problem, with the list as it was. */
+export async function setEnabled(
+  shared: ConsoleContext,
+  provider: OrganizationProvider,
+  isEnabled: boolean,
+): Promise<void> {
+  const before = cached(shared);
+  if (before === undefined) return;
+  const providers = before.providers.map((each) =>
+    each.provider.key === provider.provider.key ? { ...each, isEnabled } : each,
+  );
+  const takeBack = await shown(shared, { ...before, providers });
+  try {
+    received(shared, await writeConfig(shared, provider, { isEnabled }));
+  } catch (error) {
+    takeBack();
+    throw error;
+  }
+}
+
+/** Write settings, switch or priority, based on the provider as it was read: 412 when somebody changed it since. */
+export function writeConfig(
+  shared: ConsoleContext,
+  provider: Pick<OrganizationProvider, "provider" | "etag">,
+  change: Schemas["ConfigWrite"],
+): Promise<OrganizationProvider> {
+  return answered(
+    shared.api.PUT("/api/organizations/{organization}/providers/{key}/config", {
+      params: { path: { ...current, key: provider.provider.key }, header: { "If-Match": provider.etag } },
+      body: change,
+    }),
+  );
+}

@@ -1,0 +1,107 @@
+/** Asked before the page is left: resolves to false to stay. */
+export type Guard = () => boolean | Promise<boolean>;
+
+/** The address bar as state. Addresses are seen from `basePath`, where the host mounts the console. */
+export class Router {
+  readonly basePath: string;
+  #path = $state("/");
+  #query = $state(new URLSearchParams());
+  #guard: Guard | null = null;
+  #here = "";
+
+  constructor(basePath = "") {
+    this.basePath = basePath.replace(/\/+$/, "");
+    this.#read();
+  }
+
+  /** The path without the base: `/providers/openai/config`. */
+  get path(): string {
+    return this.#path;
+  }
+
+  get query(): URLSearchParams {
+    return this.#query;
+  }
+
+  /** The path's parts after `/providers`, when it is one of those: `["openai", "config"]`. */
+  get provider(): { key: string; tab: string } | null {
+    const [first, key, tab] = this.#path.split("/").filter(Boolean);
+    return first === "providers" && key !== undefined
+      ? { key: decodeURIComponent(key), tab: tab ?? "config" }
+      : null;
+  }
+
+  href(path: string): string {
+    return `${this.basePath}${path}`;
+  }
+
+  /** Follow the browser's own buttons and every link of ours, until the returned function is called. */
+  listen(): () => void {
+    const stop = new AbortController();
+    addEventListener("popstate", () => void this.#returned(), { signal: stop.signal });
+    addEventListener("click", (event) => this.#clicked(event), { signal: stop.signal });
+    return () => stop.abort();
+  }
+
+  /** Go to an address of ours, unless what is on screen is guarded and the person stays. */
+  async go(address: string, { replace = false } = {}): Promise<boolean> {
+    const isElsewhere = new URL(this.href(address), location.origin).pathname !== location.pathname;
+    if (isElsewhere && this.#guard !== null && !(await this.#guard())) return false;
+    history[replace ? "replaceState" : "pushState"](null, "", this.href(address));
+    this.#read();
+    return true;
+  }
+
+  /** Change the query of the present address, without a new entry in the history. */
+  setQuery(changes: Record<string, string | null>): void {
+    const query = new URLSearchParams(this.#query);
+    for (const [name, value] of Object.entries(changes)) {
+      if (value === null || value === "") query.delete(name);
+      else query.set(name, value);
+    }
+    const text = query.toString();
+    history.replaceState(null, "", `${this.href(this.#path)}${text ? `?${text}` : ""}`);
+    this.#read();
+  }
+
+  /** Have `guard` asked before the page is left; returns how to take it away. */
+  guard(guard: Guard): () => void {
+    this.#guard = guard;
+    return () => {
+      if (this.#guard === guard) this.#guard = null;
+    };
+  }
+
+  #read(): void {
+    const path = location.pathname;
+    this.#path = (path.startsWith(this.basePath) ? path.slice(this.basePath.length) : path) || "/";
+    this.#query = new URLSearchParams(location.search);
+    this.#here = location.href;
+  }
+
+  async #returned(): Promise<void> {
+    if (this.#guard !== null && location.href !== this.#here) {
+      const there = location.href;
+      // The browser has already gone back: put the address right while the person is asked.
+      history.pushState(null, "", this.#here);
+      if (!(await this.#guard())) return;
+      history.replaceState(null, "", there);
+    }
+    this.#read();
+  }
+
+  #clicked(event: MouseEvent): void {
+    if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey)
+      return;
+    const link = (event.target as Element | null)?.closest?.("a[href]");
+    if (!(link instanceof HTMLAnchorElement) || link.target || link.origin !== location.origin) return;
+    const own = `${this.basePath}/`;
+    if (
+      !link.pathname.startsWith(own) ||
+      !/^\/(providers|activity|signin|$)/.test(link.pathname.slice(own.length - 1))
+    )
+      return;
+    event.preventDefault();
+    void this.go(link.pathname.slice(this.basePath.length) + link.search);
+  }
+}

@@ -1,0 +1,17 @@
+import { svelte } from "@sveltejs/vite-plugin-svelte";
+import { defineConfig } from "vite";
+import { packed } from "./packed";
+
+export default defineConfig({
+  plugins: [svelte(), packed({ js: 95_000, css: 8_000 })],
+  build: {
+    outDir: "../src/voxplane/server/static",
+    emptyOutDir: true,
+    target: "es2022",
+    // An asset in the page itself would need a policy that allows it.
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    reportCompressedSize: false,
+  },
+  server: { proxy: { "/api": "http://127.0.0.1:5005" } },
+});
