@@ -21,6 +21,7 @@ import httpx
 import psycopg
 import pytest
 from fastapi import FastAPI
+from structlog.testing import capture_logs
 
 from tests.conftest import Template, admin_connection, token_for, worker_of
 from tests.test_audit import BROKEN, Ledger, ledger_of
@@ -268,6 +269,15 @@ async def test_only_a_worker_gets_anything(office: Office) -> None:
     with pytest.raises(PermissionDenied):
         await office.plane.workers.resolve(office.who, EVERYTHING)
     assert office.releases() == []
+
+
+async def test_an_answer_is_in_the_audit_log_and_only_a_refusal_in_the_servers(office: Office) -> None:
+    with capture_logs() as lines:
+        answer = await office.client.post(RESOLVE, json={})
+        refused = await office.client.post(RESOLVE, json={"types": ["ears"]})
+    (record,) = office.releases()
+    assert record["request_id"] == answer.headers["x-request-id"]
+    assert [(line["status"], line["request_id"]) for line in lines] == [(422, refused.headers["x-request-id"])]
 
 
 async def test_an_answer_is_on_record_with_who_got_what_by_name(office: Office) -> None:

@@ -57,7 +57,7 @@ from voxplane.server.problem import problem_responses
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-router = APIRouter(prefix="/api", route_class=Guarded)
+router = APIRouter(prefix="/api", route_class=Guarded, generate_unique_id_function=lambda route: route.name)
 
 OrganizationPath = Annotated[
     str, Path(description="`current`, or the id or slug of the organization that the token is bound to.")
@@ -304,6 +304,7 @@ async def resolve(
     organization: OrganizationPath,  # noqa: ARG001 - the guard reads it
     wanted: Annotated[ResolutionRequest, body_of(ResolutionRequest)],
 ) -> Response:
+    request.state.is_read = True
     found = await plane_of(request).workers.resolve(worker, wanted)
     return Response(status_code=204, headers=_NO_STORE) if found is None else _answer(found)
 

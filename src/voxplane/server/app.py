@@ -41,10 +41,10 @@ def create_app(plane: ControlPlane | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False},
-        generate_unique_id_function=lambda route: route.name,
     )
     app.state.plane = plane
-    app.include_router(api.router)
+    # Included as a router, the routes would be gone through twice for each request.
+    app.router.routes.extend(api.routes())
     _add_own_pages(app, metrics)
     add_console(app)
     app.add_exception_handler(VoxplaneError, _on_error)
@@ -153,7 +153,7 @@ def _methods(request: Request) -> set[str]:
     """Return every method of this path: the routes of one path stand side by side, and each knows its own."""
     return {
         method
-        for route in (*api.routes(), *request.app.routes)
+        for route in request.app.routes
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
         for method in route.methods or ()
     }

@@ -117,8 +117,10 @@ class Observation:
         # Neither is a label of the caller's making: ASGI passes on any method, and any path.
         method = scope["method"] if route != "unknown" and scope["method"] in _METHODS else "any"
         self._metrics.record(method, route, status, seconds)
-        # Reads that went well are in the metrics; a line for each would drown the rest.
-        if method == "GET" and status < _FAILED and seconds < _SLOW_SECONDS:
+        # Reads that went well are in the metrics, and what workers got is in the audit log: a line for each would drown
+        # the rest.
+        is_read = method == "GET" or scope["state"].get("is_read", False)
+        if is_read and status < _FAILED and seconds < _SLOW_SECONDS:
             return
         log.info(
             "request",
