@@ -257,21 +257,33 @@ class WorkerService:
 
         Who asks with it was told of a change by a process that may have heard of it before this one.
         """
-        kept = self._standing.get(organization_id)
-        is_good = kept is not None and self._changes.is_unchanged(organization_id, kept.since)
-        if kept is not None and is_good and not (known and known.reaches(kept.at)):
-            self._standing.move_to_end(organization_id)
+        kept = self._kept(organization_id, known)
+        if kept is not None:
             return kept
-        # A hundred workers that follow one change ask at the same moment. One reads for all who asked before it began.
+        # A hundred workers that follow one change ask at the same moment. One reads for all who asked before it began,
+        # and for those who asked later if what it found can be vouched for.
         reading = self._readings.setdefault(organization_id, _Reading())
         wanted = reading.begun + 1
         async with reading.turn:
+            kept = self._kept(organization_id, known)
+            if kept is not None:
+                return kept
             if reading.begun < wanted or (reading.found is None and reading.error is None):
                 await self._read_once(organization_id, reading)
         if reading.error is not None:
             raise reading.error
         assert reading.found is not None  # noqa: S101 - it is one or the other
         return reading.found
+
+    def _kept(self, organization_id: UUID, known: Position | None) -> _Standing | None:
+        """Return what was read before, as long as it holds for who asks with `known`."""
+        kept = self._standing.get(organization_id)
+        if kept is None or not self._changes.is_unchanged(organization_id, kept.since):
+            return None
+        if known is not None and known.reaches(kept.at):
+            return None
+        self._standing.move_to_end(organization_id)
+        return kept
 
     async def _read_once(self, organization_id: UUID, reading: _Reading) -> None:
         reading.begun, reading.found, reading.error = reading.begun + 1, None, None
