@@ -31,9 +31,16 @@ from voxplane.errors import (
     Unauthenticated,
     Unreachable,
 )
-from voxplane.schemas import ConfigWrite, OrderWrite, ProviderReport, ProviderType, SecretsWrite
+from voxplane.schemas import (
+    AccessTokenCreate,
+    ConfigWrite,
+    OrderWrite,
+    ProviderReport,
+    ProviderType,
+    SecretsWrite,
+)
 from voxplane.server.auth import Principal, Scope
-from voxplane.server.control_plane import ControlPlane
+from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.settings import Settings
 from voxplane.snapshot import SnapshotFile
 
@@ -300,6 +307,31 @@ async def test_a_revoked_worker_loses_its_secrets_at_once(
             client.primary("llm").secrets["apiKey"]
         assert client.primary("llm").config == held.config
         assert files(tmp_path) == []
+
+
+async def test_secrets_that_were_forgotten_are_refused_also_once_the_worker_is_let_in_again(
+    settings: Settings, plane: ControlPlane, token: str, administrator: Principal
+) -> None:
+    """An empty key would have a plugin take the environment's, and that account would pay for this organization."""
+    operator, new = local_administrator(None, "test"), AccessTokenCreate(name="fleet", scopes=[Scope.WORKER_RESOLVE])
+    fleet = await plane.access.create_fleet_token(operator, new, [administrator.tenant])
+    quick = settings.model_copy(update={"stream_heartbeat_seconds": 0.2})
+    async with (
+        ControlPlane.open(quick) as serving,
+        served(serving) as address,
+        Client(address, fleet.value, organization="default") as client,
+    ):
+        await until(lambda: client.freshness.state == "current")
+        held = client.primary("llm")
+        assert held.secrets["apiKey"].get_secret_value() == "sk-openai-1"
+        await plane.access.set_fleet(fleet.id, [])
+        await until(lambda: client.freshness.state == "revoked", seconds=30)
+        await plane.access.set_fleet(fleet.id, [administrator.tenant])
+        await client.resolve()
+        assert client.primary("llm").secrets["apiKey"].get_secret_value() == "sk-openai-1"
+        assert list(held.secrets) == ["apiKey"]
+        with pytest.raises(Unauthenticated):
+            held.secrets["apiKey"]
 
 
 @pytest.mark.parametrize(

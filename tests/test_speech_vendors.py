@@ -492,8 +492,9 @@ async def test_the_environment_of_a_worker_is_not_used(case: Case, vendor: Speec
 @every_case
 async def test_without_its_key_nothing_is_built(framework: Framework, case: Case, vendor: SpeechVendor) -> None:
     resolved = resolve(case, vendor.url)
-    with pytest.raises(SecretsMissing, match="cannot be used without apiKey"):
-        provider_of(case).construct(framework, resolved.config, {}, resolved.origins)
+    for secrets in ({}, {"apiKey": ""}):
+        with pytest.raises(SecretsMissing, match="cannot be used without apiKey"):
+            provider_of(case).construct(framework, resolved.config, secrets, resolved.origins)
     assert vendor.requests == []
 
 

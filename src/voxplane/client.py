@@ -61,6 +61,8 @@ _SAVES_IN_MAX_STALE = 24
 # What the control plane says to a worker that is no longer let in, as opposed to one that it cannot serve now.
 _TURNED_AWAY = (Unauthenticated, PermissionDenied, OrganizationNotFound)
 
+_FORGOTTEN = "The control plane turned this worker away, so these secrets may no longer be used."
+
 log = logging.getLogger("voxplane")
 
 
@@ -96,21 +98,24 @@ class _Lease:
 
     def check(self) -> None:
         if self.is_revoked:
-            raise Unauthenticated("The control plane turned this worker away, so its secrets may no longer be used.")
+            raise Unauthenticated(_FORGOTTEN)
         if self.has_ended:
             raise SnapshotExpired
 
 
 class _LeasedSecrets(Mapping[str, SecretStr]):
-    """Secrets that can be read as long as the lease holds."""
+    """Secrets that can be read as long as the lease holds, and never again once they were forgotten."""
 
     def __init__(self, secrets: Mapping[str, str], lease: _Lease) -> None:
-        self._secrets = {name: SecretStr(value) for name, value in secrets.items()}
+        self._secrets: dict[str, SecretStr | None] = {name: SecretStr(value) for name, value in secrets.items()}
         self._lease = lease
 
     def __getitem__(self, name: str) -> SecretStr:
         self._lease.check()
-        return self._secrets[name]
+        secret = self._secrets[name]
+        if secret is None:
+            raise Unauthenticated(_FORGOTTEN)
+        return secret
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._secrets)
@@ -119,8 +124,7 @@ class _LeasedSecrets(Mapping[str, SecretStr]):
         return len(self._secrets)
 
     def forget(self) -> None:
-        for name in self._secrets:
-            self._secrets[name] = SecretStr("")
+        self._secrets = dict.fromkeys(self._secrets)
 
 
 class Client:

@@ -358,11 +358,13 @@ class ProviderDefinition(Generic[C, S]):
             Invalid: this release cannot read the settings.
         """
         plugin = self.plugin(framework, settings)
-        if missing := self.required_secrets(settings) - set(secrets):
+        # A class that is given an empty key takes the environment's instead.
+        given = {name: value for name, value in secrets.items() if value}
+        if missing := self.required_secrets(settings) - set(given):
             raise SecretsMissing(f"{self.name} cannot be used without {', '.join(sorted(missing))}.")
         if not {str(origin) for origin in self.effective_origins(self.validate(settings))} <= set(origins):
             raise DestinationUnapproved
-        return plugin.construct(settings, secrets)
+        return plugin.construct(settings, given)
 
     @cached_property
     def default_origins(self) -> frozenset[Origin]:
