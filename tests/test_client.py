@@ -309,8 +309,9 @@ async def test_a_revoked_worker_loses_its_secrets_at_once(
         assert files(tmp_path) == []
 
 
+@pytest.mark.usefixtures("token")
 async def test_secrets_that_were_forgotten_are_refused_also_once_the_worker_is_let_in_again(
-    settings: Settings, plane: ControlPlane, token: str, administrator: Principal
+    settings: Settings, plane: ControlPlane, administrator: Principal
 ) -> None:
     """An empty key would have a plugin take the environment's, and that account would pay for this organization."""
     operator, new = local_administrator(None, "test"), AccessTokenCreate(name="fleet", scopes=[Scope.WORKER_RESOLVE])
@@ -399,8 +400,10 @@ async def test_a_worker_starts_from_its_disk_while_the_control_plane_is_away(
                 pytest.fail("it started")
 
 
-async def test_no_altered_file_is_taken(plane: ControlPlane, token: str, tmp_path: Path) -> None:
-    """D6: every single bit of the file, cut short, readable by others, too old, from the future."""
+async def test_no_altered_file_is_taken(
+    plane: ControlPlane, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D6: every single bit of the file, cut short, readable by others, somebody else's, too old, from the future."""
     async with served(plane) as address, Client(address, token, snapshot_folder=tmp_path):
         pass
     file = SnapshotFile(tmp_path, address, "current", token)
@@ -421,6 +424,10 @@ async def test_no_altered_file_is_taken(plane: ControlPlane, token: str, tmp_pat
     assert file.load(now - timedelta(minutes=6), day) is None
     assert file.load(now - timedelta(minutes=4), day) is not None
     file.path.chmod(0o640)
+    assert file.load(now, day) is None
+    file.path.chmod(0o600)
+    assert file.load(now, day) is not None
+    monkeypatch.setattr(os, "geteuid", lambda: file.path.stat().st_uid + 1)
     assert file.load(now, day) is None
 
 

@@ -246,7 +246,11 @@ async def test_a_retired_provider_and_a_missing_key_reach_who_meets_them(
 
 def test_none_of_them_carries_what_was_sent() -> None:
     """An error takes one sentence, and nothing else is ever in it but places and numbers of ours."""
-    more = {Invalid: {"errors"}, errors.Unavailable: {"retry_after_seconds"}}
+    more = {
+        Invalid: {"errors"},
+        errors.Unavailable: {"retry_after_seconds"},
+        errors.Unreachable: {"retry_after_seconds"},
+    }
     for error in tree():
         made = Invalid([errors.FieldError("/a", "code", "Wrong.")]) if error is Invalid else error("A sentence.")
         held = {name for name in vars(made) if not isinstance(vars(made)[name], types.FunctionType)}

@@ -18,6 +18,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import quote
@@ -36,7 +37,6 @@ from voxplane.errors import (
     PermissionDenied,
     SnapshotExpired,
     Unauthenticated,
-    Unavailable,
     Unreachable,
     VoxplaneError,
     from_problem,
@@ -57,6 +57,7 @@ _REQUEST_SECONDS = 5.0
 _SILENCE_SECONDS = 45.0  # three heartbeats of the stream
 _RETRY_SECONDS = 0.5
 _RETRY_AT_MOST_SECONDS = 30.0
+_START_SECONDS = 8.0  # a caller is waiting
 _SAVES_IN_MAX_STALE = 24
 # What the control plane says to a worker that is no longer let in, as opposed to one that it cannot serve now.
 _TURNED_AWAY = (Unauthenticated, PermissionDenied, OrganizationNotFound)
@@ -172,6 +173,7 @@ class Client:
         self._is_following = False
         self._saved = float("-inf")
         self._moved = anyio.Event()
+        self._asking = anyio.Lock()
         self._reports: dict[str, ProviderReport] = {}
         self._reported = anyio.Event()
         self._stack = AsyncExitStack()
@@ -197,9 +199,11 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop following, after what is left to report was said."""
-        with anyio.move_on_after(_REQUEST_SECONDS):
-            await self._flush_reports()
-        await self._stack.__aexit__(kind, error, trace)
+        try:
+            with anyio.move_on_after(_REQUEST_SECONDS):
+                await self._flush_reports()
+        finally:
+            await self._stack.__aexit__(kind, error, trace)
 
     def primary(self, provider_type: ProviderType | str) -> ResolvedProviderConfig:
         """Return the provider of a type that answers first.
@@ -247,16 +251,17 @@ class Client:
             Unauthenticated, PermissionDenied, OrganizationNotFound: it turned this worker away.
             Unreachable: it does not answer.
         """
-        body = {} if self._resolution is None else {"have": self._resolution.at}
-        answer = await self._ask("resolve", body)
-        if answer.content:
-            try:
-                self._take(Resolution.model_validate_json(answer.content))
-            except ValidationError:
-                # Its findings would repeat what came, and that are keys.
-                raise Unreachable("The control plane's answer is not one that this release understands.") from None
-        await self._in_contact()
-        return self._present
+        async with self._asking:  # one after the other, or an older answer could come last
+            body = {} if self._resolution is None else {"have": self._resolution.at}
+            answer = await self._ask("resolve", body)
+            if answer.content:
+                try:
+                    self._take(Resolution.model_validate_json(answer.content))
+                except ValidationError:
+                    # Its findings would repeat what came, and that are keys.
+                    raise Unreachable("The control plane's answer is not one that this release understands.") from None
+            await self._in_contact()
+            return self._present
 
     async def changes(self, since: str | None = None) -> AsyncGenerator[str]:
         """Yield the new state, as `<epoch>.<revision>`, each time that the snapshot is another than the one before.
@@ -283,15 +288,27 @@ class Client:
         return self._resolution
 
     async def _start(self) -> None:
-        try:
-            await self.resolve()
-        except _TURNED_AWAY:
-            self._turned_away()
-            raise
-        except Unreachable:
-            if not await self._start_from_disk():
+        """Read what stands: from the control plane, from the disk, or from the control plane once it can answer."""
+        waited = 0.0
+        while True:
+            try:
+                await self.resolve()
+            except _TURNED_AWAY:
+                self._turned_away()
                 raise
-            log.warning("the control plane does not answer: starting from the snapshot on disk")
+            except Unreachable as error:
+                if await self._start_from_disk():
+                    log.warning("the control plane does not answer: starting from the snapshot on disk")
+                    return
+                if error.retry_after_seconds is None:
+                    raise
+                pause = error.retry_after_seconds + random.uniform(0, _RETRY_SECONDS)  # noqa: S311 - spreads a fleet
+                waited += pause
+                if waited > _START_SECONDS:
+                    raise
+                await anyio.sleep(pause)
+            else:
+                return
 
     async def _start_from_disk(self) -> bool:
         if self._file is None:
@@ -355,7 +372,10 @@ class Client:
             self._resolution = _without_secrets(self._resolution)
         self._ring()
         if self._file is not None:
-            self._file.remove()
+            try:
+                self._file.remove()
+            except OSError as error:
+                log.warning("the snapshot could not be removed: %s", type(error).__name__)
 
     async def _follow(self) -> None:
         delay = _RETRY_SECONDS
@@ -443,11 +463,13 @@ class Client:
         try:
             error = from_problem(answer.json())
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise Unreachable(f"{self._url} answered with status {answer.status_code}, and not as Voxplane.") from None
+            message = f"{self._url} answered with status {answer.status_code}, and not as Voxplane."
+            raise Unreachable(message, retry_after_seconds=_retry_after(answer)) from None
         finally:
             await answer.aclose()
-        if isinstance(error, Unavailable):
-            raise Unreachable(f"{self._url} cannot answer now: {error.message}")
+        if answer.is_server_error or answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+            message = f"{self._url} cannot answer now: {error.message}"
+            raise Unreachable(message, retry_after_seconds=_retry_after(answer))
         raise error
 
     def _unanswered(self, error: httpx.HTTPError) -> Unreachable:
@@ -475,6 +497,11 @@ class Client:
                 self._reports = sending | self._reports
                 return False
         return True
+
+
+def _retry_after(answer: httpx.Response) -> float | None:
+    seconds = answer.headers.get("Retry-After", "")
+    return float(seconds) if seconds.isdecimal() else None
 
 
 @cache

@@ -299,6 +299,11 @@ class Unreachable(VoxplaneError):
     status = 503
     title = "Control plane unreachable"
 
+    def __init__(self, message: str | None = None, *, retry_after_seconds: float | None = None) -> None:
+        """Take the sentence for the reader, and when the control plane asked to come back, if it did."""
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(message)
+
 
 class SnapshotExpired(VoxplaneError):
     """The control plane has not been reached for so long that the keys it gave may no longer be used."""

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import secrets as random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,7 @@ class SnapshotFile:
     folder: Path
     url: str
     organization: str
-    token: str
+    token: str = field(repr=False)
 
     @property
     def path(self) -> Path:

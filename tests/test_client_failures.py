@@ -1,0 +1,225 @@
+"""The worker's client where something is wrong: with the control plane, the way to it, the disk, or its own end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import httpx
+import psycopg
+import pytest
+from typing_extensions import override
+
+from tests.served import served
+from tests.test_changes import until
+from tests.test_client import Service, files, token, url
+from voxplane import Client
+from voxplane.errors import Unauthenticated, Unreachable
+from voxplane.schemas import ConfigWrite, ProviderReport, SecretsWrite
+from voxplane.server.auth import Principal
+from voxplane.server.control_plane import ControlPlane
+from voxplane.server.settings import Settings
+from voxplane.snapshot import SnapshotFile
+
+__all__ = ["token", "url"]  # fixtures that pytest finds by their names
+
+
+class Way(httpx.AsyncHTTPTransport):
+    """The way to the control plane; what comes along it can be replaced, and its end is known."""
+
+    def __init__(
+        self, instead: Callable[[httpx.Request, int], httpx.Response | None] = lambda _request, _number: None
+    ) -> None:
+        """Answer with `instead`, of a request and its number, where that gives an answer."""
+        super().__init__()
+        self._instead = instead
+        self.asked: list[str] = []
+        self.is_closed = False
+
+    @override
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request.url.path.rpartition("/")[2])
+        return self._instead(request, len(self.asked)) or await super().handle_async_request(request)
+
+    @override
+    async def aclose(self) -> None:
+        self.is_closed = True
+        await super().aclose()
+
+
+def refusal(status: int, code: str | None, retry_after: str | None = None) -> httpx.Response:
+    """Make a problem of the control plane's, or without a code somebody else's."""
+    headers = {} if retry_after is None else {"Retry-After": retry_after}
+    if code is None:
+        return httpx.Response(status, text="Bad gateway", headers=headers)
+    problem = {"type": "about:blank", "status": status, "code": code, "detail": "A sentence.", "requestId": "r"}
+    return httpx.Response(status, json=problem, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (429, "rate_limited"),
+        (500, "internal_error"),
+        (500, "secrets_unreadable"),
+        (502, None),
+        (503, "unavailable"),
+        (503, "key_unavailable"),
+        (503, None),
+    ],
+)
+async def test_a_control_plane_that_cannot_answer_is_one_that_is_away(
+    status: int, code: str | None, plane: ControlPlane, token: str, tmp_path: Path
+) -> None:
+    async with served(plane) as address, Client(address, token, snapshot_folder=tmp_path) as client:
+        at = client.at
+    way = Way(lambda _request, _number: refusal(status, code))
+    async with Client(address, token, snapshot_folder=tmp_path, transport=way) as client:
+        assert (client.at, client.freshness.state) == (at, "stale")
+        assert client.primary("llm").secrets["apiKey"].get_secret_value() == "sk-openai-1"
+        with pytest.raises(Unreachable):
+            await client.resolve()
+    assert len(files(tmp_path)) == 1
+    with pytest.raises(Unreachable):
+        async with Client(address, token, transport=Way(lambda _request, _number: refusal(status, code))):
+            pytest.fail("it started")
+
+
+@pytest.mark.parametrize("code", ["unavailable", None])
+async def test_who_is_shed_at_the_start_comes_back_when_it_is_asked_to(url: str, token: str, code: str | None) -> None:
+    way = Way(lambda _request, number: refusal(503, code, "0") if number <= 2 else None)
+    async with Client(url, token, transport=way) as client:
+        assert way.asked[:3] == ["resolve"] * 3
+        assert client.primary("llm").provider.key == "openai"
+
+
+async def test_a_caller_is_not_kept_waiting_for_a_control_plane_that_is_away_for_long(token: str) -> None:
+    way = Way(lambda _request, _number: refusal(503, "unavailable", "60"))
+    with pytest.raises(Unreachable, match=r"cannot answer now: A sentence\."):
+        async with Client("http://127.0.0.1:9", token, transport=way):
+            pytest.fail("it started")
+    assert way.asked == ["resolve"]
+
+
+class Late(Way):
+    """A way on which one answer waits until it is let through."""
+
+    def __init__(self) -> None:
+        """Hold nothing yet."""
+        super().__init__()
+        self.holds = self.has_held = False
+        self.let_through = anyio.Event()
+
+    @override
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await super().handle_async_request(request)
+        if self.holds and self.asked[-1] == "resolve":
+            self.holds, self.has_held = False, True
+            await answer.aread()
+            await self.let_through.wait()
+        return answer
+
+
+async def test_an_answer_that_comes_late_does_not_replace_a_newer_one(
+    url: str, token: str, plane: ControlPlane, administrator: Principal
+) -> None:
+    way = Late()
+    async with Client(url, token, transport=way) as client, anyio.create_task_group() as group:
+        await until(lambda: client.freshness.state == "current")
+        way.holds = True
+        change = ConfigWrite(config={"temperature": 0.25}, is_enabled=True)
+        await plane.providers.upsert_organization_provider_config(administrator, "openai", change)
+        await until(lambda: way.has_held)
+        await plane.providers.update_provider_secrets(
+            administrator, "openai", SecretsWrite(secrets={"apiKey": "sk-openai-2"})
+        )
+        group.start_soon(client.resolve)
+        await anyio.wait_all_tasks_blocked()
+        assert way.asked.count("resolve") == 2  # the third would be answered before the second
+        way.let_through.set()
+        await until(lambda: client.primary("llm").secrets["apiKey"].get_secret_value() == "sk-openai-2")
+        newest = client.at
+        await client.resolve()
+        assert client.at == newest
+
+
+async def test_a_snapshot_that_cannot_be_removed_ends_no_call(
+    settings: Settings, token: str, administrator: Principal, tmp_path: Path
+) -> None:
+    quick = settings.model_copy(update={"stream_heartbeat_seconds": 0.2})
+    async with ControlPlane.open(quick) as plane, served(plane) as address:
+        async with Client(address, token, snapshot_folder=tmp_path) as client:
+            await until(lambda: client.freshness.state == "current")
+            (file,) = files(tmp_path)
+            file.unlink()
+            file.mkdir()
+            await plane.access.revoke_token(administrator, token.split("_")[1])
+            changes = client.changes()
+            with anyio.fail_after(30):
+                assert await anext(changes) == "0.0"
+            await changes.aclose()
+            assert client.freshness.state == "revoked"
+            assert client.primary("llm").config
+        with pytest.raises(Unauthenticated):
+            async with Client(address, token, snapshot_folder=tmp_path):
+                pytest.fail("it started")
+
+
+async def test_a_client_that_is_cancelled_while_it_reports_leaves_nothing_open(url: str, token: str) -> None:
+    way = Way()
+    with anyio.CancelScope() as scope:
+        async with Client(url, token, transport=way) as client:
+            client.report(ProviderReport(provider="openai", outcome="recovered"))
+            scope.cancel()
+    assert scope.cancelled_caught
+    assert way.is_closed
+
+
+async def test_a_database_that_was_restored_is_followed(
+    settings: Settings,
+    token: str,
+    plane: ControlPlane,
+    administrator: Principal,
+    superuser: psycopg.Connection[tuple[object, ...]],
+) -> None:
+    """The follower's position is none of the control plane's any more: `reset`, and all is read again."""
+    service = Service(settings)
+    async with anyio.create_task_group() as group:
+        address: str = await group.start(service.run)
+        async with Client(address, token) as client:
+            await until(lambda: client.freshness.state == "current")
+            before = client.at
+            await service.stop()
+            superuser.execute("UPDATE organizations SET epoch = gen_random_uuid(), revision = revision - 1")
+            superuser.execute("UPDATE organization_provider_configs SET config = '{\"temperature\": 0.25}'")
+            await group.start(service.run)
+            await until(lambda: client.at != before, seconds=30)
+            stands = await plane.workers.position(administrator)
+            assert client.at == str(stands)
+        await service.stop()
+
+
+async def test_a_stream_that_falls_silent_is_opened_again(
+    url: str, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that was cut without a word looks like one on which nothing happens; heartbeats tell them apart."""
+    monkeypatch.setattr("voxplane.client._SILENCE_SECONDS", 0.1)  # where the heartbeat is every 15 s
+    way = Way()
+    async with Client(url, token, transport=way) as client:
+        await until(lambda: way.asked.count("changes") > 1)
+        assert client.primary("llm").provider.key == "openai"
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
+async def test_no_proxy_of_the_environment_is_used(
+    name: str, url: str, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    async with Client(url, token) as client:
+        assert client.primary("llm").provider.key == "openai"
+
+
+def test_a_snapshot_file_does_not_show_its_token(tmp_path: Path) -> None:
+    file = SnapshotFile(tmp_path, "https://voxplane.example.com", "current", "vxp_canary")
+    assert "canary" not in repr(file)
