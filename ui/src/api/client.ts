@@ -53,9 +53,16 @@ export interface Connection {
 
 /** Send one request with the token; sign in again and repeat it when the token is no longer known. */
 export async function authorizedFetch(connection: Connection, request: Request): Promise<Response> {
+  // Read once: a request's own body can be sent once, and a copy of it would stay in memory, with what was typed.
+  const body = request.method === "GET" ? null : await request.text();
   for (let attempt = 0; ; attempt += 1) {
     const token = await connection.getToken();
-    const sent = request.clone();
+    const sent = new Request(request.url, {
+      method: request.method,
+      headers: request.headers,
+      signal: request.signal,
+      body: body === "" ? null : body,
+    });
     if (token !== null) sent.headers.set("Authorization", `Bearer ${token}`);
     let response: Response;
     try {

@@ -29,6 +29,9 @@ export const formatClock = (time: Date): string => clock.format(time);
 export const formatDay = (time: Date): string => day.format(time);
 export const formatExact = (time: Date): string => exact.format(time);
 
+const list = new Intl.ListFormat(locale, { type: "conjunction" });
+export const formatList = (items: readonly string[]): string => list.format(items);
+
 /** Say how long ago something was, in the largest unit that fits. */
 export function formatAgo(time: Date, now: number): string {
   const seconds = Math.round((time.getTime() - now) / 1000);
