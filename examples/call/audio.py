@@ -20,9 +20,10 @@ _FRAME_SECONDS = 0.02
 class Caller(session_io.AudioInput):
     """Says what is in a wav, as fast as a person would, and is silent before and after."""
 
-    def __init__(self) -> None:
+    def __init__(self, sample_rate: int = 16_000) -> None:
+        """Take the rate of the silence before the first speech; who listens does not follow a rate that changes."""
         super().__init__(label="caller")
-        self._rate = 16_000
+        self._rate = sample_rate
         self._speech = b""
         self.began = self.ended = 0.0
 

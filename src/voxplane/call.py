@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import anyio
 from livekit.agents import Agent, AgentSession
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from voxplane.registry import ProviderRegistry
     from voxplane.resolution import ResolvedProviderConfig
 
+Chains: TypeAlias = "dict[ProviderType, tuple[ResolvedProviderConfig, ...]]"
+
 log = logging.getLogger("voxplane.agent")
 
 
@@ -36,14 +38,14 @@ log = logging.getLogger("voxplane.agent")
 class CallRecord:
     """What a call ran on: for each revision in use the providers by type, first to answer first."""
 
-    organization: str = ""
+    organization: str
     revisions: list[tuple[str, dict[str, list[str]]]] = field(default_factory=list[tuple[str, dict[str, list[str]]]])
 
-    def note(self, client: Client) -> None:
+    def note(self, at: str, chains: Chains) -> None:
         """Put down what is in use from now on."""
-        self.organization = client.organization.slug
-        used = {each.value: [link.provider.key for link in client.chain(each)] for each in ProviderType}
-        self.revisions.append((client.at, used))
+        used = {each.value: [link.provider.key for link in chain] for each, chain in chains.items()}
+        if (at, used) not in self.revisions[-1:]:
+            self.revisions.append((at, used))
 
 
 class Call:
@@ -76,8 +78,8 @@ class Call:
         self._quiet = anyio.Event()
         self.ended = anyio.Event()
         """Set when the session has closed, for whatever reason: the caller hung up, say."""
-        self.record = CallRecord()
-        self.record.note(client)
+        self.record = CallRecord(client.organization.slug)
+        self.record.note(client.at, self._in_use)
 
     async def __aenter__(self) -> Self:
         """Make the session and its engines, and follow the organization's changes.
@@ -88,11 +90,10 @@ class Call:
         """
         async with AsyncExitStack() as stack:
             self._http_session = await stack.enter_async_context(http_session())
-            self._engines: dict[str, Any] = {}
+            self._engines: list[Any] = []
             stack.push_async_callback(self._close_engines)
-            for each in ProviderType:
-                self._engines[each.value] = self._build(each)
-            self.agent = Agent(instructions=self._instructions, **self._engines)
+            built = {each.value: self._build(each, chain) for each, chain in self._in_use.items()}
+            self.agent = Agent(instructions=self._instructions, **built)
             options: dict[str, Any] = {"turn_handling": {"turn_detection": "vad"}, **self._session_options}
             self.session: AgentSession[Any] = AgentSession(vad=self._vad, **options)
             stack.push_async_callback(self._close_session)
@@ -115,9 +116,16 @@ class Call:
         with anyio.CancelScope(shield=True):
             await self.session.aclose()
 
-    async def _close_engines(self) -> None:
+    async def _close_engines(self, but: Sequence[Any] = ()) -> None:
+        """Close what was made for this call, but what is to stay."""
+        closing = [each for each in self._engines if each not in but]
+        self._engines = [each for each in self._engines if each in but]
         with anyio.CancelScope(shield=True):
-            await _close(self._engines.values())
+            for engine in closing:
+                try:
+                    await engine.aclose()
+                except Exception as error:  # noqa: BLE001 - a plugin's own, and the call needs it no more
+                    log.error("an engine could not be closed: %s", type(error).__name__)  # noqa: TRY400 - its text may hold a key
 
     async def start(self, room: rtc.Room | None = None) -> None:
         """Begin, in a room or on the audio that was given to the session before."""
@@ -126,19 +134,21 @@ class Call:
         else:
             await self.session.start(self.agent, room=room, record=False)
 
-    def _chains(self) -> dict[ProviderType, tuple[ResolvedProviderConfig, ...]]:
+    def _chains(self) -> Chains:
         return {each: self._client.chain(each) for each in ProviderType}
 
-    def _build(self, provider_type: ProviderType) -> Any:
+    def _build(self, provider_type: ProviderType, chain: Sequence[ResolvedProviderConfig]) -> Any:
         shared: dict[str, Any] = {
             "report": self._client.report,
             "http_session": self._http_session,
             "registry": self._registry,
         }
-        chain = self._in_use[provider_type]
         if provider_type is ProviderType.STT:
-            return build_stt(chain, vad=self._vad, **shared)
-        return (build_llm if provider_type is ProviderType.LLM else build_tts)(chain, **shared)
+            built = build_stt(chain, vad=self._vad, **shared)
+        else:
+            built = (build_llm if provider_type is ProviderType.LLM else build_tts)(chain, **shared)
+        self._engines.append(built)
+        return built
 
     @property
     def _is_quiet(self) -> bool:
@@ -155,31 +165,32 @@ class Call:
             self._quiet.set()
 
     async def _follow(self) -> None:
-        async for at in self._client.changes(since=self.record.revisions[0][0]):
+        async for _ in self._client.changes(since=self.record.revisions[0][0]):
             while not self._is_quiet:
                 self._quiet = anyio.Event()
                 await self._quiet.wait()
-            try:
-                await self._change_over()
-            except VoxplaneError as error:
-                # Whoever changed it is told by the console; the call goes on with what it has.
-                log.error("revision %s cannot be used in this call: %s", at, error.code)  # noqa: TRY400 - the code is the whole story
+            await self._change_over()
 
     async def _change_over(self) -> None:
-        """Build what changed anew, hand it to the session, and close what it replaces."""
-        before, self._in_use = self._in_use, self._chains()
-        changed = [each for each in ProviderType if _differ(before[each], self._in_use[each])]
+        """Use what the client has now, and close what that replaces."""
+        at, chains = self._client.at, self._chains()
+        changed = [each for each in ProviderType if _differ(self._in_use[each], chains[each])]
+        used = [each.value for each in changed if self._use(each, chains[each])]
+        if used or not changed:
+            self.record.note(at, self._in_use)
+            log.info("the call uses revision %s: %s", at, ", ".join(used) or "nothing changed for it")
+        await self._close_engines(but=[self.agent.stt, self.agent.llm, self.agent.tts])
+
+    def _use(self, provider_type: ProviderType, chain: tuple[ResolvedProviderConfig, ...]) -> bool:
+        """Build one type anew and hand it to the session; False when the call goes on with what it has."""
         try:
-            built = {each.value: self._build(each) for each in changed}
-        except VoxplaneError:
-            self._in_use = before
-            raise
-        replaced = [self._engines[name] for name in built]
-        self.agent.update_options(**built)
-        self._engines |= built
-        self.record.note(self._client)
-        log.info("the call uses revision %s: %s", self._client.at, ", ".join(built) or "nothing changed for it")
-        await _close(replaced)
+            self.agent.update_options(**{provider_type.value: self._build(provider_type, chain)})
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; whoever changed it is told by the console
+            code = error.code if isinstance(error, VoxplaneError) else type(error).__name__
+            log.error("%s cannot be changed in this call: %s", provider_type.value, code)  # noqa: TRY400 - the code is the whole story
+            return False
+        self._in_use[provider_type] = chain
+        return True
 
 
 def _differ(one: Sequence[ResolvedProviderConfig], other: Sequence[ResolvedProviderConfig]) -> bool:
@@ -187,8 +198,3 @@ def _differ(one: Sequence[ResolvedProviderConfig], other: Sequence[ResolvedProvi
         return [(each.provider.key, each.config, each.origins, each.secret_version) for each in chain]
 
     return seen(one) != seen(other)
-
-
-async def _close(engines: Iterable[Any]) -> None:
-    for engine in engines:
-        await engine.aclose()
