@@ -18,15 +18,20 @@ from examples.call import machine
 from examples.call.__main__ import Outcome, ask_piper, call
 from examples.call.audio import Caller, Ear
 from examples.call.scripted_model import ScriptedModel, StandIn
+from livekit.agents.language import LanguageCode
+from livekit.agents.stt import SpeechData, SpeechEvent, SpeechEventType
 from livekit.plugins import silero
 
 from tests.served import served
 from tests.test_changes import until
 from voxplane import Client
+from voxplane import call as call_module
 from voxplane.call import Call
 from voxplane.livekit import preload
 from voxplane.livekit.http import http_session
 from voxplane.livekit.llm import LinkLLM
+from voxplane.livekit.stt import LinkSTT
+from voxplane.livekit.tts import LinkTTS
 from voxplane.schemas import ConfigWrite, OrganizationProvider, SecretsWrite
 from voxplane.server.auth import Principal
 from voxplane.server.control_plane import ControlPlane
@@ -228,6 +233,51 @@ async def test_a_change_in_mid_call_is_used_from_the_next_turn_on(
     await talk.turn()
     assert talk.desk.model.keys == [machine.PLACEHOLDER, "sk-rotated"]
     assert talk.agent.stt is stt
+
+
+async def test_a_change_while_the_caller_speaks_loses_nothing_of_what_is_said(
+    talk: Talk, plane: ControlPlane, administrator: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engines are all replaced, and none before the turn that had begun is answered."""
+    await talk.turn()
+    closed: list[int] = []
+    for engine in (LinkSTT, LinkLLM, LinkTTS):
+        close = engine.aclose
+
+        async def aclose(self: Any, close: Any = close) -> None:
+            closed.append(len(talk.answers))
+            await close(self)
+
+        monkeypatch.setattr(engine, "aclose", aclose)
+    talk.caller.say(talk.desk.question)
+    await until(lambda: talk.session.user_state == "speaking", seconds=20)
+    await change(plane, administrator, "whisper", beamSize=2)
+    await change(plane, administrator, "piper", lengthScale=1.2)
+    await rotate(plane, administrator)
+    async with anyio.create_task_group() as group:
+        group.start_soon(talk.moves_on)
+        await until(lambda: len(talk.answers) == 2, seconds=60)
+    assert [wrong(QUESTION, heard) <= 0.2 for heard in talk.heard] == [True, True]
+    assert closed == [2, 2, 2]
+    await talk.turn()
+    assert talk.desk.model.keys == [machine.PLACEHOLDER, machine.PLACEHOLDER, "sk-rotated"]
+
+
+async def test_what_nobody_answers_holds_up_a_change_for_a_while_only(
+    talk: Talk, plane: ControlPlane, administrator: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hear_nothing(*_: object, **__: object) -> SpeechEvent:
+        return SpeechEvent(SpeechEventType.FINAL_TRANSCRIPT, alternatives=[SpeechData(LanguageCode("en"), "")])
+
+    monkeypatch.setattr(call_module, "_UNANSWERED_SECONDS", 1.0)
+    monkeypatch.setattr(LinkSTT, "recognize", hear_nothing)
+    talk.caller.say(talk.desk.question)
+    await until(lambda: talk.session.user_state == "speaking", seconds=20)
+    async with anyio.create_task_group() as group:
+        group.start_soon(talk.moves_on)
+        await rotate(plane, administrator)
+    assert talk.session.user_state == "listening"
+    assert talk.answers == []
 
 
 async def test_what_cannot_be_built_leaves_the_call_on_what_it_has_and_holds_up_nothing_else(

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from livekit import rtc
+    from livekit.agents import AgentStateChangedEvent, UserStateChangedEvent
     from livekit.agents.vad import VAD
 
     from voxplane.client import Client
@@ -30,6 +33,10 @@ if TYPE_CHECKING:
     from voxplane.resolution import ResolvedProviderConfig
 
 Chains: TypeAlias = "dict[ProviderType, tuple[ResolvedProviderConfig, ...]]"
+
+_UNANSWERED_SECONDS = 15.0
+"""After so long without an answer what the caller said is taken for dropped: it was noise, or too short."""
+_LOOK_AGAIN_SECONDS = 0.05
 
 log = logging.getLogger("voxplane.agent")
 
@@ -75,7 +82,7 @@ class Call:
         self._registry = registry
         self._session_options = session_options or {}
         self._in_use = self._chains()
-        self._quiet = anyio.Event()
+        self._answer_due_until = -math.inf
         self.ended = anyio.Event()
         """Set when the session has closed, for whatever reason: the caller hung up, say."""
         self.record = CallRecord(client.organization.slug)
@@ -98,8 +105,8 @@ class Call:
             self.session: AgentSession[Any] = AgentSession(vad=self._vad, **options)
             stack.push_async_callback(self._close_session)
             self.session.on("close", self._on_close)
-            self.session.on("agent_state_changed", self._on_state)
-            self.session.on("user_state_changed", self._on_state)
+            self.session.on("agent_state_changed", self._on_agent_state)
+            self.session.on("user_state_changed", self._on_user_state)
             group = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(group.cancel_scope.cancel)
             group.start_soon(self._follow)
@@ -152,23 +159,31 @@ class Call:
 
     @property
     def _is_quiet(self) -> bool:
-        """Whether nobody speaks and nothing is under way: the moment between two turns."""
+        """Whether nobody speaks, is about to, or waits for an answer: the moment between two turns."""
         return (
-            self.session.agent_state in {"initializing", "idle", "listening"} and self.session.user_state != "speaking"
+            self.session.agent_state not in {"thinking", "speaking"}
+            and self.session.current_speech is None
+            and time.monotonic() >= self._answer_due_until
         )
 
     def _on_close(self, _event: object) -> None:
         self.ended.set()
 
-    def _on_state(self, _event: object) -> None:
-        if self._is_quiet:
-            self._quiet.set()
+    def _on_user_state(self, event: UserStateChangedEvent) -> None:
+        # When the caller falls silent, what was said is still to be transcribed.
+        if event.new_state == "speaking":
+            self._answer_due_until = math.inf
+        elif event.old_state == "speaking":
+            self._answer_due_until = time.monotonic() + _UNANSWERED_SECONDS
+
+    def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
+        if event.new_state in {"thinking", "speaking"} and self.session.user_state != "speaking":
+            self._answer_due_until = -math.inf
 
     async def _follow(self) -> None:
         async for _ in self._client.changes(since=self.record.revisions[0][0]):
-            while not self._is_quiet:
-                self._quiet = anyio.Event()
-                await self._quiet.wait()
+            while not self._is_quiet:  # noqa: ASYNC110 - LiveKit has no one event for it
+                await anyio.sleep(_LOOK_AGAIN_SECONDS)
             await self._change_over()
 
     async def _change_over(self) -> None:
