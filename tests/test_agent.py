@@ -69,6 +69,10 @@ class Fleet:
         """Return what a job left behind."""
         return json.loads((self.folder / f"{job}.json").read_text())
 
+    async def answered(self, job: str) -> None:
+        """Wait until a job's caller has an answer."""
+        await until((self.folder / f"{job}.json").exists, seconds=60)
+
     def logged(self) -> str:
         """Return what the worker wrote."""
         return self.log.read_text()
@@ -128,7 +132,10 @@ async def fleet(models: Path, piper_url: str, tmp_path: Path) -> AsyncIterator[F
 async def test_a_fleet_answers_each_organization_on_its_own_providers_and_keys(
     fleet: Fleet, plane: ControlPlane, piper_url: str
 ) -> None:
-    """Two organizations on one worker; the first one's key is dead, so its call goes on with the next provider."""
+    """Two organizations on one worker; the first one's key is dead, so its call goes on with the next provider.
+
+    A call in which nobody hangs up ends with the worker's token.
+    """
     acme = await add_organization(plane, "acme", "acme", piper_url)
     beta = await add_organization(plane, "beta", "beta", piper_url)
     fleet.model.refused = {"acme-openai"}
@@ -155,6 +162,11 @@ async def test_a_fleet_answers_each_organization_on_its_own_providers_and_keys(
             with anyio.fail_after(20):
                 while (seen := await health()) is None:  # noqa: ASYNC110 - the worker is another process
                     await anyio.sleep(0.1)
+            with anyio.fail_after(90):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(dispatch, "four", {"organization": "beta", "hangs_up": "nobody"})
+                    await fleet.answered("four")
+                    await plane.access.revoke_platform_token(token.id)
         assert (seen.status, seen.kind, seen.reported_by) == ("failing", "authentication", "fleet")
     one, two = fleet.result("one"), fleet.result("two")
     for result in (one, two):
@@ -171,6 +183,7 @@ async def test_a_fleet_answers_each_organization_on_its_own_providers_and_keys(
     assert fleet.ended() == {
         "one": {"job": "one", "organization": "acme", "revisions": one["revisions"]},
         "two": {"job": "two", "organization": "beta", "revisions": two["revisions"]},
+        "four": {"job": "four", "organization": "beta", "revisions": two["revisions"]},
     }
 
 

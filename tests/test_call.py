@@ -324,6 +324,30 @@ async def test_a_plugin_that_fails_as_it_is_replaced_does_not_end_the_call(
     assert talk.desk.model.keys == ["sk-rotated"]
 
 
+async def test_a_revoked_token_ends_a_call_in_the_middle_of_a_turn(
+    talk: Talk, plane: ControlPlane, administrator: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await talk.turn()
+    closed: set[str] = set()
+    for engine in (LinkSTT, LinkLLM, LinkTTS):
+        close = engine.aclose
+
+        async def aclose(self: Any, close: Any = close) -> None:
+            await close(self)
+            closed.add(self.provider)
+
+        monkeypatch.setattr(engine, "aclose", aclose)
+    talk.caller.say(talk.desk.question)
+    await until(lambda: talk.session.user_state == "speaking", seconds=20)
+    for token in (await plane.access.get_tokens(administrator)).tokens:
+        await plane.access.revoke_token(administrator, token.id)
+    with anyio.fail_after(30):
+        await talk.call.ended.wait()
+    await until(lambda: closed == {"whisper", "openai", "piper"})
+    assert len(talk.answers) == len(talk.desk.model.keys) == 1
+    assert len(talk.call.record.revisions) == 1
+
+
 async def test_what_the_organization_has_set_is_left_alone_by_the_demonstration(
     plane: ControlPlane, administrator: Principal
 ) -> None:

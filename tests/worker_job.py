@@ -1,7 +1,7 @@
 """A worker whose callers are files: all of `voxplane.agent` but the room, which needs a LiveKit server.
 
 Run as a program with the environment of a worker, and in CALL_FOLDER the caller's question and a place for results.
-A job's metadata may say how it ends: `hangs_up` is the caller, the room or the job.
+A job's metadata may say how it ends: `hangs_up` is the caller, the room, the job or nobody.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ async def answer_a_file(context: JobContext) -> None:
     ends: dict[str, Callable[[Call], None]] = {
         "caller": lambda call: call.session.shutdown(drain=False),
         "room": lambda _: given.room.emit("disconnected", rtc.DisconnectReason.ROOM_DELETED),
+        "nobody": lambda _: None,
         "job": lambda _: context.shutdown("answered"),
     }
     given.connect = _stay

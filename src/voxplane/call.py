@@ -58,6 +58,8 @@ class CallRecord:
 class Call:
     """One call on its organization's providers. A change made meanwhile is applied between two turns.
 
+    A call whose worker is turned away, because its token was revoked say, ends at once: its engines hold keys.
+
     async with Call(client, vad=vad, instructions="Be brief.") as call:
         await call.start(room)
         await call.ended.wait()
@@ -166,6 +168,10 @@ class Call:
             and time.monotonic() >= self._answer_due_until
         )
 
+    @property
+    def _is_revoked(self) -> bool:
+        return self._client.freshness.state == "revoked"
+
     def _on_close(self, _event: object) -> None:
         self.ended.set()
 
@@ -182,8 +188,13 @@ class Call:
 
     async def _follow(self) -> None:
         async for _ in self._client.changes(since=self.record.revisions[0][0]):
-            while not self._is_quiet:  # noqa: ASYNC110 - LiveKit has no one event for it
+            while not (self._is_revoked or self._is_quiet):  # noqa: ASYNC110 - LiveKit has no one event for it
                 await anyio.sleep(_LOOK_AGAIN_SECONDS)
+            if self._is_revoked:
+                log.error("the control plane turned this worker away: the call ends")
+                await self._close_session()
+                await self._close_engines()  # they hold keys
+                return
             await self._change_over()
 
     async def _change_over(self) -> None:
