@@ -71,7 +71,11 @@ export async function authorizedFetch(connection: Connection, request: Request):
       if (request.signal.aborted) throw error;
       throw new Unreachable();
     }
-    if (response.status !== 401 || attempt > 0 || !(await connection.signInAgain())) return response;
+    if (response.status !== 401 || attempt > 0) return response;
+    // Another request may have been refused first, and somebody has signed in again since.
+    const present = await connection.getToken();
+    const mayRepeat = present === token ? await connection.signInAgain() : present !== null;
+    if (!mayRepeat) return response;
   }
 }
 

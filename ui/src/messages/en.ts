@@ -55,6 +55,8 @@ export const en = {
     button: "Sign in",
     link: "Signing in with the link…",
     refused: "This token is not known. It may have expired or been revoked; create another one.",
+    otherOrganization:
+      "This token is of another organization. Sign out to go there; here, use one of the same organization.",
     expired: "This link was used before or is too old. Create a token instead.",
     how: "A token can be made with this command, on the machine that runs Voxplane:",
     command: "voxplane token create --administrator",

@@ -1,4 +1,4 @@
-import { Problem, Unreachable, type Schemas } from "../api/client";
+import { type Me, Problem, Unreachable, type Schemas } from "../api/client";
 
 async function ask(path: string, init: RequestInit): Promise<Response> {
   try {
@@ -8,11 +8,11 @@ async function ask(path: string, init: RequestInit): Promise<Response> {
   }
 }
 
-/** Whether the server knows a token. A problem other than 401 is thrown: it says nothing about the token. */
-export async function isKnown(token: string): Promise<boolean> {
+/** Who a token stands for; null when the server does not know it. Any other problem is thrown: it says nothing of it. */
+export async function whoseToken(token: string): Promise<Me | null> {
   const response = await ask("/api/me", { headers: { Authorization: `Bearer ${token}` } });
-  if (response.ok) return true;
-  if (response.status === 401) return false;
+  if (response.ok) return (await response.json()) as Me;
+  if (response.status === 401) return null;
   throw new Problem(response, (await response.json()) as Partial<Schemas["Problem"]>);
 }
 
