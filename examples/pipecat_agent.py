@@ -1,7 +1,10 @@
 """A Pipecat agent of your own, on the providers of an organization: three lines of it are Voxplane's.
 
 Call `answer` where you have a transport, with a client that was entered: `async with Client(url, token) as client`.
+A change of the organization is used from the next call on: a pipeline keeps the services that it was made of.
 """
+
+import asyncio
 
 from pipecat.audio.vad.silero import SileroVADAnalyzer
 from pipecat.pipeline.pipeline import Pipeline
@@ -27,4 +30,14 @@ async def answer(client: Client, transport: BaseTransport, registry: ProviderReg
     steps = [transport.input(), vad, stt, caller, llm, tts, transport.output(), agent]
     runner = WorkerRunner(handle_sigint=False)
     await runner.add_workers(PipelineWorker(Pipeline(steps)))
-    await runner.run()
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(end_when_revoked(client, runner))
+        await runner.run()
+        watching.cancel()
+
+
+async def end_when_revoked(client: Client, runner: WorkerRunner) -> None:
+    """End the call if the control plane turns this worker away: the services hold keys."""
+    async for _ in client.changes():
+        if client.freshness.state == "revoked":
+            await runner.cancel()

@@ -1004,6 +1004,24 @@ async def test_the_example_for_pipecat_answers(plane: ControlPlane, worker_token
     assert sum(len(frame.audio) for frame in line.of(TTSAudioRawFrame)) > 24000
 
 
+async def test_the_example_for_pipecat_ends_when_the_token_is_revoked(
+    plane: ControlPlane, administrator: Principal, worker_token: str, question: bytes
+) -> None:
+    line = Line()
+    async with AsyncExitStack() as stack:
+        vendor = await stack.enter_async_context(LLMVendor(keys={machine.PLACEHOLDER}))
+        vendor.say("We are open from nine to five. ")
+        client = await stack.enter_async_context(Client(await stack.enter_async_context(served(plane)), worker_token))
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        answering = group.create_task(pipecat_agent.answer(client, Phone(question, line), Aimed(vendor)))
+        await line.until(lambda: bool(line.of(TTSStoppedFrame)))
+        for token in (await plane.access.get_tokens(administrator)).tokens:
+            await plane.access.revoke_token(administrator, token.id)
+        async with asyncio.timeout(30):
+            await answering
+    assert client.freshness.state == "revoked"
+
+
 async def test_the_example_for_livekit_answers(
     plane: ControlPlane, worker_token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1014,7 +1032,7 @@ async def test_the_example_for_livekit_answers(
         monkeypatch.setenv("VOXPLANE_TOKEN", worker_token)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         answering = group.create_task(livekit_agent.answer(cast("JobContext", job), registry))
-        await Line().until(lambda: bool(model.requests) or answering.done(), at_times=True)
+        await Line().until(lambda: bool(model.requests), at_times=True)
         for end in job.ended:
             await end("the caller hung up")
     assert model.keys == [machine.PLACEHOLDER]
