@@ -21,7 +21,10 @@ export class ConsoleContext {
   /** Who is asking; null until the server said so. */
   me = $state<Me | null>(null);
 
-  constructor(connection: Connection, basePath: string) {
+  constructor(
+    readonly connection: Connection,
+    basePath: string,
+  ) {
     this.api = createApi(connection);
     this.router = new Router(basePath);
     this.queries = new QueryClient({

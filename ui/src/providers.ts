@@ -120,6 +120,16 @@ export async function setEnabled(
   }
 }
 
+/** Read one provider anew: what a write that came too late is to be based on. */
+export function readProvider(shared: ConsoleContext, key: string): Promise<OrganizationProvider> {
+  return answered(
+    shared.api.GET("/api/organizations/{organization}/providers/{key}", {
+      params: { path: { ...current, key } },
+      cache: "no-store",
+    }),
+  );
+}
+
 /** Write settings, switch or priority, based on the provider as it was read: 412 when somebody changed it since. */
 export function writeConfig(
   shared: ConsoleContext,

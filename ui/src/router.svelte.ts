@@ -1,5 +1,5 @@
-/** Asked before the page is left: resolves to false to stay. */
-export type Guard = () => boolean | Promise<boolean>;
+/** Asked before what is on screen is left for another path: resolves to false to stay. */
+export type Guard = (path: string) => boolean | Promise<boolean>;
 
 /** The address bar as state. Addresses are seen from `basePath`, where the host mounts the console. */
 export class Router {
@@ -45,8 +45,8 @@ export class Router {
 
   /** Go to an address of ours, unless what is on screen is guarded and the person stays. */
   async go(address: string, { replace = false } = {}): Promise<boolean> {
-    const isElsewhere = new URL(this.href(address), location.origin).pathname !== location.pathname;
-    if (isElsewhere && this.#guard !== null && !(await this.#guard())) return false;
+    const there = new URL(this.href(address), location.origin).pathname;
+    if (there !== location.pathname && !(await this.#mayLeaveFor(there))) return false;
     history[replace ? "replaceState" : "pushState"](null, "", this.href(address));
     this.#read();
     return true;
@@ -73,8 +73,7 @@ export class Router {
   }
 
   #read(): void {
-    const path = location.pathname;
-    this.#path = (path.startsWith(this.basePath) ? path.slice(this.basePath.length) : path) || "/";
+    this.#path = this.#own(location.pathname);
     this.#query = new URLSearchParams(location.search);
     this.#here = location.href;
   }
@@ -84,10 +83,19 @@ export class Router {
       const there = location.href;
       // The browser has already gone back: put the address right while the person is asked.
       history.pushState(null, "", this.#here);
-      if (!(await this.#guard())) return;
+      if (!(await this.#mayLeaveFor(new URL(there).pathname))) return;
       history.replaceState(null, "", there);
     }
     this.#read();
+  }
+
+  async #mayLeaveFor(pathname: string): Promise<boolean> {
+    return this.#guard === null || this.#guard(this.#own(pathname));
+  }
+
+  /** The path as the console knows it, without the host's part. */
+  #own(pathname: string): string {
+    return (pathname.startsWith(this.basePath) ? pathname.slice(this.basePath.length) : pathname) || "/";
   }
 
   #clicked(event: MouseEvent): void {

@@ -12,6 +12,31 @@ const unavailable: Record<ProviderType, string> = {
   stt: "No speech to text will be available: callers will not be understood.",
 };
 
+/** What a number may be: "a whole number from 1 to 100 tokens". */
+interface NumberRange {
+  isWhole: boolean;
+  unit: string;
+  low: number | null;
+  isAbove: boolean;
+  high: number | null;
+  isBelow: boolean;
+}
+function range({ isWhole, unit, low, isAbove, high, isBelow }: NumberRange): string {
+  const what = isWhole ? "a whole number" : "a number";
+  const of = unit ? ` ${unit}` : "";
+  if (low !== null && high !== null && !isAbove && !isBelow) return `${what} from ${low} to ${high}${of}`;
+  const bounds = [
+    low === null ? null : isAbove ? `above ${low}` : `of at least ${low}`,
+    high === null ? null : isBelow ? `below ${high}` : `of at most ${high}`,
+  ].filter((each) => each !== null);
+  return [what, bounds.join(" and ")].filter(Boolean).join(" ") + of;
+}
+function count(low: number, high: number | null, one: string, many: string): string {
+  if (high === null) return `at least ${low} ${low === 1 ? one : many}`;
+  return `${low > 0 ? `${low} to ${high}` : `at most ${high}`} ${high === 1 ? one : many}`;
+}
+const settings = (n: number) => (n === 1 ? "1 setting" : `${n} settings`);
+
 export const en = {
   product: "Voxplane",
   types: (type: ProviderType) => types[type],
@@ -236,6 +261,124 @@ export const en = {
     notTurnedOn: (name: string) => `${name} was not turned on.`,
     conflict: (name: string) =>
       `Somebody changed ${name} in the meantime. Look at what is set now, then save again.`,
+  },
+  form: {
+    standing: {
+      default: "Default",
+      unset: "Not set",
+      overridden: "Overridden",
+      pinned: "Overridden (same as default)",
+      unsaved: "Unsaved",
+    },
+    resetTo: (value: string) => `Reset to default (${value})`,
+    resetToNothing: "Reset to not set",
+    resetName: (name: string, label: string) => `${name}: ${label}`,
+    empty: "empty",
+    useEmpty: "Use empty value",
+    notSet: "Not set",
+    range: (low: string, high: string) => `${low}–${high}`,
+    needed: "needed",
+    costly: "Affects price",
+    deprecated: "Deprecated",
+    advanced: "Advanced",
+    advancedCount: (n: number, overridden: number) =>
+      overridden > 0 ? `${settings(n)}, ${overridden} overridden` : settings(n),
+    general: "General",
+    unavailable: (value: string) => `${value} (not available with these settings)`,
+    add: "Add",
+    addTo: (name: string) => `Add to ${name}`,
+    remove: (value: string) => `Remove ${value}`,
+    tagsHelp: "Enter adds what is typed.",
+    slider: (name: string) => `${name}, slider`,
+    openList: (name: string) => `Show the list for ${name}`,
+    builtInList: "Built-in list. Any other name can be typed.",
+    useTyped: (value: string) => `Use ‘${value}’ (not in the list)`,
+    models: {
+      preview: "Preview",
+      restricted: "Restricted",
+      legacy: "Legacy",
+      deprecated: "Deprecated",
+      retired: "Retired",
+      unverified: "Unverified",
+    },
+    ends: (when: string) => `ends ${when}`,
+    successor: (name: string) => `successor: ${name}`,
+    json: "JSON. The server checks it when you save.",
+    jsonBroken: 'Write valid JSON, such as {"name": 1}.',
+    notSent: (names: string) => `Not available with these settings, and not sent: ${names}.`,
+    outdated: (names: string) =>
+      `No longer a setting of this provider: ${names}. The next save leaves it out.`,
+    locked: "This decides where the key is sent. Ask a secrets admin to change it.",
+    lockedCalls: "This decides where calls are sent. Ask a secrets admin to change it.",
+    theyReset: (who: string) => `${who} reset this to its default`,
+    theySet: (who: string, value: string) => `${who} set this to ${value}`,
+    useTheirs: "Use theirs",
+    useTheirsName: (name: string) => `Use theirs for ${name}`,
+    somebody: "Somebody else",
+    wrong: {
+      needed: "This setting is needed.",
+      notHere: "This setting is not available here.",
+      choose: (choices: string) => `Choose one of: ${choices}.`,
+      number: (given: NumberRange) => `Write ${range(given)}.`,
+      multiple: (of: number) => `Write a multiple of ${of}.`,
+      text: "Write text.",
+      length: (low: number, high: number | null) => `Write ${count(low, high, "character", "characters")}.`,
+      items: (low: number, high: number | null) => `Give ${count(low, high, "value", "values")}.`,
+      once: "Give each value once.",
+      onOrOff: "Turn this on or off.",
+      address: (example: string | null) =>
+        `Write an address that starts with https://${example === null ? "" : `, such as ${example}`}.`,
+      email: "Write an email address, such as name@example.com.",
+      date: "Write a date as year-month-day, such as 2027-01-31.",
+      duration: "Write a duration, such as PT30S for 30 seconds.",
+      regex: "Write a regular expression.",
+      line: "Write one line of text.",
+      likeExample: (example: string) => `Write it in the form of this example: ${example}`,
+      described: "Write it in the form that is described above.",
+      shape: "Fill in what is described above.",
+    },
+  },
+  configuration: {
+    unsaved: (n: number) => (n === 1 ? "1 unsaved change" : `${n} unsaved changes`),
+    discard: "Discard",
+    save: "Save changes",
+    saving: "Saving…",
+    saved: (name: string) => `${name}: changes saved`,
+    savedTogether: (who: string, names: string) => `Saved together with ${who}'s change of ${names}.`,
+    offline: "Offline. Saving is possible when the connection is back; what you typed is kept.",
+    problems: (n: number) => (n === 1 ? "1 setting needs attention" : `${n} settings need attention`),
+    leaveTitle: (n: number) => (n === 1 ? "Discard 1 unsaved change?" : `Discard ${n} unsaved changes?`),
+    leaveBody: (name: string) => `What you changed for ${name} is not saved.`,
+    leave: "Discard changes",
+    stay: "Keep editing",
+    changed: (who: string, names: string) => `${who} changed ${names}.`,
+    conflictTitle: (who: string) => `${who} saved other values while you were editing`,
+    conflictLead: "Choose what to keep, then save.",
+    merged: (names: string) => `Merged automatically: ${names}.`,
+    yours: "Yours",
+    theirs: "Theirs",
+    default: "Default",
+    saveMerged: "Save merged version",
+    discardMine: "Discard mine",
+    order: "Order",
+    priority: "Priority",
+    priorityHelp: "Higher answers first. The arrows in the overview set it for all providers of a type.",
+    menu: (name: string) => `More for ${name}`,
+    resetAll: "Reset all to defaults",
+    resetDone: (name: string) => `All settings of ${name} are back at their defaults.`,
+    undo: "Undo",
+    undone: (name: string) => `${name}: the settings are as they were`,
+    copyCall: "Copy as API call",
+    copied: "The API call is copied. It holds no token and no key.",
+    notCopied: "The browser did not allow copying. Select the call and copy it:",
+    setPrimary: "Set as primary",
+    nowPrimary: (name: string) => `${name} is primary now`,
+    keyTitle: "Enter the key for the new address",
+    keyLead: (names: string) =>
+      `${names} decides where the key is sent, so the stored key does not go there. It is stored again with your save, for the new address only.`,
+    keyNeeded: "Enter the key: the stored one is not sent to a new address.",
+    keyNotSaved: (why: string) =>
+      `The settings are saved, the key is not. ${why} Until it is, this provider is not used.`,
   },
 };
 

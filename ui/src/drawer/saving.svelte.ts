@@ -1,0 +1,145 @@
+import { Problem } from "../api/client";
+import type { ConsoleContext } from "../context.svelte";
+import type { ConfigDraft } from "../form/draft.svelte";
+import { text } from "../messages";
+import { sentence } from "../problem";
+import { readProvider, received, writeConfig } from "../providers";
+import { writeSecrets } from "./secrets";
+
+const MOST_ATTEMPTS = 3;
+
+/** How an attempt to save ended; `refused`: the person has to mend something first. */
+export type Outcome = "saved" | "refused" | "overlapping" | "failed";
+
+/** Saves a draft: on the version that was seen, merged with what others saved meanwhile, and never over it. */
+export class Saving {
+  #isRunning = $state(false);
+  #problem = $state.raw<unknown>(null);
+  #overlapping = $state.raw<readonly string[]>([]);
+  #merged = $state.raw<{ by: string; names: readonly string[] } | null>(null);
+  #keyProblem = $state<string | null>(null);
+  #isKeyOwed = $state(false);
+
+  constructor(
+    private readonly shared: ConsoleContext,
+    private readonly draft: ConfigDraft,
+  ) {}
+
+  get isRunning(): boolean {
+    return this.#isRunning;
+  }
+
+  /** Why the last attempt failed, where it is about no setting. */
+  get problem(): unknown {
+    return this.#problem;
+  }
+
+  /** Why the key was not stored although the settings were. */
+  get keyProblem(): string | null {
+    return this.#keyProblem;
+  }
+
+  /** Settings that somebody else saved first, with another value: the person chooses. */
+  get overlapping(): readonly string[] {
+    return this.#overlapping;
+  }
+
+  /** What of somebody else's was taken over while saving. */
+  get merged(): { by: string; names: readonly string[] } | null {
+    return this.#merged;
+  }
+
+  /** Whether the draft sends calls elsewhere than the stored key may go. */
+  get redirects(): boolean {
+    return (
+      this.#isKeyOwed ||
+      this.draft.layout.fields.some((each) => each.hints.bindsSecret && this.draft.isDirty(each.name))
+    );
+  }
+
+  /** The secrets that are to be entered again, because the stored ones do not go to a new address. */
+  get demanded(): string[] {
+    if (!this.redirects) return [];
+    return this.draft.provider.secretFields.filter((each) => each.isSet).map((each) => each.name);
+  }
+
+  /** Be done with what the last attempt said. */
+  forget(): void {
+    this.#problem = null;
+    this.#overlapping = [];
+    this.#merged = null;
+    this.#keyProblem = null;
+  }
+
+  /** Save what was changed; `secrets` are those demanded, which go to the new address only. */
+  async save(secrets: Record<string, string>): Promise<Outcome> {
+    if (this.#isRunning) return "failed";
+    this.forget();
+    if (!this.draft.checkAll()) return "refused";
+    this.#isRunning = true;
+    try {
+      const redirects = this.redirects;
+      const outcome = await this.#saveSettings();
+      if (outcome !== "saved" || !redirects) return outcome;
+      return await this.#saveSecrets(secrets);
+    } finally {
+      this.#isRunning = false;
+    }
+  }
+
+  async #saveSettings(): Promise<Outcome> {
+    const { draft, shared } = this;
+    for (let attempt = 1; ; attempt += 1) {
+      const sent = draft.write;
+      if (sent === null) return "saved";
+      try {
+        const answer = await writeConfig(shared, draft.provider, sent);
+        draft.saved(sent, answer);
+        received(shared, answer);
+        shared.announcer.say(text.configuration.saved(answer.provider.name));
+        return "saved";
+      } catch (error) {
+        const isOutdated = error instanceof Problem && error.status === 412 && attempt < MOST_ATTEMPTS;
+        if (!isOutdated) return this.#failed(error);
+      }
+      try {
+        if (!(await this.#mergeWithTheirs())) return "overlapping";
+      } catch (error) {
+        return this.#failed(error);
+      }
+    }
+  }
+
+  /** Go on from what somebody else saved first; returns whether nothing of it needs a choice. */
+  async #mergeWithTheirs(): Promise<boolean> {
+    const { draft, shared } = this;
+    const answer = await readProvider(shared, draft.provider.provider.key);
+    const news = draft.receive(answer);
+    received(shared, answer);
+    if (news.taken.length > 0) this.#merged = { by: news.by ?? text.form.somebody, names: news.taken };
+    this.#overlapping = news.overlapping;
+    return news.overlapping.length === 0;
+  }
+
+  async #saveSecrets(secrets: Record<string, string>): Promise<Outcome> {
+    const { draft, shared } = this;
+    // The server says where these settings lead: the key is stored for exactly that.
+    const change = { secrets, approvedOrigins: [...draft.provider.origins] };
+    try {
+      draft.receive(await writeSecrets(shared, draft.provider, change));
+      this.#isKeyOwed = false;
+      return "saved";
+    } catch (error) {
+      this.#isKeyOwed = true;
+      this.#keyProblem = text.configuration.keyNotSaved(sentence(error));
+      return "failed";
+    }
+  }
+
+  #failed(error: unknown): Outcome {
+    const isRefusal = error instanceof Problem && error.status === 422;
+    if (isRefusal && this.draft.refuse(error.errors).length === 0) return "refused";
+    this.#problem = error;
+    return "failed";
+  }
+}

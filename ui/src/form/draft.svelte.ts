@@ -1,0 +1,294 @@
+import { createContext } from "svelte";
+import type { OrganizationProvider, ProblemField, Schemas } from "../api/client";
+import { text } from "../messages";
+import { isSame, type JsonObject, pointerParts, withField } from "./json";
+import { type Field, type Layout, Profile } from "./profile";
+import { type Finding, Validation } from "./validation";
+
+/** What a setting is: the definition's, the organization's own, or changed and not saved. */
+export type Standing = "default" | "unset" | "overridden" | "pinned" | "unsaved";
+
+/** A setting that somebody else changed while it was being edited. */
+export interface Overlap {
+  /** What was typed here; undefined: reset to the default. */
+  yours: unknown;
+  /** What is stored now; undefined: the default. */
+  theirs: unknown;
+  by: string | null;
+}
+
+export interface Received {
+  /** Settings that now show what somebody else set. */
+  taken: string[];
+  /** Settings that somebody else set, and that keep what was typed here. */
+  overlapping: string[];
+  by: string | null;
+}
+
+type Definition = Pick<Schemas["Provider"], "configSchema" | "defaultConfig" | "models">;
+
+/** The provider's place among the others: changed with the settings, and none of them, so it has no name. */
+export const PRIORITY = { name: "", pointer: "//priority", lowest: 0, highest: 1000 };
+
+/** The settings of one provider while they are edited: what is stored, what was typed, and what a save would send. */
+export class ConfigDraft {
+  readonly profile: Profile;
+  /** The models that the catalogue knows of. */
+  readonly models: readonly Schemas["Model"][];
+  readonly #validation: Validation;
+  readonly #defaults: JsonObject;
+  #provider = $state.raw() as OrganizationProvider;
+  #stored = $state.raw<JsonObject>({});
+  #values = $state.raw<JsonObject>({});
+  #priority = $state<unknown>(0);
+  #overlaps = $state.raw<ReadonlyMap<string, Overlap>>(new Map());
+  #looked = $state.raw<ReadonlySet<string>>(new Set());
+  #showsAll = $state(false);
+  #refused = $state.raw<readonly Finding[]>([]);
+  /** What was typed and could not be read, by setting; it is not in the values. */
+  #unreadable = $state.raw<ReadonlyMap<string, Finding>>(new Map());
+
+  /** The override that a save would send: sparse, and without settings that the others forbid. */
+  readonly override: JsonObject = $derived.by(() => this.profile.sent(this.#values));
+  readonly layout: Layout = $derived.by(() => this.profile.layout(this.override));
+  readonly #findings: readonly Finding[] = $derived.by(() => [
+    ...this.#unreadable.values(),
+    ...priorityFindings(this.#priority),
+    ...this.#validation.findings(this.override, this.layout),
+  ]);
+
+  constructor(definition: Definition, provider: OrganizationProvider) {
+    this.profile = new Profile(definition.configSchema);
+    this.#validation = new Validation(definition.configSchema);
+    this.models = definition.models;
+    this.#defaults = definition.defaultConfig;
+    this.#provider = provider;
+    this.#stored = this.#values = provider.overrides;
+    this.#priority = provider.priority;
+  }
+
+  /** The provider as the server last said that it is; a save is based on it. */
+  get provider(): OrganizationProvider {
+    return this.#provider;
+  }
+
+  /** A number from 0 to 1000, or what was typed instead. */
+  get priority(): unknown {
+    return this.#priority;
+  }
+
+  set priority(priority: unknown) {
+    this.#priority = priority;
+    this.#forgetRefusal(PRIORITY.name);
+  }
+
+  /** Stored settings that the definition no longer has; the next save leaves them out. */
+  get outdated(): string[] {
+    return Object.keys(this.#stored).filter((name) => !this.profile.has(name));
+  }
+
+  /** Settings with a value of their own that the others forbid: not sent. */
+  get forbidden(): string[] {
+    return Object.keys(this.#values).filter((name) => this.profile.has(name) && !(name in this.override));
+  }
+
+  /** What a setting is called. */
+  label(name: string): string {
+    return name === PRIORITY.name ? text.configuration.priority : this.profile.label(name);
+  }
+
+  default(field: Field): unknown {
+    return this.#defaults[field.name] ?? field.schema.default;
+  }
+
+  /** What is typed, stored or, without either, the default; undefined when there is none. */
+  value(field: Field): unknown {
+    return this.isOverridden(field.name) ? this.#values[field.name] : this.default(field);
+  }
+
+  isOverridden(name: string): boolean {
+    return Object.hasOwn(this.#values, name);
+  }
+
+  isDirty(name: string): boolean {
+    return !isSame(this.#values[name], this.#stored[name]);
+  }
+
+  standing(field: Field): Standing {
+    if (this.isDirty(field.name)) return "unsaved";
+    const preset = this.default(field);
+    if (!this.isOverridden(field.name)) return preset === undefined ? "unset" : "default";
+    return isSame(this.#stored[field.name], preset) ? "pinned" : "overridden";
+  }
+
+  /** The names of what a save would change. */
+  get changes(): string[] {
+    const names = new Set([...Object.keys(this.#stored), ...Object.keys(this.#values)]);
+    const edited = [...names].filter((name) => this.isDirty(name));
+    // What a choice makes impossible goes with it; untouched, a stored setting stays whatever it is.
+    const dropped = edited.length > 0 ? [...this.forbidden, ...this.outdated] : [];
+    const all = [...new Set([...edited, ...dropped])].filter(
+      (name) => !isSame(this.override[name], this.#stored[name]),
+    );
+    return this.#priority === this.#provider.priority ? all : [...all, PRIORITY.name];
+  }
+
+  /** What is to be written; null when nothing was changed. */
+  get write(): Schemas["ConfigWrite"] | null {
+    const changes = this.changes;
+    if (changes.length === 0) return null;
+    return {
+      ...(changes.some((name) => name !== PRIORITY.name) ? { config: this.override } : {}),
+      ...(changes.includes(PRIORITY.name) ? { priority: this.#priority as number } : {}),
+    };
+  }
+
+  /** Set a setting of its own; undefined takes it back to the default. */
+  set(name: string, value: unknown): void {
+    this.#values = withField(this.#values, name, value);
+    this.#unreadable = without(this.#unreadable, name);
+    this.#forgetRefusal(name);
+  }
+
+  /** Keep a save from happening while what was typed for a setting cannot be read. */
+  cannotRead(name: string, finding: Finding): void {
+    this.#unreadable = new Map([...this.#unreadable, [name, finding]]);
+  }
+
+  isUnreadable(name: string): boolean {
+    return this.#unreadable.has(name);
+  }
+
+  discard(): void {
+    this.#values = this.#stored;
+    this.#priority = this.#provider.priority;
+    this.#overlaps = new Map();
+    this.#looked = new Set();
+    this.#showsAll = false;
+    this.#refused = [];
+    this.#unreadable = new Map();
+  }
+
+  // What is wrong
+
+  /** What is wrong at one setting or a part of it, as far as it is to be said yet. */
+  problem(pointer: string): string | null {
+    return this.problems.find((each) => each.pointer === pointer)?.message ?? null;
+  }
+
+  /** What is wrong with any part of a setting, such as one value of a list. */
+  problemWithin(pointer: string): string | null {
+    return this.problems.find((each) => each.pointer.startsWith(`${pointer}/`))?.message ?? null;
+  }
+
+  /** All that is to be said yet: of settings that were left, and of all others after an attempt to save. */
+  get problems(): Finding[] {
+    const own = this.#findings.filter(({ pointer }) => this.#showsAll || this.#looked.has(nameIn(pointer)));
+    const refused = this.#refused.filter(({ pointer }) => !own.some((each) => each.pointer === pointer));
+    return [...own, ...refused];
+  }
+
+  /** Say from now on what is wrong with a setting: the person has left it. */
+  left(name: string): void {
+    if (!this.#looked.has(name)) this.#looked = new Set([...this.#looked, name]);
+  }
+
+  /** Whether somebody tried to save, so that all that is wrong is said. */
+  get isChecked(): boolean {
+    return this.#showsAll;
+  }
+
+  /** Say from now on all that is wrong; returns whether nothing is. */
+  checkAll(): boolean {
+    this.#showsAll = true;
+    return this.#findings.length === 0;
+  }
+
+  /** Take what the server refused, by pointers into what was sent; what has no place here is returned. */
+  refuse(errors: readonly ProblemField[]): ProblemField[] {
+    const isOurs = ({ pointer }: ProblemField) => /^\/(config\/|priority$)/.test(pointer);
+    this.#refused = errors.filter(isOurs).map(({ pointer, message }) => ({
+      pointer: pointer === "/priority" ? PRIORITY.pointer : pointer.replace(/^\/config/, ""),
+      message,
+    }));
+    return errors.filter((each) => !isOurs(each));
+  }
+
+  #forgetRefusal(name: string): void {
+    this.#refused = this.#refused.filter(({ pointer }) => nameIn(pointer) !== name);
+  }
+
+  // What others do meanwhile
+
+  get overlaps(): ReadonlyMap<string, Overlap> {
+    return this.#overlaps;
+  }
+
+  /** Go on from what the server now has: what nobody edited here follows it, what was typed stays. */
+  receive(provider: OrganizationProvider): Received {
+    const before = this.#stored;
+    const theirs = provider.overrides;
+    const received: Received = { taken: [], overlapping: [], by: provider.updatedBy };
+    const overlaps = new Map(this.#overlaps);
+    for (const name of new Set([...Object.keys(before), ...Object.keys(theirs)])) {
+      if (isSame(before[name], theirs[name])) continue;
+      const isEdited = this.isDirty(name);
+      if (!isEdited) {
+        this.#values = withField(this.#values, name, theirs[name]);
+        received.taken.push(name);
+      }
+      if (!isEdited || isSame(this.#values[name], theirs[name])) overlaps.delete(name);
+      else {
+        overlaps.set(name, { yours: this.#values[name], theirs: theirs[name], by: provider.updatedBy });
+        received.overlapping.push(name);
+      }
+    }
+    if (this.#priority === this.#provider.priority) this.#priority = provider.priority;
+    this.#overlaps = overlaps;
+    this.#stored = theirs;
+    this.#provider = provider;
+    return received;
+  }
+
+  /** Take the server's answer to a save of `sent`: what was typed since is still unsaved. */
+  saved(sent: Schemas["ConfigWrite"], answer: OrganizationProvider): void {
+    if (sent.config !== undefined) {
+      for (const name of [...this.forbidden, ...this.outdated])
+        this.#values = withField(this.#values, name, undefined);
+      this.#stored = sent.config;
+    }
+    this.#overlaps = new Map();
+    this.receive(answer);
+    if (this.changes.length === 0) this.discard();
+  }
+
+  /** Decide an overlap. */
+  settle(name: string, choice: "yours" | "theirs" | "default"): void {
+    const overlap = this.#overlaps.get(name);
+    if (overlap === undefined) return;
+    this.set(name, choice === "default" ? undefined : overlap[choice]);
+  }
+
+  /** Take what somebody else set, and be done with the overlap. */
+  takeTheirs(name: string): void {
+    this.settle(name, "theirs");
+    this.#overlaps = without(this.#overlaps, name);
+  }
+}
+
+function without<T>(map: ReadonlyMap<string, T>, name: string): ReadonlyMap<string, T> {
+  return new Map([...map].filter(([each]) => each !== name));
+}
+
+function priorityFindings(priority: unknown): Finding[] {
+  const { pointer, lowest: low, highest: high } = PRIORITY;
+  if (Number.isInteger(priority) && (priority as number) >= low && (priority as number) <= high) return [];
+  const range = { isWhole: true, unit: "", low, isAbove: false, high, isBelow: false };
+  return [{ pointer, message: text.form.wrong.number(range) }];
+}
+
+function nameIn(pointer: string): string {
+  return pointerParts(pointer)[0] ?? "";
+}
+
+export const [getDraft, setDraft] = createContext<ConfigDraft>();
