@@ -112,7 +112,7 @@ def superuser(postgres: EmbeddedPostgres, database: str) -> Iterator[psycopg.Con
 
 @pytest.fixture
 def settings(postgres: EmbeddedPostgres, database: str, template: Template) -> Settings:
-    return settings_for(postgres, database, template.keyring, token_cache_seconds=0)
+    return settings_for(postgres, database, template.keyring, token_cache_seconds=0, report_interval_seconds=0)
 
 
 @pytest.fixture
@@ -160,6 +160,12 @@ async def token_for(plane: ControlPlane, *scopes: str, organization: str = "defa
     found = await plane.access.find_organization(organization)
     everything = Principal("local:test", "test", "local", found.id, frozenset(ORGANIZATION_SCOPES))
     return (await plane.access.create_token(everything, AccessTokenCreate(name="test", scopes=list(scopes)))).value
+
+
+async def position_of(plane: ControlPlane, organization: str = "default") -> str:
+    """Return where an organization stands, as its workers say it."""
+    found = await plane.access.find_organization(organization)
+    return str(await plane.workers.position(worker_of(found.id)))
 
 
 def worker_of(organization_id: UUID) -> Principal:

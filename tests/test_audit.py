@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import httpx
@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from tests.conftest import Caller, Template, admin_connection, settings_for, stored_rows, worker_of
+from tests.conftest import Caller, Template, admin_connection, position_of, settings_for, stored_rows, worker_of
 from tests.test_door import operations
 from tests.test_leaks import found_in
 from voxplane.errors import VoxplaneError
@@ -87,7 +87,7 @@ class Mutation:
     url: str
     action: str
     target: str
-    body: object = None
+    body: dict[str, Any] | None = None
     revisions: int = 1
     changed: tuple[str, ...] = ()
     """The providers that its notification names."""
@@ -240,7 +240,10 @@ class Desk:
     async def change(self, route: str) -> httpx.Response:
         """Make one route's change."""
         mutation = MUTATIONS[route]
-        return await self.do(route, mutation.url, mutation.body, {})
+        body = mutation.body
+        if body is not None and "at" in body:
+            body = body | {"at": await position_of(self.plane)}
+        return await self.do(route, mutation.url, body, {})
 
 
 @pytest.fixture

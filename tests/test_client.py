@@ -18,7 +18,7 @@ import pytest
 from anyio import TASK_STATUS_IGNORED, to_thread
 from anyio.abc import TaskStatus
 
-from tests.conftest import token_for
+from tests.conftest import stored_rows, token_for, worker_of
 from tests.served import served
 from tests.test_changes import until
 from voxplane import Client, SyncClient
@@ -31,12 +31,14 @@ from voxplane.errors import (
     Unauthenticated,
     Unreachable,
 )
+from voxplane.failure import stamped
 from voxplane.schemas import (
     AccessTokenCreate,
     ConfigWrite,
     OrderWrite,
     ProviderReport,
     ProviderType,
+    ReportsWrite,
     SecretsWrite,
 )
 from voxplane.server.auth import Principal, Scope
@@ -446,6 +448,38 @@ async def test_what_a_worker_saw_is_shown(url: str, token: str, plane: ControlPl
     assert (openai.status, openai.kind, openai.reports) == ("failing", "authentication", 1)
     assert groq.status == "recovered"
     assert shown["piper"] is None
+
+
+async def test_what_becomes_of_a_replaced_key_is_not_said_of_the_one_that_replaced_it(
+    url: str, token: str, plane: ControlPlane, administrator: Principal
+) -> None:
+    """A call goes on with the objects it has until its turn ends; the old key may be dead at the vendor by then."""
+    async with Client(url, token) as client:
+        await until(lambda: client.freshness.state == "current")
+        held = [client.primary("llm"), client.chain("llm")[1]]
+        await plane.providers.update_provider_secrets(
+            administrator, "openai", SecretsWrite(secrets={"apiKey": "sk-openai-2"})
+        )
+        await until(lambda: client.primary("llm").at != held[0].at)
+        for each in held:
+            told = stamped(client.report, each)
+            told(ProviderReport(provider=each.provider.key, outcome="failed", kind="authentication"))
+    seen = [await plane.providers.get_organization_provider(administrator, key) for key in ("openai", "groq")]
+    assert [each.health and each.health.status for each in seen] == [None, "failing"]
+
+
+async def test_a_report_that_comes_too_soon_is_made_again(
+    settings: Settings, administrator: Principal, token: str, superuser: Superuser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voxplane.client._RETRY_AT_MOST_SECONDS", 0.05)
+    paced = settings.model_copy(update={"report_interval_seconds": 0.5})
+    async with ControlPlane.open(paced) as plane, served(plane) as url, Client(url, token) as client:
+        await plane.workers.report(
+            worker_of(administrator.tenant),
+            ReportsWrite(at=client.at, reports=[ProviderReport(provider="openai", outcome="failed", kind="quota")]),
+        )
+        client.report(ProviderReport(provider="openai", outcome="recovered"))
+        await until(lambda: [row["outcome"] for row in stored_rows(superuser)["provider_reports"]] == ["recovered"])
 
 
 async def test_code_without_an_event_loop_gets_the_same(url: str, token: str) -> None:

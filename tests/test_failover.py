@@ -72,6 +72,9 @@ def registry() -> Loopback:
     return registry
 
 
+AT = "e.7"
+
+
 def resolved(registry: Loopback, key: str, **config: Any) -> ResolvedProviderConfig:
     """Return a provider as a worker receives it."""
     definition = registry.get_provider_by_key(key)
@@ -84,6 +87,7 @@ def resolved(registry: Loopback, key: str, **config: Any) -> ResolvedProviderCon
         is_enabled=True,
         priority=100,
         secret_version=1,
+        at=AT,
     )
 
 
@@ -268,6 +272,7 @@ async def test_the_next_answers(stage: Stage, fault: Fault, position: int) -> No
         return
     await settled(lambda: stage.built.provider == failing)
     assert stage.reports.words == [*told, f"{failing} recovered"]
+    assert {each.at for each in stage.reports} == {AT}
     assert await stage.answered_by() == failing
     assert stage.asked[:position] == [1] * position
 

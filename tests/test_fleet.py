@@ -13,7 +13,7 @@ import httpx
 import psycopg
 import pytest
 
-from tests.conftest import Template, stored_rows, token_for
+from tests.conftest import Template, position_of, stored_rows, token_for
 from tests.test_audit import ledger_of
 from tests.test_changes import following, until
 from tests.test_door import clients, documented, operations, prepared, shown_to_a_caller
@@ -87,7 +87,10 @@ async def test_it_acts_for_each_organization_of_its_list_by_id_and_by_slug(fleet
     for slug in ("acme", "bolt"):
         for named in (slug, fleet.ids[slug]):
             assert await fleet.key_of(named) == f"sk-{slug}"
-            said = {"at": "e.1", "reports": [{"provider": "openai", "outcome": "recovered"}]}
+            said = {
+                "at": await position_of(fleet.plane, slug),
+                "reports": [{"provider": "openai", "outcome": "recovered"}],
+            }
             path = f"/api/organizations/{named}/reports"
             assert (await fleet.client.post(path, json=said, headers=bearer(fleet.token))).status_code == 204
     rows = stored_rows(superuser)

@@ -37,6 +37,7 @@ def organization(**changes: object) -> OrganizationState:
         audit_seq=1,
         audit_hash=b"",
         secret_versions={},
+        provider_revisions={},
         configs={},
         secrets={},
         reports={},

@@ -38,7 +38,7 @@ from typing_extensions import override
 from tests.served import served
 from tests.speech.fakes import Handler, PiperServer, TranscriptionServer, serving
 from tests.test_call import models, piper_url, speak_from, transcript, wrong
-from tests.test_failover import KEY, KINDS, Fault, Loopback, resolved
+from tests.test_failover import AT, KEY, KINDS, Fault, Loopback, resolved
 from tests.test_livekit import Clock, Reports
 from tests.vendors.llm import LLMVendor
 from tests.vendors.speech import SpeechVendor, tone
@@ -368,6 +368,7 @@ async def test_the_next_answers_the_same_turn(stage: Stage, fault: Fault, positi
         else:
             assert stage.active == failing
             assert stage.reports.words[len(told) :] == [f"{failing} recovered"]
+            assert {each.at for each in stage.reports} == {AT}
         assert stage.asked[:position] == [1] * position
 
 

@@ -14,10 +14,11 @@ import httpx
 import psycopg
 import pytest
 
-from tests.conftest import Template, settings_for, stored_rows, token_for, worker_of
+from tests.conftest import Template, position_of, settings_for, stored_rows, token_for, worker_of
 from tests.test_door import operations
 from voxplane.errors import KeyUnavailable
 from voxplane.schemas import AccessTokenCreate
+from voxplane.server import examples
 from voxplane.server.app import create_app
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, Principal, Scope
 from voxplane.server.control_plane import ControlPlane, local_administrator
@@ -176,7 +177,7 @@ async def test_with_a_spoiled_key_reading_goes_on_and_nothing_is_written(install
         await _assert_no_route_writes(client, installation)
         await _assert_nothing_is_done(plane)
         assert stored_rows(installation.superuser) == before
-        await _assert_workers_still_report(client, installation)
+        await _assert_workers_still_report(plane, client, installation)
     # What workers saw is nobody's setting and no secret: it is kept, and nothing beside it.
     assert {**stored_rows(installation.superuser), "provider_reports": []} == before
     assert _files(installation.keyring.parent) == files
@@ -194,9 +195,12 @@ WRITTEN_UNSEALED = {"POST /api/organizations/{organization}/reports"}
 """What needs no key. A change of this list is a decision: review it as one."""
 
 
-async def _assert_workers_still_report(client: httpx.AsyncClient, installation: Installation) -> None:
+async def _assert_workers_still_report(
+    plane: ControlPlane, client: httpx.AsyncClient, installation: Installation
+) -> None:
     (operation,) = [each for each in operations() if str(each) in WRITTEN_UNSEALED]
-    answer = await client.post(operation.url(), json=operation.body(), headers=installation.worker)
+    said = examples.REPORTS | {"at": await position_of(plane)}
+    answer = await client.post(operation.url(), json=said, headers=installation.worker)
     assert answer.status_code == 204
     assert len(stored_rows(installation.superuser)["provider_reports"]) == 1
 

@@ -383,7 +383,7 @@ async def test_health_is_told_to_the_organization_and_to_no_other(server: Served
     operator = local_administrator(None, "test")
     other = await server.plane.access.create_organization(operator, OrganizationCreate(slug="other", name="Other"))
     said = ReportsWrite(
-        at="x.1",
+        at=str(await server.plane.workers.position(worker_of(server.organization_id))),
         reports=[
             ProviderReport(provider="openai", outcome="failed", kind="quota"),
             ProviderReport(provider="deepgram", outcome="recovered"),

@@ -29,8 +29,9 @@ from voxplane.server.audit import AuditEvent, ChainedEvent
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, Scope
 from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.embedded import EmbeddedPostgres
+from voxplane.server.position import Position
 from voxplane.server.settings import Settings
-from voxplane.server.store import ConfigRow, DataKeyRow, HistoryRow, ReportRow, Store
+from voxplane.server.store import ConfigRow, DataKeyRow, HistoryRow, Sighting, Store
 
 Superuser = psycopg.Connection[tuple[object, ...]]
 Connection = psycopg.AsyncConnection[Any]
@@ -54,6 +55,7 @@ class Tenant:
     slug: str
     mark: str
     token_ids: tuple[str, ...]
+    at: Position
     clients: tuple[httpx.AsyncClient, ...]
 
     @property
@@ -89,15 +91,17 @@ async def settle(plane: ControlPlane, caller: Caller, number: int) -> Tenant:
     }
     assert (await administrator.put(f"{here}/providers/groq/secrets", json=stored)).status_code == 200
     assert (await administrator.put(f"{here}/providers/groq/config", json={"isEnabled": True})).status_code == 200
-    assert (await worker.post(f"{here}/reports", json=_report("groq"))).status_code == 204
+    at = Position.parse((await worker.post(f"{here}/resolve", json={})).json()["at"])
+    assert at is not None
+    assert (await worker.post(f"{here}/reports", json=_report("groq", at))).status_code == 204
     token = {"name": f"token {mark}", "scopes": ["livekit:read"]}
     assert (await administrator.post(f"{here}/tokens", json=token)).status_code == 201
     tokens = (await administrator.get(f"{here}/tokens")).json()["tokens"]
-    return Tenant(made.id, made.slug, mark, tuple(each["id"] for each in tokens), clients)
+    return Tenant(made.id, made.slug, mark, tuple(each["id"] for each in tokens), at, clients)
 
 
-def _report(key: str) -> dict[str, object]:
-    return {"at": "x.1", "reports": [{"provider": key, "outcome": "failed", "kind": "quota"}]}
+def _report(key: str, at: Position) -> dict[str, object]:
+    return {"at": str(at), "reports": [{"provider": key, "outcome": "failed", "kind": "quota"}]}
 
 
 # Every condition that holds a statement to one organization, or to the one token that is presented.
@@ -155,7 +159,7 @@ def _request(dice: random.Random, mine: Tenant, other: Tenant) -> tuple[httpx.As
             ("PUT", f"{at}/config", {"isEnabled": True, "organizationId": str(other.id)}),
             ("POST", f"{here}/resolve", {}),
             ("POST", f"{here}/resolve", {"have": f"{other.id}.1"}),
-            ("POST", f"{here}/reports", _report(key)),
+            ("POST", f"{here}/reports", _report(key, dice.choice([mine.at, other.at]))),
         ],
         [4, 2, 4, 2, 3, 2, 3, 3, 2, 3, 1, 1, 0.2, 1, 1, 1, 6, 1, 3],
     )[0]
@@ -241,7 +245,6 @@ def test_every_condition_of_the_application_is_taken_away_above() -> None:
 
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
-REPORT = ReportRow("groq", "recovered", None, NOW, NOW, "x", 1, 77)
 ROW = replace(ConfigRow.nothing("openai"), config={"organization": "org-new"}, revision=77, updated_at=NOW)
 
 
@@ -258,6 +261,7 @@ def _cases(mine: Tenant, other: Tenant) -> dict[str, Callable[[Store], Awaitable
         request_id=None,
         detail={},
     )
+    seen = [Sighting(key, None, "recovered", None, mine.at) for key in ("groq", "piper")]
     return {
         "state": lambda store: store.state(lock=True),
         "put_config": lambda store: store.put_config(ROW),
@@ -268,9 +272,9 @@ def _cases(mine: Tenant, other: Tenant) -> dict[str, Callable[[Store], Awaitable
         "add_data_key": lambda store: store.add_data_key(DataKeyRow(9, b"x", "x")),
         "audit_head": lambda store: store.audit_head(),
         "append_audit": lambda store: store.append_audit([ChainedEvent(event, b"x", b"x")]),
-        "advance": lambda store: store.advance(999, {"openai": 9}, ["openai"]),
+        "advance": lambda store: store.advance(999, {"openai": 9}, ["openai"], ["openai"]),
         "ring": lambda store: store.ring(999),
-        "put_reports": lambda store: store.put_reports([REPORT, replace(REPORT, provider_key="piper")]),
+        "put_sightings": lambda store: store.put_sightings(seen, "x", NOW, 0),
         "tokens": lambda store: store.tokens(),
         "revoke_token": lambda store: store.revoke_token(other.token_ids[0], NOW),
     }
@@ -287,7 +291,7 @@ def _rows_of(superuser: Superuser, tenant: Tenant) -> list[dict[str, Any]]:
 
 def test_every_method_of_the_store_is_tried() -> None:
     methods = {name for name, _ in inspect.getmembers(Store, inspect.isfunction) if not name.startswith("_")}
-    nobody = Tenant(uuid4(), "", "", ("",), ())
+    nobody = Tenant(uuid4(), "", "", ("",), Position("", 1), ())
     assert set(_cases(nobody, nobody)) == methods
 
 
@@ -317,7 +321,7 @@ async def test_no_method_of_the_store_reaches_another_organization(
             assert mine.mark in repr(answer), name
     # The writes were no empty gestures.
     writes = {"put_config", "delete_config", "append_history", "put_secrets", "add_data_key", "append_audit", "advance"}
-    writes |= {"put_reports"}
+    writes |= {"put_sightings"}
     assert changed == writes
 
 
@@ -353,7 +357,7 @@ async def test_a_store_bound_to_another_organization_than_its_transaction_does_n
                 outcomes[name] = await call(Store(connection, other.id))
         except (InternalError, OrganizationNotFound) as error:
             outcomes[name] = type(error)
-    refused = ("put_config", "append_history", "put_secrets", "add_data_key", "append_audit", "put_reports")
+    refused = ("put_config", "append_history", "put_secrets", "add_data_key", "append_audit")
     nothing: dict[str, object] = {
         "delete_config": None,
         "data_key": None,
@@ -361,6 +365,7 @@ async def test_a_store_bound_to_another_organization_than_its_transaction_does_n
         "tokens": [],
         "revoke_token": False,
         "ring": None,
+        "put_sightings": (False, False),
         "audit_head": OrganizationNotFound,
     }
     assert outcomes == {"state": OrganizationNotFound, **dict.fromkeys(refused, InternalError), **nothing}

@@ -35,6 +35,7 @@ from voxplane.errors import (
     NoPrimaryProvider,
     OrganizationNotFound,
     PermissionDenied,
+    RateLimited,
     SnapshotExpired,
     Unauthenticated,
     Unreachable,
@@ -277,7 +278,12 @@ class Client:
             yield seen
 
     def report(self, report: ProviderReport) -> None:
-        """Say what was seen of a provider. Returns at once; it is sent when it can be, the newest of each provider."""
+        """Say what was seen of a provider. Returns at once; it is sent when it can be, the newest of each provider.
+
+        Without an `at` of its own it is about the provider as the snapshot has it now.
+        """
+        if report.at is None and self._resolution is not None:
+            report = report.model_copy(update={"at": self.at})
         self._reports[report.provider] = report
         self._reported.set()
 
@@ -325,8 +331,10 @@ class Client:
 
     def _take(self, resolution: Resolution) -> None:
         """Put a whole snapshot in the place of the one before."""
-        chains = {each: tuple(map(self._leased, getattr(resolution.chains, each.value))) for each in ProviderType}
-        self._chains = {each.value: chain for each, chain in chains.items()}
+        self._chains = {
+            each.value: tuple(self._leased(link, resolution.at) for link in getattr(resolution.chains, each.value))
+            for each in ProviderType
+        }
         self._resolution = resolution
         self._ring()
         self._saved = float("-inf")
@@ -335,7 +343,7 @@ class Client:
         moved, self._moved = self._moved, anyio.Event()
         moved.set()
 
-    def _leased(self, resolved: ResolvedProvider) -> ResolvedProviderConfig:
+    def _leased(self, resolved: ResolvedProvider, at: str) -> ResolvedProviderConfig:
         return ResolvedProviderConfig(
             provider=resolved.provider,
             config=resolved.config,
@@ -344,6 +352,7 @@ class Client:
             is_enabled=resolved.is_enabled,
             priority=resolved.priority,
             secret_version=resolved.secret_version,
+            at=at,
         )
 
     async def _in_contact(self) -> None:
@@ -490,10 +499,10 @@ class Client:
         sending, self._reports = self._reports, {}
         said = ReportsWrite(at=self.at, reports=list(sending.values()))
         try:
-            await self._ask("reports", said.model_dump(mode="json", by_alias=True, exclude_unset=True))
+            await self._ask("reports", said.model_dump(mode="json", by_alias=True, exclude_none=True))
         except VoxplaneError as error:
             log.warning("reports could not be sent (%s)", error.code)
-            if isinstance(error, Unreachable):
+            if isinstance(error, Unreachable | RateLimited):
                 self._reports = sending | self._reports
                 return False
         return True

@@ -21,6 +21,7 @@ from voxplane.schemas import FailureKind, ProviderReport
 
 if TYPE_CHECKING:
     from voxplane.plugin import Framework
+    from voxplane.resolution import ResolvedProviderConfig
 
 Report = Callable[[ProviderReport], None]
 Clock = Callable[[], float]
@@ -92,6 +93,14 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
+
+
+def stamped(report: Report, resolved: ResolvedProviderConfig) -> Report:
+    """Return `report` for what is seen of one provider: it then says which state of it that was.
+
+    A call may go on with a key that has been replaced, and what becomes of it says nothing of the new one.
+    """
+    return lambda said: report(said.model_copy(update={"at": resolved.at}))
 
 
 def tell(report: Report, said: ProviderReport) -> None:

@@ -31,6 +31,8 @@ class ResolvedProviderConfig:
     is_enabled: bool
     priority: int
     secret_version: int | None
+    at: str | None = None
+    """Which state of its organization this is, as `<epoch>.<revision>`; None where no control plane said."""
 
 
 def rank(priority: int, name: str, key: str) -> tuple[int, str, str]:

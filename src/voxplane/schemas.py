@@ -222,7 +222,7 @@ class ProviderHealth(Wire):
     since: datetime = Field(description="Since when this is reported.")
     reported_at: datetime = Field(description="When it was last reported.")
     reported_by: str = Field(description="The worker, by the name of its token.")
-    reports: int = Field(description="How often this status was reported in a row.")
+    reports: int = Field(description="How often this status was reported in a row, counted about once a second.")
     revision: int = Field(description="The organization's revision that the worker had in use.")
 
 
@@ -378,6 +378,9 @@ class ProviderReport(Sparse):
     provider: ProviderKey
     outcome: Literal["failed", "recovered"]
     kind: FailureKind | None = Field(default=None, description="What kind of failure; only with `failed`.")
+    at: Annotated[str, StringConstraints(max_length=80)] | None = Field(
+        default=None, description="The state that its settings and key came from, if another than that of the others."
+    )
 
 
 class ReportsWrite(Sparse):

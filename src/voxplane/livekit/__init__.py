@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from voxplane.errors import ConfigurationError, NoPrimaryProvider, VoxplaneError
-from voxplane.failure import Clock, Report, leave_out
+from voxplane.failure import Clock, Report, leave_out, stamped
 from voxplane.livekit.link import ChainFailed, Link, ProviderFailed
 from voxplane.livekit.llm import ChainLLM, LinkLLM
 from voxplane.livekit.stt import ChainSTT, LinkSTT
@@ -133,11 +133,12 @@ def _build(
     links: list[L] = []
     left_out: list[VoxplaneError] = []
     for resolved in chain:
-        link = Link(resolved.provider.key, report=report, clock=clock)
+        told = stamped(report, resolved)
+        link = Link(resolved.provider.key, report=told, clock=clock)
         try:
             plugin, parts = _make(resolved, registry or installed(), http_session)
         except Exception as error:  # noqa: BLE001 - a plugin may refuse its arguments with anything
-            left_out.append(leave_out(resolved.provider.key, "livekit", error, report))
+            left_out.append(leave_out(resolved.provider.key, "livekit", error, told))
         else:
             links.append(link_class(plugin, link, str(resolved.config.get("model") or plugin.model), parts))
     if not links:

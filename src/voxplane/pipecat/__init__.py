@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pipecat.frames.frames import InterimTranscriptionFrame, TranscriptionFrame, TTSAudioRawFrame
 
 from voxplane.errors import NoPrimaryProvider, VoxplaneError
-from voxplane.failure import Clock, Report, leave_out
+from voxplane.failure import Clock, Report, leave_out, stamped
 from voxplane.pipecat.chain import ANSWER, Answering, Chain, Listening, LLMChain, Speaking
 from voxplane.pipecat.link import Frames, Link
 from voxplane.registry import ProviderRegistry, installed
@@ -84,15 +84,15 @@ def _build(
     links: list[Link] = []
     left_out: list[VoxplaneError] = []
     for resolved in chain:
-        key = resolved.provider.key
+        key, told = resolved.provider.key, stamped(report, resolved)
         try:
             definition = (registry or installed()).get_provider_by_key(key)
             secrets = {name: secret.get_secret_value() for name, secret in resolved.secrets.items()}
             service = definition.construct("pipecat", resolved.config, secrets, resolved.origins).make()
         except Exception as error:  # noqa: BLE001 - a service may refuse its arguments with anything
-            left_out.append(leave_out(key, "pipecat", error, report))
+            left_out.append(leave_out(key, "pipecat", error, told))
         else:
-            links.append(Link(service, key, answers, report, clock))
+            links.append(Link(service, key, answers, told, clock))
     if not links:
         raise left_out[0] if left_out else NoPrimaryProvider()
     return links

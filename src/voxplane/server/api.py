@@ -351,7 +351,8 @@ async def changes(
     tags=["workers"],
     summary="Say what a worker saw of its providers",
     status_code=204,
-    responses=_DONE | problem_responses(*[error for error in _WRITING if error is not errors.KeyUnavailable]),
+    responses=_DONE
+    | problem_responses(*[error for error in _WRITING if error is not errors.KeyUnavailable], errors.RateLimited),
     openapi_extra=examples.body(ReportsWrite, examples.REPORTS),
 )
 async def report(

@@ -113,7 +113,12 @@ class ControlPlane:
                 registry=registry, retired=retired, database=connections, changes=changes, unsealed=unsealed
             ),
             workers=WorkerService(
-                registry=registry, retired=retired, database=connections, changes=changes, unsealed=unsealed
+                registry=registry,
+                retired=retired,
+                database=connections,
+                changes=changes,
+                unsealed=unsealed,
+                report_interval_seconds=settings.report_interval_seconds,
             ),
             access=access,
             sign_in=SignInCodes(access),

@@ -256,7 +256,7 @@ class OrganizationView:
 
     def _health(self, key: str) -> ProviderHealth | None:
         seen = self.state.reports.get(key)
-        if seen is None:
+        if seen is None or seen.revision < self._renewed_at(key):
             return None
         return ProviderHealth(
             status="failing" if seen.outcome == "failed" else "recovered",
@@ -267,6 +267,11 @@ class OrganizationView:
             reports=seen.reports,
             revision=seen.revision,
         )
+
+    def _renewed_at(self, key: str) -> int:
+        """Return the revision at which a provider's settings, or secrets that it may use, last changed."""
+        shared = None if key in self._retired else self._registry.get_provider_by_key(key).shares_secrets_with
+        return max(self.state.provider_revisions.get(each, 0) for each in (key, shared or key))
 
     def _sealed(self, source: str) -> tuple[bool, Envelope | None]:
         """Return whether what is stored can be right, and the envelope if it can."""

@@ -99,6 +99,12 @@ class Settings(BaseSettings):
         le=30,
         description="How often a silent change stream is used, and its token looked at again.",
     )
+    report_interval_seconds: float = Field(
+        default=1.0,
+        ge=0,
+        le=60,
+        description="How long what workers reported of a provider stands before their next report may change it.",
+    )
     organization_tokens: int = Field(default=50, ge=1, description="Most live tokens of one organization.")
 
     @property

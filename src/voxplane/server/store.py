@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, LiteralString, Self, TypeVar
 
 from psycopg.rows import class_row
@@ -76,6 +76,17 @@ class ReportRow:
 
 
 @dataclass(frozen=True)
+class Sighting:
+    """What a worker saw of one provider, which it had in use as it was `at` a position."""
+
+    provider_key: str
+    shares_secrets_with: str | None
+    outcome: Literal["failed", "recovered"]
+    kind: str | None
+    at: Position
+
+
+@dataclass(frozen=True)
 class OrganizationRow:
     """An organization without its settings."""
 
@@ -99,6 +110,7 @@ class OrganizationState:
     audit_seq: int
     audit_hash: bytes
     secret_versions: dict[str, int]
+    provider_revisions: dict[str, int]
     configs: dict[str, ConfigRow]
     secrets: dict[str, Any]
     reports: dict[str, ReportRow]
@@ -288,20 +300,28 @@ class Store:
             rows=Json([_audit_row(row) for row in rows]),
         )
 
-    async def advance(self, revision: int, secret_versions: dict[str, int], keys: Sequence[str]) -> None:
+    async def advance(
+        self, revision: int, secret_versions: dict[str, int], keys: Sequence[str], renewed: Sequence[str]
+    ) -> None:
         """Move the organization to its next revision and ring the doorbell of whoever follows it.
 
-        The notification names the revision and the providers that changed, nothing else; it is sent at commit.
+        `renewed` are the providers with other settings or secrets than before. The notification names the revision and
+        the providers that changed, nothing else; it is sent at commit.
         """
         await self._run(
             """
             UPDATE organizations
-            SET revision = %(revision)s, secret_versions = %(secret_versions)s
+            SET revision = %(revision)s, secret_versions = %(secret_versions)s,
+                provider_revisions = provider_revisions || (
+                    SELECT coalesce(jsonb_object_agg(key, %(revision)s::bigint), '{}')
+                    FROM unnest(%(renewed)s::text[]) AS key
+                )
             WHERE id = %(organization_id)s
             RETURNING pg_notify('voxplane', %(payload)s)
             """,
             revision=revision,
             secret_versions=Jsonb(secret_versions),
+            renewed=list(renewed),
             payload=self._payload(revision, keys),
         )
 
@@ -312,30 +332,31 @@ class Store:
     def _payload(self, what: int | Literal["health"], keys: Sequence[str]) -> str:
         return f"{self._organization_id}:{what}:{','.join(keys)}"
 
-    async def put_reports(self, rows: Sequence[ReportRow]) -> None:
-        """Keep what a worker saw of providers, and tell whoever follows. One outcome said again is counted."""
-        await self._run(
-            """
-            WITH told AS (SELECT pg_notify('voxplane', %(payload)s))
-            INSERT INTO provider_reports AS known
-                (organization_id, provider_key, outcome, kind, since, reported_at, reported_by, reports, revision)
-            SELECT %(organization_id)s, said.key, said.outcome, said.kind, %(at)s, %(at)s, %(by)s, 1, %(revision)s
-            FROM told, unnest(%(keys)s::text[], %(outcomes)s::text[], %(kinds)s::text[]) AS said (key, outcome, kind)
-            ON CONFLICT (organization_id, provider_key) DO UPDATE
-                SET outcome = excluded.outcome, kind = excluded.kind, reported_at = excluded.reported_at,
-                    reported_by = excluded.reported_by, revision = excluded.revision,
-                    since = CASE WHEN known.outcome = excluded.outcome THEN known.since ELSE excluded.since END,
-                    reports = CASE WHEN known.outcome = excluded.outcome THEN known.reports + 1 ELSE 1 END
-                WHERE known.organization_id = %(organization_id)s
-            """,
-            payload=self._payload("health", [row.provider_key for row in rows]),
-            keys=[row.provider_key for row in rows],
-            outcomes=[row.outcome for row in rows],
-            kinds=[row.kind for row in rows],
-            at=rows[0].reported_at,
-            by=rows[0].reported_by,
-            revision=rows[0].revision,
+    async def put_sightings(
+        self, seen: Sequence[Sighting], by: str, at: datetime, interval_seconds: float
+    ) -> tuple[bool, bool]:
+        """Keep what a worker saw of providers, and tell whoever follows. One outcome said again is counted.
+
+        What was seen of a provider before its settings or secrets changed, or in another life of the database, is
+        passed over, and so is everything that is said of a provider within `interval_seconds` of the last. Returns
+        whether anything was written, and whether what was passed over for that would have changed what is known.
+        """
+        cursor = await self._run(
+            _PUT_SIGHTINGS,
+            payload=self._payload("health", ()),
+            keys=[each.provider_key for each in seen],
+            shared=[each.shares_secrets_with for each in seen],
+            outcomes=[each.outcome for each in seen],
+            kinds=[each.kind for each in seen],
+            epochs=[each.at.epoch for each in seen],
+            revisions=[each.at.revision for each in seen],
+            by=by,
+            at=at,
+            interval=timedelta(seconds=interval_seconds),
         )
+        row = await cursor.fetchone()
+        assert row is not None  # noqa: S101 - it counts
+        return row["written"] > 0, row["refused"] > 0
 
     async def tokens(self) -> list[TokenRow]:
         """Return the organization's access tokens, newest first."""
@@ -365,8 +386,48 @@ _ACCESS_ROW: LiteralString = """
     FROM access_tokens
 """
 
+# Rows are locked one after the other, hence the order: two reports could each hold what the other waits for.
+_PUT_SIGHTINGS: LiteralString = """
+    WITH said AS (
+        SELECT said.*, greatest((provider_revisions->>key)::bigint, (provider_revisions->>shared)::bigint, 0) AS renewed
+        FROM unnest(%(keys)s::text[], %(shared)s::text[], %(outcomes)s::text[], %(kinds)s::text[],
+                    %(epochs)s::text[], %(revisions)s::bigint[]) AS said (key, shared, outcome, kind, of_epoch, seen_at)
+        JOIN organizations ON id = %(organization_id)s AND epoch::text = of_epoch
+    ), fresh AS (
+        SELECT said.*, (known.outcome, known.kind) IS NOT DISTINCT FROM (said.outcome, said.kind) AS is_known,
+               coalesce(known.reported_at > %(at)s - %(interval)s AND known.reported_at <= %(at)s, false) AS is_soon
+        FROM said
+        LEFT JOIN provider_reports AS known
+            ON organization_id = %(organization_id)s AND provider_key = key AND known.revision >= renewed
+        WHERE seen_at BETWEEN renewed AND (SELECT revision FROM organizations WHERE id = %(organization_id)s)
+    ), written AS (
+        INSERT INTO provider_reports AS known
+            (organization_id, provider_key, outcome, kind, since, reported_at, reported_by, reports, revision)
+        SELECT %(organization_id)s, key, outcome, kind, %(at)s, %(at)s, %(by)s, 1, seen_at
+        FROM fresh WHERE NOT is_soon ORDER BY key
+        ON CONFLICT (organization_id, provider_key) DO UPDATE
+            SET outcome = excluded.outcome, kind = excluded.kind, reported_at = excluded.reported_at,
+                reported_by = excluded.reported_by, revision = excluded.revision,
+                (since, reports) = (
+                    SELECT CASE WHEN goes_on THEN known.since ELSE excluded.since END,
+                           CASE WHEN goes_on THEN known.reports + 1 ELSE 1 END
+                    FROM (
+                        SELECT known.outcome = excluded.outcome AND known.revision >= renewed AS goes_on
+                        FROM said WHERE key = excluded.provider_key
+                    ) AS judged
+                )
+            WHERE known.organization_id = %(organization_id)s
+        RETURNING provider_key
+    ), told AS (
+        SELECT pg_notify('voxplane', %(payload)s || string_agg(provider_key, ',')) FROM written HAVING count(*) > 0
+    )
+    SELECT (SELECT count(*) FROM told) AS written,
+           (SELECT count(*) FROM fresh WHERE is_soon AND NOT is_known) AS refused
+"""
+
 _STATE: LiteralString = """
     SELECT organizations.id, slug, name, epoch, revision, created_at, audit_seq, audit_hash, secret_versions,
+           provider_revisions,
            coalesce((
                SELECT secrets FROM organization_secrets WHERE organization_id = %(organization_id)s
            ), '{}') AS secrets,

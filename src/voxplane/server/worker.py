@@ -23,6 +23,7 @@ from voxplane.errors import (
     KeyUnavailable,
     OrganizationNotFound,
     ProviderRetired,
+    RateLimited,
     SecretsNotFound,
     SecretsUnreadable,
     Unavailable,
@@ -45,7 +46,7 @@ from voxplane.server.envelope import DataKey, Envelope, SecretContext
 from voxplane.server.organization_view import OrganizationView
 from voxplane.server.position import Position
 from voxplane.server.releases import Releases
-from voxplane.server.store import DataKeyRow, ReportRow, Store, positions
+from voxplane.server.store import DataKeyRow, Sighting, Store, positions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -108,7 +109,7 @@ class _Reading:
 class WorkerService:
     """Resolves an organization's providers for its workers, and takes their reports."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a service stands on, each named
         self,
         *,
         registry: ProviderRegistry,
@@ -116,6 +117,7 @@ class WorkerService:
         database: Database,
         changes: Changes,
         unsealed: Unsealed | None,
+        report_interval_seconds: float,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Take what it works with; `unsealed` is None while the key is missing or is another one."""
@@ -124,6 +126,7 @@ class WorkerService:
         self._database = database
         self._changes = changes
         self._unsealed = unsealed
+        self._report_interval_seconds = report_interval_seconds
         self._clock = clock
         self._releases = Releases(database, clock)
         self._standing: OrderedDict[UUID, _Standing] = OrderedDict()
@@ -199,20 +202,29 @@ class WorkerService:
     async def report(self, principal: Principal, said: ReportsWrite) -> None:
         """Keep what a worker saw of its organization's providers, and tell whoever follows the organization.
 
+        What it saw of settings or a key that have been changed since is not kept. This goes on while the installation
+        is sealed: it is nobody's change, and no secret is in it.
+
         Raises:
             PermissionDenied: the caller is no worker (worker:resolve).
+            RateLimited: a provider's health changed a moment ago; the other reports are kept.
             Invalid: a provider does not exist or is named twice, or a kind of failure does not fit its outcome.
         """
         principal.require(Scope.WORKER_RESOLVE)
-        rows = self._report_rows(principal, said)
-        if not rows:
+        seen = self._sightings(said)
+        if not seen:
             return
         async with self._database.transaction(organization_id=principal.tenant) as connection:
-            await Store(connection, principal.tenant).put_reports(rows)
-        self._changes.note(principal.tenant)
+            is_news, is_too_soon = await Store(connection, principal.tenant).put_sightings(
+                seen, principal.name, self._clock(), self._report_interval_seconds
+            )
+        if is_news:
+            self._changes.note(principal.tenant)
+        if is_too_soon:
+            raise RateLimited("What is known of these providers changed a moment ago: report again later.")
 
-    def _report_rows(self, principal: Principal, said: ReportsWrite) -> list[ReportRow]:
-        known = {provider.key for provider in self._registry.get_all_providers()}
+    def _sightings(self, said: ReportsWrite) -> list[Sighting]:
+        known = {provider.key: provider for provider in self._registry.get_all_providers()}
         in_use = Position.parse(said.at)
         errors: list[FieldError] = []
         if in_use is None:
@@ -226,13 +238,19 @@ class WorkerService:
                 errors.append(FieldError(f"{at}/provider", "duplicate", "Report each provider once at a time."))
             if (each.kind is None) is (each.outcome == "failed"):
                 errors.append(FieldError(f"{at}/kind", "kind", "Give the kind of a failure, and of nothing else."))
+            if each.at is not None and Position.parse(each.at) is None:
+                errors.append(FieldError(f"{at}/at", "position", "Give the `at` of the resolution that it came from."))
         if errors or in_use is None:
             raise Invalid(errors)
-        now = self._clock()
-        # In one order, because each row is locked in turn: two reports could hold what the other one waits for.
         return [
-            ReportRow(each.provider, each.outcome, each.kind, now, now, principal.name, 1, in_use.revision)
-            for each in sorted(said.reports, key=lambda report: report.provider)
+            Sighting(
+                each.provider,
+                known[each.provider].shares_secrets_with,
+                each.outcome,
+                each.kind,
+                Position.parse(each.at) or in_use,
+            )
+            for each in said.reports
         ]
 
     @property
@@ -392,6 +410,7 @@ def _open(standing: _Standing, sealed: _Sealed) -> ResolvedProviderConfig:
         is_enabled=sealed.is_enabled,
         priority=sealed.priority,
         secret_version=standing.secret_versions.get(sealed.source) if secrets else None,
+        at=str(standing.at),
     )
 
 

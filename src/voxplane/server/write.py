@@ -43,7 +43,9 @@ class Write:
     unsealed: Unsealed
     at: datetime
     changed: set[str] = field(default_factory=set[str])
-    """The providers whose settings or secrets are written."""
+    """The providers of which anything is written."""
+    renewed: set[str] = field(default_factory=set[str])
+    """Those of them with other settings or secrets than before: the switch and the priority are neither."""
 
     @property
     def revision(self) -> int:
@@ -72,6 +74,8 @@ class Write:
         """Write one provider's settings, or remove them, and keep what they were and became."""
         self.changed.add(provider_key)
         before = self.state.configs.get(provider_key)
+        if (before.config if before else {}) != (row.config if row else {}):
+            self.renewed.add(provider_key)
         configs = {key: config for key, config in self.state.configs.items() if key != provider_key}
         if row is None:
             await self.store.delete_config(provider_key)
@@ -86,6 +90,7 @@ class Write:
     async def put_secrets(self, provider_key: str, sealed: Envelope | None) -> None:
         """Write one provider's envelope, or remove it. Either way its secrets' version moves on."""
         self.changed.add(provider_key)
+        self.renewed.add(provider_key)
         secrets = {key: stored for key, stored in self.state.secrets.items() if key != provider_key}
         if sealed is not None:
             secrets[provider_key] = sealed.to_json()
@@ -96,8 +101,10 @@ class Write:
 
     async def advance(self) -> None:
         """End the write: the organization is at its next revision, and whoever follows it is told."""
-        await self.store.advance(self.revision, self.state.secret_versions, sorted(self.changed))
-        self.state = replace(self.state, revision=self.revision)
+        renewed = sorted(self.renewed)
+        await self.store.advance(self.revision, self.state.secret_versions, sorted(self.changed), renewed)
+        revisions = self.state.provider_revisions | dict.fromkeys(renewed, self.revision)
+        self.state = replace(self.state, revision=self.revision, provider_revisions=revisions)
 
 
 @asynccontextmanager

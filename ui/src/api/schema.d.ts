@@ -740,7 +740,7 @@ export interface components {
              * Kind
              * @description What kind of failure it is.
              */
-            kind: ("authentication" | "permission" | "quota" | "rate_limit" | "invalid_request" | "server" | "timeout" | "connectivity") | null;
+            kind: ("authentication" | "permission" | "quota" | "rate_limit" | "invalid_request" | "unavailable" | "server" | "timeout" | "connectivity") | null;
             /**
              * Reportedat
              * Format: date-time
@@ -754,7 +754,7 @@ export interface components {
             reportedBy: string;
             /**
              * Reports
-             * @description How often this status was reported in a row.
+             * @description How often this status was reported in a row, counted about once a second.
              */
             reports: number;
             /**
@@ -791,11 +791,16 @@ export interface components {
          */
         ProviderReport: {
             /**
+             * At
+             * @description The state that its settings and key came from, if another than that of the others.
+             */
+            at?: string;
+            /**
              * Kind
              * @description What kind of failure; only with `failed`.
              * @enum {string}
              */
-            kind?: "authentication" | "permission" | "quota" | "rate_limit" | "invalid_request" | "server" | "timeout" | "connectivity";
+            kind?: "authentication" | "permission" | "quota" | "rate_limit" | "invalid_request" | "unavailable" | "server" | "timeout" | "connectivity";
             /**
              * Outcome
              * @enum {string}
@@ -2209,6 +2214,15 @@ export interface operations {
             };
             /** @description `invalid`: The request is well formed but some values are not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: There is more of this than one caller may have at a time. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };

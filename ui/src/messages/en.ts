@@ -169,6 +169,7 @@ export const en = {
     quota: "quota used up",
     rate_limit: "too many requests",
     invalid_request: "request refused",
+    unavailable: "not installed on the worker",
     server: "error at the provider",
     timeout: "no answer in time",
     connectivity: "not reachable",
