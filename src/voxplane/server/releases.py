@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import anyio
+import structlog
 
-from voxplane.errors import Unavailable, VoxplaneError
+from voxplane.errors import InternalError, Unavailable, VoxplaneError
 from voxplane.server.audit import AuditEvent, chained
 from voxplane.server.store import Store
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from voxplane.server.auth import Principal
     from voxplane.server.database import Database
     from voxplane.server.write import Unsealed
+
+log = structlog.get_logger("voxplane")
 
 
 @dataclass(eq=False)
@@ -78,6 +81,10 @@ class Releases:
         try:
             await self._write(batch, organization_id, unsealed)
             error = None
+        except InternalError as found:
+            # A right or a table that is lost. Workers go on with what they have; who operates this finds out why here.
+            log.error("releases cannot be put on record", cause=type(found.__cause__).__name__)  # noqa: TRY400 - its text can hold row values
+            error = Unavailable("What is given out cannot be put on record, so nothing is.")
         except VoxplaneError as found:
             error = found
         finally:
