@@ -164,6 +164,9 @@ KINDS: list[tuple[Exception, FailureKind]] = [
     (caused(APIStatusError("closed", status_code=-1), Answered(429)), "rate_limit"),
     (hidden(APIConnectionError(), Answered(403)), "permission"),
     (APIStatusError("closed", status_code=1011), "connectivity"),
+    # ElevenLabs says what is wrong with one sentence of many on a socket, and LiveKit hands it on as the cause.
+    (caused(APIStatusError("Could not synthesize"), APIError("quota_exceeded")), "quota"),
+    (caused(APIStatusError("Could not synthesize"), APIError("invalid_api_key")), "authentication"),
     (APIConnectionError(), "connectivity"),
     (ConnectionResetError(), "connectivity"),
     (APITimeoutError(), "timeout"),

@@ -30,6 +30,7 @@ from aiohttp import web
 from examples.call import machine
 from examples.call.__main__ import ask_piper
 from examples.call.scripted_model import ScriptedModel, StandIn
+from google.auth.exceptions import RefreshError
 from livekit import rtc
 from livekit.agents import JobContext
 from livekit.plugins import silero
@@ -735,6 +736,9 @@ class Status(Exception):
         ("", ConnectionRefusedError(), None, "connectivity"),
         ("Unknown error occurred: Cannot connect to host", None, ErrorCategory.UNKNOWN, "connectivity"),
         ("TTS context 1 completed with no audio", None, ErrorCategory.UNKNOWN, "timeout"),
+        ("received 1008 (policy violation) This request exceeds your quota of 10.", None, None, "quota"),
+        ("received 1008 (policy violation) Invalid API key", None, None, "authentication"),
+        ("", RefreshError("invalid_grant: No such key.", {"error": "invalid_grant"}), None, "authentication"),
         ("Something else", None, ErrorCategory.UNKNOWN, "server"),
         ("Error processing frame", ValueError("of ours"), ErrorCategory.UNKNOWN, "invalid_request"),
     ],

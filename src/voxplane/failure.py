@@ -40,18 +40,22 @@ _BY_STATUS: dict[int, FailureKind] = {
     429: "rate_limit",
     504: "timeout",
 }
-# What vendors say where their status alone misleads: OpenAI has one status for "slow down" and "pay", ElevenLabs
-# answers 401 to all three of these, and Google 400 to a wrong key.
+# What vendors say where their status alone misleads, or where there is none: OpenAI has one status for "slow down" and
+# "pay", ElevenLabs answers 401 to all three of these and says why it closes a websocket, Google answers 400 to a wrong
+# key, and its sign-in shows a service account that is gone as OAuth's `invalid_grant`.
 _BY_WORDS: tuple[tuple[re.Pattern[str], FailureKind], ...] = (
     (
         re.compile(
             r"(?i)insufficient_quota|quota_exceeded|credit_balance_exhausted|credit balance is too low|billing_error"
-            r"|exceeded your current quota|payment_required"
+            r"|exceeded your current quota|exceeds your quota|payment_required"
         ),
         "quota",
     ),
     (re.compile(r"(?i)missing_permissions|insufficient_permissions|missing scopes"), "permission"),
-    (re.compile(r"(?i)api_key_invalid|invalid_api_key|api key not valid"), "authentication"),
+    (
+        re.compile(r"(?i)api_key_invalid|invalid_api_key|invalid api key|api key not valid|invalid_grant"),
+        "authentication",
+    ),
 )
 _BY_ERROR: dict[type[VoxplaneError], FailureKind] = {
     SecretsMissing: "authentication",
