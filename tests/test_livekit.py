@@ -1344,6 +1344,18 @@ async def test_a_class_that_refuses_its_settings_is_left_out(
     assert CANARY not in caplog.text
 
 
+async def test_a_setting_that_only_the_plugin_refuses_leaves_its_provider_out_and_the_chain_goes_on(
+    session: aiohttp.ClientSession, reports: Reports, caplog: pytest.LogCaptureFixture
+) -> None:
+    """We take any model's name, with key terms too; LiveKit's class takes them for the models that it knows."""
+    chain = [resolved("deepgram", model="nova-9", keyterms=["refund"]), resolved("deepgram", model="nova-9")]
+    heard = build_stt(chain, report=reports.append, http_session=session)
+    assert isinstance(heard, LinkSTT)
+    assert reports.words == ["deepgram failed invalid_request"]
+    assert "deepgram is left out: configuration (ValueError)" in caplog.text
+    await heard.aclose()
+
+
 async def test_a_package_that_is_not_installed_leaves_its_provider_out(
     reports: Reports, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1351,7 +1363,7 @@ async def test_a_package_that_is_not_installed_leaves_its_provider_out(
     preload(["groq"])
     with pytest.raises(MissingDependency, match=r"livekit\.plugins\.groq"):
         build_llm([resolved("groq")], report=reports.append, http_session=session)
-    assert reports.words == ["groq failed invalid_request"]
+    assert reports.words == ["groq failed unavailable"]
 
 
 @pytest.mark.parametrize("build", [build_stt, build_llm, build_tts])

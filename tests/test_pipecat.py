@@ -657,7 +657,7 @@ def test_what_cannot_be_built_is_left_out_and_reported(registry: Loopback, caplo
     built = build_stt(chain, report=reports.append, registry=registry)
     assert [link.provider for link in built.links] == ["deepgram-3"]
     assert reports.words == [
-        "vosk failed invalid_request",
+        "vosk failed unavailable",
         "deepgram failed authentication",
         "deepgram-2 failed permission",
     ]

@@ -27,7 +27,8 @@ HERE = "/api/organizations/current"
 REPORTS = f"{HERE}/reports"
 AT = "9e107d9d-3720-4b0c-9d0e-5d1d2b1c8f5e.7"  # of no organization
 KINDS = (
-    "authentication", "permission", "quota", "rate_limit", "invalid_request", "server", "timeout", "connectivity",
+    "authentication", "permission", "quota", "rate_limit", "invalid_request", "unavailable", "server", "timeout",
+    "connectivity",
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ from tests.speech.sound import (
     word_error_rate,
 )
 from voxplane.errors import ConfigurationError, MissingDependency, ModelMissing
+from voxplane.livekit.link import examine
 from voxplane.speech import piper, weights, whisper
 from voxplane.speech import vosk as voxplane_vosk
 from voxplane.speech.weights import Loaded
@@ -387,9 +389,9 @@ def test_a_model_that_could_not_be_loaded_is_tried_again() -> None:
         return answer
 
     loaded = Loaded(load)
-    with pytest.raises(OSError):  # noqa: PT011 - it has no words
-        loaded.get("a")
-    assert loaded.get("a") == "model"
+    with pytest.raises(ModelMissing, match=r"^a in the models folder cannot be loaded \(OSError\)\.$"):
+        loaded.get("folder/a")
+    assert loaded.get("folder/a") == "model"
 
 
 async def test_prewarming_loads_what_the_first_call_then_finds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -548,17 +550,33 @@ def spoilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 @pytest.mark.usefixtures("spoilt")
-async def test_a_model_that_cannot_be_loaded_is_a_failure_that_stays(engine: str, sentence: str) -> None:
+async def test_a_model_that_cannot_be_loaded_is_a_failure_that_stays(
+    engine: str, sentence: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener, streaming, voice = whisper.STT(model="bad"), voxplane_vosk.STT(model="bad"), piper.TTS(voice="bad")
     use = {
-        "whisper": lambda: whisper.STT(model="bad").recognize(korean()),
-        "vosk": lambda: events(voxplane_vosk.STT(model="bad"), korean()),
-        "piper": lambda: piper.TTS(voice="bad").synthesize("A word of a caller.").collect(),
+        "whisper": lambda: listener.recognize(korean()),
+        "vosk": lambda: events(streaming, korean()),
+        "piper": lambda: voice.synthesize("A word of a caller.").collect(),
     }
+    kinds: list[str] = []
+
+    def told(event: Any) -> None:
+        kinds.append(examine(event.error).kind)  # where a link looks, too
+
+    listener.on("error", told)
+    streaming.on("error", told)
+    voice.on("error", told)
     with pytest.raises(APIConnectionError) as failed:
         await use[engine]()
     assert failed.value.retryable is False
+    assert kinds == ["unavailable"]
     # Not a word of the engine's own: it may name files of this machine, or repeat what a caller said.
     assert str(failed.value) == sentence
+    logged = [record.getMessage() for record in caplog.records if record.name == f"voxplane.speech.{engine}"]
+    reason = r"failed: bad\S* in the models folder cannot be loaded \(\w+\)\."
+    assert [bool(re.fullmatch(f"{engine.capitalize()} {reason}", line)) for line in logged] == [True]
+    assert all(record.exc_info is None for record in caplog.records if record.name.startswith("voxplane"))
 
 
 def test_a_voice_with_other_settings_than_a_voice_s_is_missing(spoilt: Path) -> None:
@@ -567,7 +585,9 @@ def test_a_voice_with_other_settings_than_a_voice_s_is_missing(spoilt: Path) -> 
         piper.TTS(voice="bad")
 
 
-async def test_piper_says_that_it_cannot_say_something(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_piper_says_that_it_cannot_say_something(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     voice = piper._VOICES.get(weights.piper_voice(VOICE))
 
     def fail(*_arguments: Any) -> Iterator[Any]:
@@ -577,3 +597,4 @@ async def test_piper_says_that_it_cannot_say_something(monkeypatch: pytest.Monke
     monkeypatch.setattr(voice, "synthesize", fail)
     with pytest.raises(APIError, match=r"^Piper could not say this\.$"):
         await said("Hello there.")
+    assert "Piper failed: RuntimeError" in caplog.text

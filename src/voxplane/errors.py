@@ -322,7 +322,7 @@ class SecretsMissing(VoxplaneError):
 
 
 class ModelMissing(VoxplaneError):
-    """A local engine's model is not in the models folder of this machine."""
+    """A local engine's model is not in the models folder of this machine, or cannot be loaded."""
 
     code = "model_missing"
     status = 503

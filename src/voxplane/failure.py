@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from voxplane.errors import (
     ConfigurationError,
     DestinationUnapproved,
+    MissingDependency,
+    ModelMissing,
     SecretsMissing,
     SnapshotExpired,
     VoxplaneError,
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 Report = Callable[[ProviderReport], None]
 Clock = Callable[[], float]
 
-DROPS: frozenset[FailureKind] = frozenset({"authentication", "permission"})
-"""After these a provider is not asked again in the call: the key is dead."""
+DROPS: frozenset[FailureKind] = frozenset({"authentication", "permission", "unavailable"})
+"""After these a provider is not asked again in the call: the key is dead, or this machine lacks the engine."""
 PAUSE_SECONDS: dict[FailureKind, tuple[float, float]] = {"rate_limit": (2.0, 60.0), "quota": (60.0, 600.0)}
 """How long a provider is left alone after its first failure of this kind, and how long at most after many in a row."""
 LONGEST_RETRY_AFTER_SECONDS = 3600.0
@@ -61,6 +63,8 @@ _BY_ERROR: dict[type[VoxplaneError], FailureKind] = {
     SecretsMissing: "authentication",
     SnapshotExpired: "authentication",
     DestinationUnapproved: "permission",
+    MissingDependency: "unavailable",
+    ModelMissing: "unavailable",
 }
 _FRAMEWORKS: dict[Framework, str] = {"livekit": "LiveKit", "pipecat": "Pipecat"}
 _SERVERS_OWN = 500
@@ -77,6 +81,11 @@ def answered_kind(status: int | None, said: str) -> FailureKind | None:
         if told is not None or status is None:
             return told
     return _BY_STATUS.get(status) or ("server" if status >= _SERVERS_OWN else "invalid_request")
+
+
+def own_kind(found: Iterable[BaseException]) -> FailureKind | None:
+    """Return what kind of failure the first of our own errors is; None when there is none that tells."""
+    return next((kind for each in found for error, kind in _BY_ERROR.items() if isinstance(each, error)), None)
 
 
 def pause_seconds(bounds: tuple[float, float], failures_before: int) -> float:
@@ -126,6 +135,6 @@ def leave_out(provider: str, framework: Framework, error: Exception, report: Rep
     )
     log = logging.getLogger(f"voxplane.{framework}")
     log.error("%s is left out: %s (%s)", provider, known.code, type(error).__name__)
-    kind = _BY_ERROR.get(type(known), "invalid_request")
+    kind = own_kind([known]) or "invalid_request"
     tell(report, ProviderReport(provider=provider, outcome="failed", kind=kind))
     return known

@@ -210,7 +210,15 @@ class Notice(Wire):
 
 
 FailureKind = Literal[
-    "authentication", "permission", "quota", "rate_limit", "invalid_request", "server", "timeout", "connectivity"
+    "authentication",
+    "permission",
+    "quota",
+    "rate_limit",
+    "invalid_request",
+    "unavailable",
+    "server",
+    "timeout",
+    "connectivity",
 ]
 
 

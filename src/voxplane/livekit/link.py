@@ -3,6 +3,7 @@
 | it answered with                    | it is                                                              |
 | ----------------------------------- | ------------------------------------------------------------------ |
 | authentication, permission          | dropped: not asked again with this key                             |
+| unavailable                         | dropped: what it needs on this machine is not there                |
 | quota, rate_limit                   | left to cool: as long as it asks for, or twice as long each time   |
 | invalid_request                     | logged as an error, for it is our fault or that of the settings    |
 | server, timeout, connectivity       | passed over, and probed by LiveKit once it has had a moment        |
@@ -28,6 +29,7 @@ from voxplane.failure import (
     Report,
     answered_kind,
     causes,
+    own_kind,
     pause_seconds,
     retry_after_seconds,
     tell,
@@ -173,6 +175,8 @@ def examine(error: BaseException) -> Failure:
 
 
 def _kind(found: Sequence[BaseException], status: int | None) -> FailureKind:
+    if (own := own_kind(found)) is not None:
+        return own
     answered = answered_kind(status, " ".join(f"{cause} {getattr(cause, 'body', '')}" for cause in found))
     if answered is not None:
         return answered

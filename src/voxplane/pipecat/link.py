@@ -3,6 +3,7 @@
 | it answered with                    | it is                                                              |
 | ----------------------------------- | ------------------------------------------------------------------ |
 | authentication, permission          | dropped: not asked again with this key                             |
+| unavailable                         | dropped: what it needs on this machine is not there                |
 | quota, rate_limit                   | left to cool: as long as it asks for, or twice as long each time   |
 | invalid_request                     | logged as an error, for it is our fault or that of the settings    |
 | server, timeout, connectivity       | passed over, and asked again later, or at once if nobody else is   |
@@ -33,6 +34,7 @@ from voxplane.failure import (
     Report,
     answered_kind,
     causes,
+    own_kind,
     pause_seconds,
     retry_after_seconds,
     tell,
@@ -178,6 +180,8 @@ def _clients(service: FrameProcessor) -> list[Any]:
 def classify(error: ErrorFrame) -> FailureKind:
     """Say what kind of failure a service reports; Pipecat's own category is often unknown."""
     found = list(causes(error.exception))
+    if (own := own_kind(found)) is not None:
+        return own
     holders = [holder for cause in found for holder in (cause, getattr(cause, "response", None))]
     # Pipecat often hands on no more than a sentence.
     said = " ".join([error.error, *map(str, found), *(str(getattr(holder, "body", "")) for holder in holders)])

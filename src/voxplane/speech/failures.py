@@ -1,4 +1,4 @@
-"""What goes wrong with an engine's own server, as LiveKit expects to be told."""
+"""What goes wrong with an engine or its server, as LiveKit expects to be told, and as it may be logged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from http import HTTPStatus
 import aiohttp
 from livekit.agents import APIConnectionError, APIError, APIStatusError, APITimeoutError
 
+from voxplane.errors import VoxplaneError
+
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+
+
+def loggable(error: Exception) -> str:
+    """Return what may be logged of an engine's failure: its own text may repeat what a caller said."""
+    return error.message if isinstance(error, VoxplaneError) else type(error).__name__
 
 
 @contextmanager

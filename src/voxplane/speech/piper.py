@@ -33,7 +33,7 @@ from livekit.agents.utils import shortuuid
 from voxplane.destination import over_http
 from voxplane.errors import ModelMissing
 from voxplane.speech.connection import connection
-from voxplane.speech.failures import livekit_errors
+from voxplane.speech.failures import livekit_errors, loggable
 from voxplane.speech.weights import Loaded, piper_in_process, piper_voice, require
 
 if TYPE_CHECKING:
@@ -271,8 +271,8 @@ class InProcess:
             # Each sentence is made when it is asked for, so a caller who interrupts stops the rest.
             while (chunk := await loop.run_in_executor(_THREADS, next, chunks, None)) is not None:
                 yield Sound(chunk.sample_rate, chunk.audio_int16_bytes)
-        except Exception:  # noqa: BLE001 - whatever an engine raises
-            _LOG.warning("Piper failed", exc_info=True)
+        except Exception as error:  # noqa: BLE001 - whatever an engine raises
+            _LOG.warning("Piper failed: %s", loggable(error))
             # Not with its cause, whose text LiveKit would add: it may hold what was to be said.
             raise APIConnectionError("Piper could not say this.", retryable=False) from None
 

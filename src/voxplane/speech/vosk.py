@@ -25,7 +25,7 @@ from livekit.agents.utils import AudioBuffer, shortuuid
 from livekit.agents.utils.audio import AudioByteStream
 
 from voxplane.speech.connection import connection
-from voxplane.speech.failures import livekit_errors
+from voxplane.speech.failures import livekit_errors, loggable
 from voxplane.speech.weights import Loaded, require, vosk_model
 
 if TYPE_CHECKING:
@@ -262,8 +262,8 @@ class WorkerStream(Stream):
             recognizer = await loop.run_in_executor(_THREADS, self._recognizer)
             async for piece in self._pieces():
                 self._hear(json.loads(await loop.run_in_executor(_THREADS, _accept, recognizer, piece)))
-        except Exception:  # noqa: BLE001 - whatever an engine raises
-            _LOG.warning("Vosk failed", exc_info=True)
+        except Exception as error:  # noqa: BLE001 - whatever an engine raises
+            _LOG.warning("Vosk failed: %s", loggable(error))
             # Not with its cause, whose text LiveKit would add: it may name files of this machine.
             raise APIConnectionError("Vosk could not recognise this speech.", retryable=False) from None
 

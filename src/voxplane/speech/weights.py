@@ -92,14 +92,25 @@ class Loaded(Generic[M]):
         self._lock = Lock()
 
     def get(self, path: str) -> M:
-        """Return the model at a path. This may take seconds, so it is for a thread and not for the event loop."""
+        """Return the model at a path. This may take seconds, so it is for a thread and not for the event loop.
+
+        Raises:
+            ModelMissing: it cannot be loaded.
+        """
         with self._lock:  # also while loading: whoever waits would load the same again
             if path not in self._models:
-                self._models[path] = self._load(path)
+                self._models[path] = self._loaded(path)
             self._models.move_to_end(path)
             while len(self._models) > self._keep:
                 self._models.popitem(last=False)
             return self._models[path]
+
+    def _loaded(self, path: str) -> M:
+        try:
+            return self._load(path)
+        except Exception as error:
+            message = f"{Path(path).name} in the models folder cannot be loaded ({type(error).__name__})."
+            raise ModelMissing(message) from error
 
     def clear(self) -> None:
         """Let go of all models."""

@@ -20,6 +20,7 @@ from livekit.agents import APIConnectionError, LanguageCode, stt
 from livekit.agents.types import NOT_GIVEN, APIConnectOptions, NotGivenOr, TimedString
 from livekit.agents.utils import AudioBuffer, shortuuid
 
+from voxplane.speech.failures import loggable
 from voxplane.speech.weights import Loaded, require, whisper_model
 
 if TYPE_CHECKING:
@@ -117,8 +118,8 @@ class STT(stt.STT[Any]):
             heard = await asyncio.get_running_loop().run_in_executor(
                 _THREAD, self._transcribe, buffer, None if spoken == "auto" else spoken, abandoned
             )
-        except Exception:  # noqa: BLE001 - whatever an engine raises
-            _LOG.warning("Whisper failed", exc_info=True)
+        except Exception as error:  # noqa: BLE001 - whatever an engine raises
+            _LOG.warning("Whisper failed: %s", loggable(error))
             # Not with its cause, whose text LiveKit would add: it names files of this machine.
             raise APIConnectionError("Whisper could not transcribe this utterance.", retryable=False) from None
         finally:
