@@ -4,6 +4,7 @@ import { Announcer } from "./announcer.svelte";
 import { type Api, type Connection, createApi, Problem, type Me } from "./api/client";
 import { Live } from "./live.svelte";
 import { Router } from "./router.svelte";
+import { Shortcuts } from "./shortcuts.svelte";
 
 export const PROVIDERS = ["providers"] as const;
 export const CATALOGUE = ["catalogue"] as const;
@@ -18,6 +19,7 @@ export class ConsoleContext {
   readonly queries: QueryClient;
   readonly router: Router;
   readonly announcer = new Announcer();
+  readonly shortcuts = new Shortcuts();
   /** Who is asking; null until the server said so. */
   me = $state<Me | null>(null);
 
@@ -45,6 +47,11 @@ export class ConsoleContext {
     });
   }
 
+  /** Whether the browser has no network: what is on screen stays, and nothing can be saved. */
+  get isOffline(): boolean {
+    return this.live.state === "offline";
+  }
+
   /** Whether the person's token carries a scope. The server decides; hiding what it would refuse is a courtesy. */
   may(scope: Scope): boolean {
     return this.me?.scopes.includes(scope) ?? false;
@@ -52,9 +59,12 @@ export class ConsoleContext {
 
   start(): () => void {
     const stop = this.router.listen();
+    const press = (event: KeyboardEvent) => this.shortcuts.pressed(event);
+    addEventListener("keydown", press);
     this.live.start();
     return () => {
       stop();
+      removeEventListener("keydown", press);
       this.live.stop();
       this.queries.clear();
     };

@@ -36,11 +36,16 @@ export class Live {
     return this.#since;
   }
 
+  /** Begin; after `stop` it begins anew, for whoever's token it is then. */
   start(): void {
+    this.#stopped = new AbortController();
+    this.#lastEventId = null;
+    this.#state = "connecting";
+    this.#since = null;
     const signal = this.#stopped.signal;
     addEventListener("online", () => this.#wakeUp(), { signal });
     addEventListener("offline", () => this.#lost("offline"), { signal });
-    void this.#follow();
+    void this.#follow(signal);
   }
 
   stop(): void {
@@ -48,16 +53,16 @@ export class Live {
     this.#wakeUp();
   }
 
-  async #follow(): Promise<void> {
+  async #follow(stopped: AbortSignal): Promise<void> {
     let failures = 0;
-    while (!this.#stopped.signal.aborted) {
+    while (!stopped.aborted) {
       try {
-        const ended = await this.#listen(() => (failures = 0));
+        const ended = await this.#listen(stopped, () => (failures = 0));
         if (ended === "forbidden") return;
       } catch {
         // Whatever cut it, the answer is to come back: the position tells the server what was missed.
       }
-      if (this.#stopped.signal.aborted) return;
+      if (stopped.aborted) return;
       failures += 1;
       this.#lost(navigator.onLine ? "reconnecting" : "offline");
       await this.#wait(
@@ -66,14 +71,14 @@ export class Live {
     }
   }
 
-  async #listen(onOpen: () => void): Promise<"ended" | "forbidden"> {
+  async #listen(stopped: AbortSignal, onOpen: () => void): Promise<"ended" | "forbidden"> {
     const cut = new AbortController();
     const headers = new Headers({ Accept: "text/event-stream" });
     if (this.#lastEventId !== null) headers.set("Last-Event-ID", this.#lastEventId);
     const url = `${this.connection.baseUrl || location.origin}/api/organizations/current/changes`;
     const request = new Request(url, {
       headers,
-      signal: AbortSignal.any([this.#stopped.signal, cut.signal]),
+      signal: AbortSignal.any([stopped, cut.signal]),
     });
     const response = await authorizedFetch(this.connection, request);
     if (response.status === 401 || response.status === 403) return "forbidden";

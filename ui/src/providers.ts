@@ -67,11 +67,16 @@ async function shown(shared: ConsoleContext, after: OrganizationProviders): Prom
   };
 }
 
-/** Set the order of one type in one request. Throws the server's problem, with the list as it was. */
+/**
+ * Set the order of one type in one request. Throws the server's problem, with the list as it was.
+ *
+ * @param onShown is called when the list is in the new order, before the server has answered.
+ */
 export async function reorder(
   shared: ConsoleContext,
   type: ProviderType,
   order: readonly string[],
+  onShown: () => void = () => undefined,
 ): Promise<void> {
   const before = cached(shared);
   if (before === undefined) return;
@@ -81,6 +86,7 @@ export async function reorder(
     .sort((a, b) => place(a) - place(b));
   const others = before.providers.filter((each) => each.provider.type !== type);
   const takeBack = await shown(shared, { ...before, providers: [...ofType, ...others] });
+  onShown();
   try {
     const answer = await answered(
       shared.api.PUT("/api/organizations/{organization}/providers/order", {

@@ -1,3 +1,6 @@
+/** What the overview is filtered by: it stays in the address while a drawer opens over it and closes. */
+const FILTERS = ["q", "status", "type"];
+
 /** Asked before what is on screen is left for another path: resolves to false to stay. */
 export type Guard = (path: string) => boolean | Promise<boolean>;
 
@@ -31,8 +34,14 @@ export class Router {
       : null;
   }
 
-  href(path: string): string {
-    return `${this.basePath}${path}`;
+  /** The address of the overview, filtered as it is now. */
+  get overview(): string {
+    return this.#filtered("/providers");
+  }
+
+  /** What a link to an address of ours says, with the base; a drawer's keeps what is behind it filtered as it is. */
+  href(address: string): string {
+    return this.basePath + (address.startsWith("/providers/") ? this.#filtered(address) : address);
   }
 
   /** Follow the browser's own buttons and every link of ours, until the returned function is called. */
@@ -60,7 +69,7 @@ export class Router {
       else query.set(name, value);
     }
     const text = query.toString();
-    history.replaceState(null, "", `${this.href(this.#path)}${text ? `?${text}` : ""}`);
+    history.replaceState(null, "", `${this.basePath}${this.#path}${text ? `?${text}` : ""}`);
     this.#read();
   }
 
@@ -70,6 +79,16 @@ export class Router {
     return () => {
       if (this.#guard === guard) this.#guard = null;
     };
+  }
+
+  #filtered(address: string): string {
+    const [path = "", own] = address.split("?");
+    const query = new URLSearchParams(own);
+    for (const name of FILTERS) {
+      const value = this.#query.get(name);
+      if (value !== null) query.set(name, value);
+    }
+    return query.size > 0 ? `${path}?${query}` : path;
   }
 
   #read(): void {

@@ -66,6 +66,7 @@ export const en = {
     offline: "Offline",
     liveHelp: "Changes that others make appear here at once.",
     signOut: "Sign out",
+    menu: "Account and theme",
     theme: "Theme",
     themes: { system: "Follow the system", light: "Light", dark: "Dark" },
     roles: { admin: "Secrets admin", writer: "Writer", reader: "Reader" },
@@ -98,6 +99,8 @@ export const en = {
     type: "Type",
     nextCall: "Next call goes to",
     nextCallNobody: "No provider can answer the next call",
+    order: (type: ProviderType) => `${types[type]} in the order in which they answer`,
+    offOf: (type: ProviderType) => `${types[type]} that are off`,
     primary: "Primary",
     fallback: (n: number) => `Fallback ${n}`,
     ifItFails: "if it fails",
@@ -107,12 +110,11 @@ export const en = {
     moveDown: (name: string) => `Move ${name} down`,
     up: "Move up",
     down: "Move down",
-    drag: (name: string) => `Drag ${name}`,
-    open: (name: string) => `Open ${name}`,
     setUp: "Set up",
     setUpName: (name: string) => `Set up ${name}`,
     turnOn: (name: string) => `${name} on`,
-    cannotBeUsed: (reason: string) => `cannot be used: ${reason}`,
+    passedOver: (next: string | null) =>
+      next === null ? "Cannot be used, and no other one can answer" : `Cannot be used: calls go to ${next}`,
     moved: (name: string, position: number, of: number, isPrimary: boolean) =>
       `${name} moved to position ${position} of ${of}${isPrimary ? ", now primary" : ""}`,
     turnedOn: (name: string) => `${name} is on`,
@@ -120,12 +122,14 @@ export const en = {
     notMoved: (name: string, why: string) => `${name} was not moved. ${why}`,
     notSwitched: (name: string, why: string) => `${name} was not changed. ${why}`,
     attention: (n: number) => (n === 1 ? "1 provider needs attention" : `${n} providers need attention`),
-    attentionItem: (name: string, what: string) => `${name}: ${what}`,
+    attentionItem: (name: string, what: string) => `${name}: ${what}.`,
+    attentionMore: (n: number) => `and ${n} more`,
     showThem: "Show them",
-    unusablePrimary: (type: string, primary: string, reason: string, next: string | null) =>
-      next === null
-        ? `${primary} is primary for ${type} and cannot be used: ${reason}. No other one can answer.`
-        : `${primary} is primary for ${type} and cannot be used: ${reason}. Calls go to ${next}.`,
+    mend: { config: "Open configuration", credentials: "Open credentials" },
+    unusablePrimary: (name: string, type: string, reason: string, next: string | null) =>
+      `${name} is primary for ${type} and cannot be used: ${reason}. ${
+        next === null ? "No other one can answer." : `Calls go to ${next}.`
+      }`,
     emptyType: (type: ProviderType) => `No ${types[type].toLowerCase()} is turned on.`,
     emptyHelp: (type: ProviderType, local: string | null) =>
       local === null
@@ -144,7 +148,9 @@ export const en = {
     loadFailed: "The providers could not be loaded.",
     offline: (time: string) =>
       `Offline. Showing data from ${time}. Changes can be saved when the connection is back.`,
-    retired: (when: string) => `ends ${when}`,
+    ends: (when: string) => `ends ${when}`,
+    modelEnds: (model: string, when: string) => `${model} ends ${when}`,
+    turnOnLocal: (name: string) => `Turn on ${name}`,
   },
   status: {
     unverified: "Unverified",

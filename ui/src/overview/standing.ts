@@ -43,11 +43,23 @@ export function statusDetail(provider: OrganizationProvider): string | null {
   return health.kind === null ? since : `${since} · ${text.failures[health.kind]}`;
 }
 
-/** When the chosen model ends, in words; null while no end is known. */
+/** When a model in use ends, in words; null while no end is known. The model that the row names is not named again. */
 export function retirement(provider: OrganizationProvider): string | null {
   const notice = provider.notices.find((each) => each.retiresOn !== null);
   if (notice?.retiresOn == null) return null;
-  return `${notice.model ?? ""} ${text.overview.retired(formatDay(new Date(notice.retiresOn)))}`.trim();
+  const when = formatDay(new Date(notice.retiresOn));
+  return notice.model === null || notice.model === provider.config.model
+    ? text.overview.ends(when)
+    : text.overview.modelEnds(notice.model, when);
+}
+
+const OF_CREDENTIALS = new Set(["secrets_missing", "destination_unapproved", "undecryptable"]);
+const OF_THE_KEY = new Set(["authentication", "permission", "quota"]);
+
+/** The drawer's tab where what is wrong with a provider is mended. */
+export function mendingTab({ status, health }: OrganizationProvider): "config" | "credentials" {
+  const isOfTheKey = status === "failing" && OF_THE_KEY.has(health?.kind ?? "");
+  return OF_CREDENTIALS.has(status) || isOfTheKey ? "credentials" : "config";
 }
 
 /** Providers whose name, key or model holds the words, and whose status is the chosen one. */
