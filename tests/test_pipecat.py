@@ -1036,7 +1036,7 @@ async def test_the_example_for_livekit_answers(
         monkeypatch.setenv("VOXPLANE_URL", await stack.enter_async_context(served(plane)))
         monkeypatch.setenv("VOXPLANE_TOKEN", worker_token)
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        answering = group.create_task(livekit_agent.answer(cast("JobContext", job), registry))
+        group.create_task(livekit_agent.answer(cast("JobContext", job), registry))
         await Line().until(lambda: bool(model.requests), at_times=True)
         for end in job.ended:
             await end("the caller hung up")
