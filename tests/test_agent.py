@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL
-from typing import Any
+from typing import Any, Literal, cast
 
 import anyio
+import anyio.lowlevel
 import pytest
+from anyio.abc import Process
 from examples.call import machine
 from examples.call.__main__ import ask_piper
 from examples.call.scripted_model import ScriptedModel
+from livekit.agents import AgentServer
 
 from tests.dispatcher import KEY, SECRET, Dispatcher
 from tests.served import served
 from tests.test_call import QUESTION, models, piper_url, speak_from
 from tests.test_changes import until
-from voxplane.agent import organization_of
+from voxplane.agent import organization_of, run, serve
 from voxplane.agent_settings import AgentSettings
 from voxplane.errors import ConfigurationError
 from voxplane.schemas import AccessTokenCreate, ConfigWrite, OrderWrite, OrganizationCreate, ProviderType, SecretsWrite
@@ -44,7 +48,7 @@ class Fleet:
     log: Path
 
     @asynccontextmanager
-    async def worker(self, **environment: str) -> AsyncGenerator[None]:
+    async def worker(self, **environment: str) -> AsyncGenerator[Process]:
         """Run the worker until left."""
         self.dispatcher.registered = anyio.Event()
         with self.log.open("wb") as log:
@@ -59,9 +63,10 @@ class Fleet:
             try:
                 with anyio.fail_after(90):
                     await self.dispatcher.registered.wait()
-                yield
+                yield process
             finally:
-                process.terminate()
+                with suppress(ProcessLookupError):  # it may have ended
+                    process.terminate()
                 with anyio.CancelScope(shield=True), anyio.move_on_after(30):
                     await process.wait()
 
@@ -237,6 +242,68 @@ def test_the_organization_comes_from_the_jobs_metadata(metadata: str, organizati
 def test_metadata_that_names_no_organization_is_refused(metadata: str) -> None:
     with pytest.raises(ConfigurationError, match="names no organization"):
         organization_of(metadata, "current")
+
+
+async def test_a_second_signal_ends_the_calls_that_are_under_way_on_record(
+    fleet: Fleet, plane: ControlPlane, piper_url: str
+) -> None:
+    acme = await add_organization(plane, "acme", "acme", piper_url)
+    new = AccessTokenCreate(name="worker", scopes=[Scope.WORKER_RESOLVE])
+    token = (await plane.access.create_token(_granting(acme), new)).value
+    async with (
+        served(plane) as url,
+        fleet.worker(VOXPLANE_URL=url, VOXPLANE_TOKEN=token) as worker,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(fleet.dispatcher.dispatch, "one", {"hangs_up": "nobody"})
+        await fleet.answered("one")
+        worker.terminate()
+        await until(lambda: "draining worker" in fleet.logged())
+        worker.terminate()
+        with anyio.fail_after(30):
+            assert await worker.wait() == 0
+        group.cancel_scope.cancel()
+    assert list(fleet.ended()) == ["one"]
+
+
+async def test_calls_that_go_on_for_too_long_do_not_keep_a_worker_from_closing() -> None:
+    class Server:
+        """Drains in vain, and runs until it is closed."""
+
+        def __init__(self) -> None:
+            self.closed = anyio.Event()
+
+        async def run(self, *, devmode: bool) -> None:
+            """Be signalled at once."""
+            assert not devmode
+            await anyio.lowlevel.checkpoint()
+            os.kill(os.getpid(), signal.SIGTERM)
+            await self.closed.wait()
+
+        async def drain(self) -> None:
+            """Take too long."""
+            raise TimeoutError
+
+        async def aclose(self) -> None:
+            """Close."""
+            self.closed.set()
+
+    server = Server()
+    with anyio.fail_after(10):
+        await serve(cast("AgentServer", server), False)  # noqa: FBT003 - not the development mode
+    assert server.closed.is_set()
+
+
+@pytest.mark.parametrize("command", ["start", "dev"])
+def test_a_worker_without_a_livekit_is_told_what_is_missing(
+    command: Literal["start", "dev"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VOXPLANE_TOKEN", "vxp_token")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", "secret")
+    monkeypatch.setenv("LIVEKIT_API_KEY", "")
+    monkeypatch.delenv("LIVEKIT_URL", raising=False)
+    with pytest.raises(ConfigurationError, match=r"LIVEKIT_URL: This field is required\. LIVEKIT_API_KEY: .* 1 "):
+        run(command)
 
 
 def test_a_worker_without_a_token_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

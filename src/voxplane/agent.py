@@ -25,7 +25,7 @@ import anyio
 from livekit.agents import AgentServer, JobContext, JobProcess
 from livekit.plugins import silero
 
-from voxplane.agent_settings import AgentSettings
+from voxplane.agent_settings import AgentSettings, LiveKitSettings
 from voxplane.call import Call
 from voxplane.client import Client
 from voxplane.errors import ConfigurationError, Unreachable, VoxplaneError
@@ -172,6 +172,8 @@ def run(command: Command) -> None:
     Raises:
         ConfigurationError: a setting is missing or not valid.
     """
+    if command != "console":
+        LiveKitSettings.read()
     server = agent_server(AgentSettings.read())
     if command == "console":
         from livekit.agents import cli  # noqa: PLC0415 - deprecated there, and the one that has a console
@@ -183,7 +185,7 @@ def run(command: Command) -> None:
 
 
 async def serve(server: AgentServer, devmode: bool) -> None:  # noqa: FBT001 - anyio passes arguments by position
-    """Serve until SIGINT or SIGTERM; calls that are under way are ended in peace."""
+    """Serve until SIGINT or SIGTERM; calls that are under way end in peace, or at once after a second signal."""
     async with anyio.create_task_group() as group:
         group.start_soon(_stop_on_signal, server)
         await server.run(devmode=devmode)
@@ -192,9 +194,23 @@ async def serve(server: AgentServer, devmode: bool) -> None:  # noqa: FBT001 - a
 
 async def _stop_on_signal(server: AgentServer) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
-        async for _ in received:
-            await server.drain()
-            await server.aclose()
+        await anext(received)
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(_drain, server, group.cancel_scope)
+                await anext(received)
+                group.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await server.aclose()
+
+
+async def _drain(server: AgentServer, until: anyio.CancelScope) -> None:
+    try:
+        await server.drain()
+    except TimeoutError:
+        log.warning("calls are still under way at the end of LiveKit's drain_timeout: they are closed")
+    until.cancel()
 
 
 def main() -> None:

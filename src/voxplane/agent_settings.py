@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -11,10 +12,28 @@ from voxplane.errors import ConfigurationError
 from voxplane.provider import pointed
 
 
-class AgentSettings(BaseSettings):
-    """What a worker is told, each from `VOXPLANE_<NAME>`; LiveKit's own settings are LIVEKIT_URL and its like."""
+class _Settings(BaseSettings):
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    model_config = SettingsConfigDict(env_prefix="VOXPLANE_", frozen=True, extra="ignore", hide_input_in_errors=True)
+    @classmethod
+    def read(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            ConfigurationError: a setting is missing or not valid; the message names each.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            prefix = cls.model_config.get("env_prefix", "")
+            wrong = [f"{prefix}{each.pointer.lstrip('/').upper()}: {each.message}" for each in pointed(error)]
+            raise ConfigurationError("The worker cannot start. " + " ".join(wrong)) from None
+
+
+class AgentSettings(_Settings):
+    """What a worker is told, each from `VOXPLANE_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="VOXPLANE_")
 
     url: str = Field(default="http://127.0.0.1:5005", description="The control plane.")
     token: SecretStr = Field(description="A token with worker:resolve, of one organization or of a fleet.")
@@ -31,15 +50,12 @@ class AgentSettings(BaseSettings):
     )
     greeting: str = Field(default="", description="What is said when the call begins; nothing when empty.")
 
-    @classmethod
-    def read(cls) -> AgentSettings:
-        """Read the environment.
 
-        Raises:
-            ConfigurationError: a setting is missing or not valid; the message names each.
-        """
-        try:
-            return cls()  # pyright: ignore[reportCallIssue] - the environment gives what is required
-        except ValidationError as error:
-            wrong = [f"VOXPLANE_{each.pointer.lstrip('/').upper()}: {each.message}" for each in pointed(error)]
-            raise ConfigurationError("The worker cannot start. " + " ".join(wrong)) from None
+class LiveKitSettings(_Settings):
+    """Where LiveKit is, each from `LIVEKIT_<NAME>`: LiveKit reads these itself, and would miss them in a traceback."""
+
+    model_config = SettingsConfigDict(env_prefix="LIVEKIT_")
+
+    url: Annotated[str, Field(min_length=1)]
+    api_key: Annotated[str, Field(min_length=1)]
+    api_secret: Annotated[SecretStr, Field(min_length=1)]
