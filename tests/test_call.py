@@ -24,6 +24,7 @@ from livekit.plugins import silero
 
 from tests.served import served
 from tests.test_changes import until
+from tests.vendors.vendor import PROXIES
 from voxplane import Client
 from voxplane import call as call_module
 from voxplane.call import Call
@@ -363,8 +364,10 @@ async def test_what_the_organization_has_set_is_left_alone_by_the_demonstration(
     assert await plane.providers.get_organization_providers(administrator) == before
 
 
-async def test_a_redirect_takes_no_key_along() -> None:
+async def test_neither_a_redirect_nor_a_proxy_gets_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """E7: the headers that vendors have for keys are not among those that an HTTP client holds back by itself."""
+    for name in PROXIES:
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
     asked: list[str] = []
 
     async def vendor(request: web.Request) -> web.Response:

@@ -40,7 +40,7 @@ from pydantic import SecretStr
 from typing_extensions import override
 
 from tests.vendors.llm import LLMVendor, Recorded
-from tests.vendors.vendor import Fault
+from tests.vendors.vendor import PROXIES, Fault
 from voxplane.errors import DestinationUnapproved, SecretsMissing
 from voxplane.livekit.link import examine
 from voxplane.plugin import Construct, Framework
@@ -721,6 +721,8 @@ async def elsewhere(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LLMVendor]
     async with LLMVendor(keys=()) as opened:
         for name in variables():
             monkeypatch.setenv(name, canary(name, opened.url))
+        for name in PROXIES:
+            monkeypatch.setenv(name, opened.url)
         yield opened
 
 
@@ -753,8 +755,10 @@ async def test_left_to_themselves_the_classes_do_spend_what_the_environment_says
 @every_case
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 async def test_nothing_of_the_environment_is_spent(
-    vendor: LLMVendor, elsewhere: LLMVendor, case: Case, framework: Framework
+    vendor: LLMVendor, elsewhere: LLMVendor, case: Case, framework: Framework, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in PROXIES if case is CASES["vertex"] else ():
+        monkeypatch.delenv(name)
     plugin = await made(vendor.aimed(laid_out(framework, resolved(case))))
     try:
         assert await asked(framework, plugin) == Answer(SAID)

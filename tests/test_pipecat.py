@@ -43,6 +43,7 @@ from tests.test_failover import AT, KEY, KINDS, Fault, Loopback, resolved
 from tests.test_livekit import Clock, Reports
 from tests.vendors.llm import LLMVendor
 from tests.vendors.speech import SpeechVendor, tone
+from tests.vendors.vendor import PROXIES
 from voxplane import Client
 from voxplane.errors import ConfigurationError, MissingDependency, NoPrimaryProvider
 from voxplane.plugin import Derive, Plugin
@@ -756,6 +757,8 @@ def canaries(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """Set what any vendor's SDK and any class of Pipecat's would look for in the environment."""
     for name in test_llm_vendors.variables() | test_speech_vendors.variables_read() - {"OPENAI_LOG"}:
         monkeypatch.setenv(name, test_llm_vendors.canary(name, url))
+    for name in PROXIES:
+        monkeypatch.setenv(name, url)
 
 
 class Aimed(Loopback):
@@ -783,6 +786,8 @@ async def test_every_model_answers_on_its_organizations_key(name: str, monkeypat
     line, reports, case = Line(), Reports(), test_llm_vendors.CASES[name]
     async with LLMVendor(keys={KEY}) as vendor, LLMVendor(keys=()) as elsewhere:
         canaries(monkeypatch, elsewhere.url)
+        for proxy in PROXIES if name == "vertex" else ():
+            monkeypatch.delenv(proxy)
         config = test_llm_vendors.resolved(case, KEY)
         # In a thread: one of Pipecat's classes signs in where it is made, and the vendor is in this one.
         built = await asyncio.to_thread(build_llm, [config], report=reports.append, registry=Aimed(vendor))

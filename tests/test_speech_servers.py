@@ -40,6 +40,7 @@ from tests.speech.sound import (
     texts,
     word_error_rate,
 )
+from tests.vendors.vendor import PROXIES
 from voxplane.errors import DestinationUnapproved, MissingDependency, ModelMissing
 from voxplane.plugin import Framework
 from voxplane.provider import AnyProvider
@@ -373,10 +374,20 @@ async def test_a_redirect_is_followed_by_no_engine() -> None:
 # A transcription server
 
 
-CANARIES = {
-    name: f"canary-{name.lower()}"
-    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_WEBHOOK_SECRET")
-} | {"OPENAI_CUSTOM_HEADERS": "X-Extra: canary-header", "OPENAI_BASE_URL": "http://127.0.0.1:9/canary"}
+CANARIES = (
+    dict.fromkeys(PROXIES, "http://127.0.0.1:9")
+    | {
+        name: f"canary-{name.lower()}"
+        for name in (
+            "OPENAI_API_KEY",
+            "OPENAI_ADMIN_KEY",
+            "OPENAI_ORG_ID",
+            "OPENAI_PROJECT_ID",
+            "OPENAI_WEBHOOK_SECRET",
+        )
+    }
+    | {"OPENAI_CUSTOM_HEADERS": "X-Extra: canary-header", "OPENAI_BASE_URL": "http://127.0.0.1:9/canary"}
+)
 
 
 @pytest.fixture

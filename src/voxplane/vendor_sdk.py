@@ -23,7 +23,7 @@ def openai_client(
     """
     return Construct(
         target,
-        {**_calm("openai"), **arguments},
+        {**_calm(), **arguments},
         {"organization": organization, "project": project, "_custom_headers": {}},
     )
 
@@ -33,12 +33,13 @@ def anthropic_client(*, headers: dict[str, str], **arguments: Any) -> Construct:
 
     `headers` are sent in the place of those that the environment lists.
     """
-    return Construct("anthropic:AsyncAnthropic", {**_calm("anthropic"), **arguments}, {"_custom_headers": headers})
+    return Construct("anthropic:AsyncAnthropic", {**_calm(), **arguments}, {"_custom_headers": headers})
 
 
-def _calm(sdk: str) -> dict[str, Any]:
+def _calm() -> dict[str, Any]:
     return {
         "max_retries": 0,
         "timeout": READ_TIMEOUT_SECONDS,
-        "http_client": Construct(f"{sdk}:DefaultAsyncHttpxClient", {"follow_redirects": False}),
+        # Not the SDK's own: Anthropic's looks for proxies whatever it is told.
+        "http_client": Construct("httpx2:AsyncClient", {"follow_redirects": False, "trust_env": False}),
     }

@@ -12,6 +12,16 @@ from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar, cast
 
 from aiohttp import web
 
+PROXIES = [
+    written
+    for name in ("http_proxy", "https_proxy", "ws_proxy", "wss_proxy", "all_proxy")
+    for written in (name, name.upper())
+]
+"""The variables in which programs look for a proxy, which reads every key that is not sent over TLS.
+
+Google's sign-in for Vertex uses one, and goes nowhere but to Google over TLS: its tests do without them.
+"""
+
 Fault = Literal["401", "403", "429", "quota", "500", "reset", "hang"]
 R = TypeVar("R")
 

@@ -21,6 +21,7 @@ import inspect
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipecat.frames.frames import ErrorFrame, Frame
@@ -87,6 +88,7 @@ class Link:
         """What opens and closes its connection."""
         self._clients = _clients(service)
         _hurry(service)
+        _go_straight(service)
         service.add_event_handler("on_error", self._on_error)
         service.add_event_handler("on_before_push_frame", self._on_push)
 
@@ -168,6 +170,13 @@ def _hurry(service: FrameProcessor) -> None:
             await service.push_error("It could not be reached in time.", exception=error)
 
     setattr(service, "_connect", connect_soon)  # noqa: B010 - no name of FrameProcessor's
+
+
+def _go_straight(service: FrameProcessor) -> None:
+    """Have its sockets use no proxy of the environment: the key is among the headers that they begin with."""
+    connect: Callable[..., Awaitable[object]] | None = getattr(service, "_websocket_connect", None)
+    if connect is not None:
+        setattr(service, "_websocket_connect", partial(connect, proxy=None))  # noqa: B010 - no name of FrameProcessor's
 
 
 def _clients(service: FrameProcessor) -> list[Any]:

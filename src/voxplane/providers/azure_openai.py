@@ -252,7 +252,8 @@ class EntraToken:
         import httpx2  # noqa: PLC0415 - a worker has it, the server need not
         import openai  # noqa: PLC0415 - same reason
 
-        async with httpx2.AsyncClient(timeout=READ_TIMEOUT_SECONDS, follow_redirects=False) as client:
+        timeout = READ_TIMEOUT_SECONDS
+        async with httpx2.AsyncClient(timeout=timeout, follow_redirects=False, trust_env=False) as client:
             try:
                 response = await client.post(self._url, data=self._form)
             except httpx2.HTTPError as error:

@@ -237,7 +237,7 @@ def _urls(config: GoogleConfig) -> list[str]:
 
 def _http_options(url: str, version: str) -> Construct:
     # With a client of httpx's given, nothing is read from the environment and no redirect followed.
-    client = Construct("httpx:AsyncClient", {"follow_redirects": False})
+    client = Construct("httpx:AsyncClient", {"follow_redirects": False, "trust_env": False})
     arguments = {"base_url": url, "api_version": version, "httpx_async_client": client}
     return Construct("google.genai.types:HttpOptions", arguments)
 

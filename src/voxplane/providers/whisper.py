@@ -119,7 +119,7 @@ _SENT = {
 
 
 def http_client() -> openai.DefaultAsyncHttpxClient:
-    """Make the HTTP client for a server that knows no accounts: it sends none, and follows no redirect.
+    """Make the HTTP client for a server that knows no accounts: it sends none, follows no redirect, uses no proxy.
 
     OpenAI's SDK adds what OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS say on the worker.
     """
@@ -130,7 +130,9 @@ def http_client() -> openai.DefaultAsyncHttpxClient:
             if name.lower() not in _SENT:
                 del request.headers[name]
 
-    return openai.DefaultAsyncHttpxClient(follow_redirects=False, event_hooks={"request": [send_no_account]})
+    return openai.DefaultAsyncHttpxClient(
+        follow_redirects=False, trust_env=False, event_hooks={"request": [send_no_account]}
+    )
 
 
 def _connection(settings: JsonObject) -> JsonObject:
