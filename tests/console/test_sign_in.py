@@ -64,6 +64,7 @@ def test_a_pasted_token_signs_in_and_is_gone_with_a_reload_unless_it_was_to_be_k
 def test_the_printed_link_signs_in_once(open_console: OpenConsole, service: Service, watch: Watch) -> None:
     watch.expected.append("401 (Unauthorized)")
     code = service.portal.call(service.plane.sign_in_code)
+    assert code is not None
     page = open_console(f"/signin#{code}", signed_in=False)
     page.wait_for_selector("[data-provider]")
     assert code not in page.url

@@ -3,6 +3,18 @@ const IDLE_MS = 5 * 60_000;
 /** What was around a key and is no part of it. */
 export type Surplus = "space" | "quotes" | "bearer";
 
+/** Have the browser forget the text that an expression matched last: it is kept, for all the page, in `RegExp.input`. */
+function forget(): void {
+  /^/.test("");
+}
+
+/** Whether a secret looks as an expression says, without leaving it behind. */
+export function looksLike(pattern: RegExp, secret: string): boolean {
+  const does = pattern.test(secret);
+  forget();
+  return does;
+}
+
 /** Take off what comes along when a key is copied; a document, such as a service account's, keeps all but the space. */
 export function bare(typed: string): { value: string; surplus: Surplus[] } {
   const surplus = new Set<Surplus>();
@@ -21,8 +33,10 @@ export function bare(typed: string): { value: string; surplus: Surplus[] } {
       value = headed;
       surplus.add("bearer");
     }
-    if (value === before) return { value, surplus: [...surplus] };
+    if (value === before) break;
   }
+  forget();
+  return { value, surplus: [...surplus] };
 }
 
 /** A secret while it is typed: here and nowhere else, and not for longer than somebody is typing it. */

@@ -1,4 +1,10 @@
-import { answered, type OrganizationProvider, type OrganizationProviders, type Schemas } from "../api/client";
+import {
+  answered,
+  Problem,
+  type OrganizationProvider,
+  type OrganizationProviders,
+  type Schemas,
+} from "../api/client";
 import { type ConsoleContext, PROVIDERS } from "../context.svelte";
 import { received } from "../providers";
 
@@ -13,14 +19,21 @@ export async function writeSecrets(
   provider: OrganizationProvider,
   change: Partial<Schemas["SecretsWrite"]>,
 ): Promise<OrganizationProvider> {
-  const changed = await answered(
-    shared.api.PUT("/api/organizations/{organization}/providers/{key}/secrets", {
-      params: { path: { ...current, key: provider.provider.key }, header: { "If-Match": provider.etag } },
-      body: change as Schemas["SecretsWrite"],
-    }),
-  );
-  received(shared, changed);
-  return changed;
+  try {
+    const changed = await answered(
+      shared.api.PUT("/api/organizations/{organization}/providers/{key}/secrets", {
+        params: { path: { ...current, key: provider.provider.key }, header: { "If-Match": provider.etag } },
+        body: change as Schemas["SecretsWrite"],
+      }),
+    );
+    received(shared, changed);
+    return changed;
+  } catch (error) {
+    // What is on screen is out of date: the next attempt is to be based on what is there now.
+    if (error instanceof Problem && error.status === 412)
+      void shared.queries.invalidateQueries({ queryKey: PROVIDERS });
+    throw error;
+  }
 }
 
 /** Remove all that is stored, also what cannot be opened any more. Throws the server's problem. */
