@@ -1,14 +1,34 @@
-/** What a screen reader is told: politely of what was done, at once of what failed. */
+const SEEN_MS = 5_000;
+
+/** What is said of what happened: politely of what was done, which is also seen for a while; at once of what failed. */
 export class Announcer {
-  polite = $state("");
-  assertive = $state("");
+  #polite = $state("");
+  #assertive = $state("");
+  #isSeen = $state(false);
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  get polite(): string {
+    return this.#polite;
+  }
+
+  get assertive(): string {
+    return this.#assertive;
+  }
+
+  /** Whether what was said politely was said just now. */
+  get isSeen(): boolean {
+    return this.#isSeen;
+  }
 
   say(text: string): void {
-    this.polite = this.#different(this.polite, text);
+    this.#polite = this.#different(this.#polite, text);
+    this.#isSeen = true;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => (this.#isSeen = false), SEEN_MS);
   }
 
   warn(text: string): void {
-    this.assertive = this.#different(this.assertive, text);
+    this.#assertive = this.#different(this.#assertive, text);
   }
 
   /** The same sentence twice would not be read twice. */

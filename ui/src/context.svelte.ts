@@ -12,6 +12,12 @@ export const ME = ["me"] as const;
 
 export type Scope = "livekit:read" | "livekit:write" | "admin:secrets" | "audit:read";
 
+/** Something that can be done from anywhere, by its name. */
+export interface Action {
+  name: string;
+  run: () => void;
+}
+
 /** What every part of the console stands on: one for each place it is mounted. */
 export class ConsoleContext {
   readonly api: Api;

@@ -43,6 +43,7 @@ export const en = {
   typeSentence: (type: ProviderType) => types[type].toLowerCase(),
   common: {
     retry: "Retry",
+    retryIn: (seconds: number) => `Retry in ${seconds} s`,
     cancel: "Cancel",
     close: "Close",
     request: (id: string) => `Request ${id}`,
@@ -55,7 +56,7 @@ export const en = {
     unreachable: "The server did not answer. Check the connection, then retry.",
     forbidden: "Your role does not allow this. Ask an administrator of the organization.",
     notFound: "This no longer exists. Go back to the overview.",
-    tooMany: (seconds: number) => `Too many requests. Retry in ${seconds} s.`,
+    tooMany: (seconds: number) => `Too many requests: the server takes the next one in ${seconds} s.`,
     server: "The server had an internal error. Retry; if it stays, send the request id to your operator.",
     unavailable: "The server cannot reach its database. Nothing was changed. Retry in a moment.",
   },
@@ -89,6 +90,27 @@ export const en = {
     again: "Sign in again",
     againLead:
       "Your token is no longer known. What you typed is kept: sign in, and what you were saving is saved.",
+  },
+  palette: {
+    title: "Go to a provider, or do something",
+    nothing: "Nothing has this name.",
+    promote: (name: string, type: string) => `Make ${name} primary for ${type}`,
+    theme: (name: string) => `Theme: ${name}`,
+  },
+  shortcuts: {
+    title: "Keyboard shortcuts",
+    keys: [
+      { keys: ["/"], does: "Search providers" },
+      { keys: ["j", "k"], does: "Next or previous provider" },
+      { keys: ["Enter"], does: "Open the provider" },
+      { keys: ["Alt", "↑"], does: "Move the provider up" },
+      { keys: ["Alt", "↓"], does: "Move the provider down" },
+      { keys: ["Ctrl", "K"], does: "Go to a provider, or do something" },
+      { keys: ["Esc"], does: "Close what is open" },
+      { keys: ["?"], does: "This list" },
+    ],
+    single: "Single-letter keys",
+    singleHelp: "Keys without Ctrl or Alt do something while nothing is being typed.",
   },
   overview: {
     title: "Providers",

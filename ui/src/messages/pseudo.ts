@@ -26,6 +26,7 @@ export function pseudo<T>(catalogue: T): T {
   if (typeof catalogue === "function") {
     return ((...given: unknown[]) => pseudo((catalogue as (...given: unknown[]) => unknown)(...given))) as T;
   }
+  if (Array.isArray(catalogue)) return catalogue.map((each: unknown) => pseudo(each)) as T;
   const entries = Object.entries(catalogue as Record<string, unknown>);
   return Object.fromEntries(entries.map(([name, value]) => [name, pseudo(value)])) as T;
 }
