@@ -33,6 +33,6 @@ export class Announcer {
 
   /** The same sentence twice would not be read twice. */
   #different(before: string, text: string): string {
-    return before === text ? `${text}\u00a0` : text;
+    return before === text ? `${text}\u200b` : text;
   }
 }

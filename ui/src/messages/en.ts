@@ -43,7 +43,7 @@ export const en = {
   typeSentence: (type: ProviderType) => types[type].toLowerCase(),
   common: {
     retry: "Retry",
-    retryIn: (seconds: number) => `Retry in ${seconds} s`,
+    waiting: (seconds: number) => `Retry in ${seconds} s`,
     cancel: "Cancel",
     close: "Close",
     request: (id: string) => `Request ${id}`,
