@@ -28,13 +28,14 @@ from tests.vendors.vendor import PROXIES
 from voxplane import Client
 from voxplane import call as call_module
 from voxplane.call import Call
+from voxplane.errors import Unauthenticated
 from voxplane.livekit import preload
 from voxplane.livekit.http import http_session
 from voxplane.livekit.llm import LinkLLM
 from voxplane.livekit.stt import LinkSTT
 from voxplane.livekit.tts import LinkTTS
 from voxplane.schemas import ConfigWrite, OrganizationProvider, SecretsWrite
-from voxplane.server.auth import Principal
+from voxplane.server.auth import Principal, Scope
 from voxplane.server.control_plane import ControlPlane
 from voxplane.speech import weights
 
@@ -103,7 +104,8 @@ async def desk(
         await stack.enter_async_context(machine.piper(tmp_path / "piper.log", piper_url))
         url = await stack.enter_async_context(served(plane))
         said: list[str] = []
-        token = await machine.prepare(plane, said.append)
+        await machine.prepare(plane, said.append)
+        token = await stack.enter_async_context(machine.worker_token(plane))
         assert len(said) == 3
         await speak_from(plane, administrator, piper_url)
         model = ScriptedModel()
@@ -361,6 +363,11 @@ async def test_what_the_organization_has_set_is_left_alone_by_the_demonstration(
     said: list[str] = []
     await machine.prepare(plane, said.append)
     assert said == []
+    async with machine.worker_token(plane) as token:
+        live = await plane.access.authenticate(token)
+        assert live.scopes == {Scope.WORKER_RESOLVE}
+    with pytest.raises(Unauthenticated):
+        await plane.access.authenticate(token)
     assert await plane.providers.get_organization_providers(administrator) == before
 
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
 import httpx
 import psycopg
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from typing_extensions import override
 
 from tests.served import served
 from tests.test_changes import until
 from tests.test_client import Service, files, token, url
 from voxplane import Client
-from voxplane.errors import Unauthenticated, Unreachable
+from voxplane.agent import client_for
+from voxplane.agent_settings import AgentSettings
+from voxplane.errors import ConfigurationError, Unauthenticated, Unreachable
 from voxplane.schemas import ConfigWrite, ProviderReport, SecretsWrite
 from voxplane.server.auth import Principal
 from voxplane.server.control_plane import ControlPlane
@@ -223,3 +230,41 @@ async def test_no_proxy_of_the_environment_is_used(
 def test_a_snapshot_file_does_not_show_its_token(tmp_path: Path) -> None:
     file = SnapshotFile(tmp_path, "https://voxplane.example.com", "current", "vxp_canary")
     assert "canary" not in repr(file)
+
+
+def certificate_of_ones_own(folder: Path) -> tuple[Path, Path]:
+    """Make a certificate of localhost that nobody else signed, and its key."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now, day = datetime.now(UTC), timedelta(days=1)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - day, now + day)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=True)
+        .sign(key, SHA256())
+    )
+    certificate, private = folder / "certificate.pem", folder / "key.pem"
+    certificate.write_bytes(made.public_bytes(Encoding.PEM))
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return certificate, private
+
+
+async def test_a_control_plane_of_a_private_authority_is_trusted_by_its_file_alone(
+    plane: ControlPlane, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = certificate_of_ones_own(tmp_path)
+    async with served(plane, certificate=(certificate, key)) as address:
+        assert address.startswith("https://")
+        async with Client(address, token, ca_file=certificate) as client:
+            assert client.primary("llm").secrets["apiKey"].get_secret_value() == "sk-openai-1"
+            await until(lambda: client.freshness.state == "current")
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        with pytest.raises(Unreachable, match="ConnectError"):
+            async with Client(address, token):
+                pytest.fail("it started")
+        monkeypatch.setenv("VOXPLANE_URL", address)
+        monkeypatch.setenv("VOXPLANE_TOKEN", token)
+        monkeypatch.setenv("VOXPLANE_CA_FILE", str(certificate))
+        async with client_for(AgentSettings.read(), "") as client:
+            assert client.organization.slug == "default"
+    for file in (key, tmp_path / "none.pem"):
+        with pytest.raises(ConfigurationError, match="certificates cannot be read"):
+            Client(address, token, ca_file=file)

@@ -989,11 +989,12 @@ class Job:
 
 
 @pytest.fixture
-async def worker_token(plane: ControlPlane, administrator: Principal, piper: str) -> str:
+async def worker_token(plane: ControlPlane, administrator: Principal, piper: str) -> AsyncIterator[str]:
     """A worker's token of an organization that is heard by Whisper, answered by OpenAI and spoken to by Piper."""
-    token = await machine.prepare(plane, lambda _: None)
+    await machine.prepare(plane, lambda _: None)
     await speak_from(plane, administrator, piper)
-    return token
+    async with machine.worker_token(plane) as token:
+        yield token
 
 
 async def test_the_example_for_pipecat_answers(plane: ControlPlane, worker_token: str, question: bytes) -> None:

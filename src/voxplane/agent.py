@@ -70,7 +70,8 @@ async def client_for(settings: AgentSettings, metadata: str) -> AsyncGenerator[C
     """
     organization = organization_of(metadata, settings.organization)
     token = settings.token.get_secret_value()
-    client = Client(settings.url, token, organization=organization, snapshot_folder=settings.snapshot_dir)
+    kept, trusted = settings.snapshot_dir, settings.ca_file
+    client = Client(settings.url, token, organization=organization, snapshot_folder=kept, ca_file=trusted)
     async with AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(client)

@@ -43,6 +43,10 @@ class AgentSettings(_Settings):
     snapshot_dir: Path | None = Field(
         default=None, description="Where the last snapshot is kept, encrypted, to start without the control plane."
     )
+    ca_file: Path | None = Field(
+        default=None,
+        description="Certificates (PEM) by which the control plane's own is trusted, if no public authority signed it.",
+    )
     agent_name: str = Field(default="voxplane", description="The name that LiveKit dispatches jobs by.")
     instructions: str = Field(
         default="You are a helpful voice assistant. Answer in one or two short sentences, without lists or symbols.",

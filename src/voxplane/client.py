@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import random
+import ssl
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
@@ -46,7 +47,6 @@ from voxplane.resolution import ResolvedProviderConfig
 from voxplane.schemas import ProviderReport, ProviderType, ReportsWrite, Resolution, ResolvedProvider
 
 if TYPE_CHECKING:
-    import ssl
     from pathlib import Path
     from types import TracebackType
 
@@ -143,6 +143,7 @@ class Client:
         organization: str = "current",
         snapshot_folder: Path | None = None,
         max_stale: timedelta = MAX_STALE,
+        ca_file: Path | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -150,10 +151,11 @@ class Client:
 
         `organization` is an id or a slug where the token is a fleet's. With `snapshot_folder` the last snapshot is
         kept there, encrypted, and a worker can start while the control plane is away. `max_stale` is how long secrets
-        are used without contact.
+        are used without contact. `ca_file` holds certificates (PEM) that the control plane's own is trusted by, in the
+        place of the public ones.
 
         Raises:
-            ConfigurationError: the address is no https address, nor one of this machine.
+            ConfigurationError: the address is no https address, nor one of this machine; or `ca_file` holds none.
             MissingDependency: a snapshot folder needs the extra `snapshot`.
         """
         self._url = _checked(url)
@@ -162,7 +164,7 @@ class Client:
         # A transport, not a client of httpx: there are no redirects, cookies or proxies, and what could follow or send
         # them makes a refresh a fifth dearer.
         self._transport = transport or httpx.AsyncHTTPTransport(
-            verify=_tls() if self._url.startswith("https") else False, trust_env=False
+            verify=_tls(ca_file) if self._url.startswith("https") else False, trust_env=False
         )
         self._file = _snapshot_file(snapshot_folder, self._url, organization, token) if snapshot_folder else None
         self._max_stale = max_stale
@@ -514,9 +516,14 @@ def _retry_after(answer: httpx.Response) -> float | None:
 
 
 @cache
-def _tls() -> ssl.SSLContext:
+def _tls(ca_file: Path | None) -> ssl.SSLContext:
     """Read the certificates that are trusted, once: it takes longer than a resolution."""
-    return httpx.create_ssl_context(trust_env=False)
+    if ca_file is None:
+        return httpx.create_ssl_context(trust_env=False)
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError:  # also what ssl makes of a file that holds none
+        raise ConfigurationError("The file with the control plane's certificates cannot be read as PEM.") from None
 
 
 def _checked(url: str) -> str:
