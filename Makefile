@@ -74,6 +74,7 @@ house: $(VENV)/.dev ## Check that imports run down only
 console-test: $(VENV)/.dev $(CONSOLE) ## Check and test the console by itself
 	@$(NPM) run --silent lint
 	@$(NPM) run --silent check
+	@$(NPM) run --silent test
 
 generate: $(VENV)/.dev ui/node_modules/.package-lock.json ## Write what is derived: docs/openapi.json, the reference, the console's types
 	$(BIN)/python tools/generate.py

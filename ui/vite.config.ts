@@ -1,5 +1,5 @@
 import { svelte } from "@sveltejs/vite-plugin-svelte";
-import { defineConfig } from "vite";
+import { defineConfig } from "vitest/config";
 import { packed } from "./packed";
 
 export default defineConfig({
@@ -13,5 +13,6 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
   },
+  test: { include: ["tests/**/*.test.ts"], globalSetup: ["tests/definitions.ts"] },
   server: { proxy: { "/api": "http://127.0.0.1:5005" } },
 });

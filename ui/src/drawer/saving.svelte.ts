@@ -81,6 +81,8 @@ export class Saving {
       const redirects = this.redirects;
       const outcome = await this.#saveSettings();
       if (outcome !== "saved" || !redirects) return outcome;
+      // The settings lead elsewhere now, and until the key follows it is owed.
+      this.#isKeyOwed = true;
       return await this.#saveSecrets(secrets);
     } finally {
       this.#isRunning = false;
@@ -130,7 +132,6 @@ export class Saving {
       this.#isKeyOwed = false;
       return "saved";
     } catch (error) {
-      this.#isKeyOwed = true;
       this.#keyProblem = text.configuration.keyNotSaved(sentence(error));
       return "failed";
     }

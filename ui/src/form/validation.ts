@@ -21,10 +21,6 @@ export class Validation {
     this.#validator = new Validator(structuredClone(schema) as AnySchema, "2020-12", false);
   }
 
-  isValid(override: JsonObject): boolean {
-    return this.#validator.validate(override).valid;
-  }
-
   /** Return the first thing that is wrong at each place of an override; `layout` is the one for it. */
   findings(override: JsonObject, layout: Layout): Finding[] {
     const found = new Map<string, string>();
@@ -32,14 +28,19 @@ export class Validation {
     for (const error of this.#validator.validate(override).errors) {
       const pointer = decodeURI(error.instanceLocation.slice(1));
       const field = layout.fields.find((each) => each.name === pointerParts(pointer)[0]);
-      if (WRAPPERS.has(error.keyword) && !(error.keyword === "oneOf" && field?.kind !== "variant")) continue;
+      const isUndecided =
+        error.keyword === "oneOf" && field !== undefined && !hasBranch(field, override[field.name]);
+      if (isUndecided) add(pointer, sentence(error.keyword, field.schema, field));
+      if (WRAPPERS.has(error.keyword)) continue;
+      if (field !== undefined && !concerns(error, field, override[field.name])) continue;
       if (error.keyword === "required") {
-        for (const missing of missingFields(field, pointer, override, layout))
-          add(missing, text.form.wrong.needed);
+        const missing = missingFields(field, pointer, override, layout);
+        for (const each of missing) add(each, text.form.wrong.needed);
+        if (missing.length === 0) add(pointer, text.form.wrong.shape);
       } else if (field === undefined) {
         add(pointer, text.form.wrong.notHere);
-      } else if (concerns(error, field, override[field.name])) {
-        add(pointer, sentence(error.keyword, schemaAt(field, pointer, override[field.name])));
+      } else {
+        add(pointer, sentence(error.keyword, schemaAt(field, pointer, override[field.name]), field));
       }
     }
     return [...found].map(([pointer, message]) => ({ pointer, message }));
@@ -52,6 +53,11 @@ function concerns(error: OutputUnit, field: Field, value: unknown): boolean {
   if (branch === undefined || field.kind !== "variant") return branch === undefined;
   const tried = field.branches[Number(branch)];
   return tried !== undefined && isObject(value) && value[tried.discriminator] === tried.value;
+}
+
+/** Whether it is clear which of several objects is meant; where they are no objects, it never is. */
+function hasBranch(field: Field, value: unknown): boolean {
+  return field.branches.some((each) => isObject(value) && value[each.discriminator] === each.value);
 }
 
 function fieldsOf(field: Field, value: unknown): readonly Field[] {
@@ -81,9 +87,9 @@ function schemaAt(field: Field, pointer: string, value: unknown): Schema {
   return inner?.schema ?? field.schema.items ?? {};
 }
 
-function sentence(keyword: string, schema: Schema): string {
+function sentence(keyword: string, schema: Schema, field: Field): string {
   const say = text.form.wrong;
-  const choices = choicesOf(schema);
+  const choices = field.schema === schema && field.branches.length > 0 ? labels(field) : choicesOf(schema);
   if (choices.length > 0 && schema.type !== "boolean") return say.choose(choices.map(String).join(", "));
   switch (schema.type) {
     case "number":
@@ -103,6 +109,10 @@ function sentence(keyword: string, schema: Schema): string {
     default:
       return say.shape;
   }
+}
+
+function labels(field: Field): string[] {
+  return field.branches.map((each) => each.label);
 }
 
 function numberSentence(schema: Schema): string {

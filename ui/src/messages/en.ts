@@ -371,7 +371,6 @@ export const en = {
     unsaved: (n: number) => (n === 1 ? "1 unsaved change" : `${n} unsaved changes`),
     discard: "Discard",
     save: "Save changes",
-    saving: "Saving…",
     saved: (name: string) => `${name}: changes saved`,
     savedTogether: (who: string, names: string) => `Saved together with ${who}'s change of ${names}.`,
     offline: "Offline. Saving is possible when the connection is back; what you typed is kept.",
@@ -405,6 +404,7 @@ export const en = {
     keyTitle: "Enter the key for the new address",
     keyLead: (names: string) =>
       `${names} decides where the key is sent, so the stored key does not go there. It is stored again with your save, for the new address only.`,
+    keyOwed: "The key for the new address is not stored yet",
     keyNeeded: "Enter the key: the stored one is not sent to a new address.",
     keyNotSaved: (why: string) =>
       `The settings are saved, the key is not. ${why} Until it is, this provider is not used.`,

@@ -1,0 +1,79 @@
+import { describe, expect, inject, test } from "vitest";
+import type { JsonObject } from "../src/form/json";
+import { Profile } from "../src/form/profile";
+import { Validation } from "../src/form/validation";
+import { definition } from "./provider";
+
+function findings(key: string, override: JsonObject): Record<string, string> {
+  const { configSchema } = definition(key);
+  const found = new Validation(configSchema).findings(override, new Profile(configSchema).layout(override));
+  return Object.fromEntries(found.map(({ pointer, message }) => [pointer, message]));
+}
+const reference = (override: JsonObject) => findings("reference", { name: "Ann", ...override });
+
+test.each(Object.keys(inject("definitions")))(
+  "the defaults of %s are valid, but for what is needed",
+  (key) => {
+    const needed = (definition(key).configSchema.required ?? []) as string[];
+    expect(Object.keys(findings(key, {})).sort()).toEqual(needed.map((name) => `/${name}`).sort());
+  },
+);
+
+describe("says what would be valid", () => {
+  const cases: [string, JsonObject, string, string][] = [
+    ["a number", { temperature: 3 }, "/temperature", "Write a number from 0 to 2."],
+    ["text for a number", { temperature: "warm" }, "/temperature", "Write a number from 0 to 2."],
+    ["a fraction", { tokens: 1.5 }, "/tokens", "Write a whole number from 1 to 1000 tokens."],
+    ["an open range", { ratio: 0 }, "/ratio", "Write a number above 0 and below 100 %."],
+    ["a step", { step: 70 }, "/step", "Write a multiple of 50."],
+    ["a choice", { mode: "fast" }, "/mode", "Choose one of: quick, usual, slow."],
+    ["a constant", { edition: "second" }, "/edition", "Choose one of: first."],
+    ["one of several constants", { size: "medium" }, "/size", "Choose one of: small, large."],
+    ["a length", { name: "A" }, "/name", "Write 2 to 20 characters."],
+    ["a form", { model: "Reference 1" }, "/model", "Write it in the form of this example: reference-1"],
+    ["an address", { baseUrl: "reference.example" }, "/baseUrl", "https://"],
+    ["an email address", { contact: "nobody" }, "/contact", "name@example.com"],
+    ["a date", { startsOn: "2027-02-31" }, "/startsOn", "year-month-day"],
+    ["a duration", { patience: "30" }, "/patience", "PT30S"],
+    ["too many values", { words: ["a", "b", "c", "d", "e", "f"] }, "/words", "Give 1 to 5 values."],
+    ["a value twice", { words: ["a", "a"] }, "/words", "Give each value once."],
+    ["a value of a list", { words: ["a", "B"] }, "/words/1", "Write it in the form"],
+    ["a number of a list", { sizes: [60, 5] }, "/sizes/1", "Write a whole number from 50 to 500"],
+    ["a part of an object", { limits: { count: 0 } }, "/limits/count", "Write a whole number from 1 to 100."],
+    ["a switch", { streams: "yes" }, "/streams", "Turn this on or off."],
+    ["what a condition narrows", { model: "reference-2", tokens: 501 }, "/tokens", "from 1 to 500 tokens"],
+    ["what a condition needs", { thinks: true }, "/thoughts", "This setting is needed."],
+    ["a shape that is no form's", { weights: { a: "x" } }, "/weights", "Fill in"],
+  ];
+  test.each(cases)("%s", (_what, override, pointer, sentence) => {
+    const found = reference(override);
+    expect(Object.keys(found).some((each) => each.startsWith(pointer))).toBe(true);
+    expect(Object.values(found).join(" ")).toContain(sentence);
+  });
+});
+
+describe("of several objects, the one that was chosen is meant", () => {
+  test("something is missing", () => {
+    expect(reference({ opening: { kind: "window" } })).toEqual({
+      "/opening/opens": "This setting is needed.",
+    });
+  });
+  test("something is out of range", () => {
+    expect(reference({ opening: { kind: "fixed", at: 2000 } })).toEqual({
+      "/opening/at": "Write a whole number from 0 to 1440 min.",
+    });
+  });
+  test("none was chosen", () => {
+    expect(reference({ opening: {} })).toEqual({ "/opening": "Choose one of: Fixed, Window." });
+  });
+});
+
+test("no sentence repeats what was typed", () => {
+  const typed = "sk-canary0123456789";
+  for (const name of Object.keys(definition("reference").configSchema.properties as object))
+    expect(Object.values(reference({ [name]: [typed] })).join(" ")).not.toContain(typed);
+});
+
+test("a setting that does not exist is not available", () => {
+  expect(findings("openai", { madeUp: 1 })).toEqual({ "/madeUp": "This setting is not available here." });
+});
