@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ import psycopg
 import pytest
 from anyio import TASK_STATUS_IGNORED, to_thread
 from anyio.abc import TaskStatus
+from typing_extensions import override
 
 from tests.conftest import stored_rows, token_for, worker_of
 from tests.served import served
@@ -258,19 +260,46 @@ async def test_two_hundred_restarts_without_the_control_plane_have_the_last_revi
     assert started == 200
 
 
+class Counting(httpx.AsyncHTTPTransport):
+    """A way to the control plane on which answers are counted by status."""
+
+    def __init__(self, statuses: Counter[int]) -> None:
+        """Count in `statuses`."""
+        super().__init__(verify=False)
+        self._statuses = statuses
+
+    @override
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await super().handle_async_request(request)
+        self._statuses[answer.status_code] += 1
+        return answer
+
+
+def connections(superuser: Superuser) -> int:
+    """Count the connections of control planes to the database; a pool that has grown does not shrink in minutes."""
+    found = superuser.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    ).fetchone()
+    return cast("int", found[0]) if found else 0
+
+
 @pytest.mark.deep
 async def test_five_hundred_workers_come_back_at_once(
-    settings: Settings, plane: ControlPlane, token: str, administrator: Principal
+    settings: Settings, plane: ControlPlane, token: str, administrator: Principal, superuser: Superuser
 ) -> None:
-    """D8, all of it in one process: current within 30 s of the restart, on the revision that was made meanwhile."""
+    """D8, all of it in one process: current within 30 s of the restart, on the revision that was made meanwhile.
+
+    Nobody is refused with anything but 503, and the database has no more than ten connections, and the listening one.
+    """
     service, clients, done = (
         Service(settings.model_copy(update={"token_cache_seconds": 5.0})),
         list[Client](),
         anyio.Event(),
     )
+    statuses = Counter[int]()
 
     async def work(address: str) -> None:
-        async with Client(address, token) as client:
+        async with Client(address, token, transport=Counting(statuses)) as client:
             clients.append(client)
             await done.wait()
 
@@ -288,8 +317,13 @@ async def test_five_hundred_workers_come_back_at_once(
         await until(lambda: all(client.freshness.state == "stale" for client in clients), seconds=30)
         change = ConfigWrite(config={"temperature": 0.25}, is_enabled=True)
         await plane.providers.upsert_organization_provider_config(administrator, "openai", change)
+        statuses.clear()
+        others = connections(superuser)
         await group.start(service.run)
         await until(lambda: all(map(is_current, clients)), seconds=30)
+        assert statuses[200] >= 500
+        assert set(statuses) <= {200, 204, 503}
+        assert connections(superuser) - others <= 10 + 1
         done.set()
         await service.stop()
 
