@@ -337,6 +337,26 @@ async def test_a_revoked_fleet_gets_no_secret_any_more_and_its_streams_end(where
             assert (await server.client.post(path, json={}, headers=bearer(token))).status_code == 401
 
 
+@pytest.mark.parametrize("end", ["revoked", "taken off the list"])
+async def test_the_end_of_a_fleets_token_is_heard_by_every_process_at_once(end: str, settings: Settings) -> None:
+    """With what is otherwise trusted for half a minute, and a stream that would be used as seldom."""
+    trusting = {"token_cache_seconds": 30.0, "stream_heartbeat_seconds": 30.0}
+    async with serving(settings.model_copy(update=trusting)) as server, ControlPlane.open(settings) as elsewhere:
+        ids = await settle(server.plane, "acme", "bolt")
+        token = await server.plane.access.create_fleet_token(OPERATOR, FLEET, list(ids.values()))
+        path, headers = "/api/organizations/acme/resolve", bearer(token)
+        async with server.follow(token.value, organization="acme") as follower:
+            await follower.event()
+            assert (await server.client.post(path, json={}, headers=headers)).status_code == 200
+            if end == "revoked":
+                await elsewhere.access.revoke_platform_token(token.id)
+            else:
+                await elsewhere.access.set_fleet(token.id, [ids["bolt"]])
+            assert await follower.event(seconds=10) is None
+        refused = await server.client.post(path, json={}, headers=headers)
+        assert refused.status_code == (401 if end == "revoked" else 404)
+
+
 class Watch:
     """Streams and questions of one token, and when the last of them was served."""
 

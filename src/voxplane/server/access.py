@@ -74,6 +74,7 @@ class AccessService:
         self._recognised: OrderedDict[bytes, Principal] = OrderedDict()
         self._revocations = 0
         self._turns = Turns[bytes]()
+        changes.on_doubt(self._forget_callers)
 
     async def authenticate(self, token: str) -> Principal:
         """Return who a token stands for.
@@ -295,6 +296,7 @@ class AccessService:
             await _require_all(connection, organizations)
             if not await store.set_fleet(connection, token_id, sorted(set(organizations))):
                 raise TokenNotFound
+            await store.ring_for_all(connection)
         self._forget_callers()
         log.info("fleet token changed", id=token_id, organizations=len(set(organizations)))
 
@@ -313,6 +315,7 @@ class AccessService:
         async with self._database.transaction(platform=True) as connection:
             if not await store.revoke_platform_token(connection, token_id, self._clock()):
                 raise TokenNotFound
+            await store.ring_for_all(connection)
         self._forget_callers()
         log.info("platform token revoked", id=token_id)
 

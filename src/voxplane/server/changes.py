@@ -22,7 +22,7 @@ from voxplane.server import store
 from voxplane.server.position import read_revision
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from voxplane.server.database import Database
     from voxplane.server.position import Position
@@ -98,6 +98,7 @@ class Changes:
         self._max_subscriptions = max_subscriptions
         self._positions: dict[UUID, Position] = {}
         self._has_ended = False
+        self._on_doubt: list[Callable[[], None]] = []
         self.is_live = False
         """Whether the changes of other processes arrive."""
 
@@ -115,6 +116,10 @@ class Changes:
     def is_unchanged(self, organization_id: UUID, since: int) -> bool:
         """Whether what was read of an organization after `since` still holds."""
         return self.is_live and since >= self._valid_from and self._changed.get(organization_id, 0) <= since
+
+    def on_doubt(self, forget: Callable[[], None]) -> None:
+        """Have `forget` called whenever nothing that was read until then is vouched for any longer."""
+        self._on_doubt.append(forget)
 
     @contextmanager
     def subscribe(self, organization_id: UUID) -> Generator[Subscription]:
@@ -154,6 +159,8 @@ class Changes:
         self._mark += 1
         self._valid_from = self._mark
         self._changed.clear()
+        for forget in self._on_doubt:
+            forget()
 
     def _hear(self, payload: str) -> None:
         """Take a notification. Any role of the database may send one, so it can say anything."""
@@ -162,7 +169,10 @@ class Changes:
         try:
             organization_id = UUID(name)
         except ValueError:
+            # It is of no one organization, such as the end of a fleet's token: everybody is asked again.
             self._forget()
+            for followed in list(self._subscriptions):
+                self.wake(followed)
             return
         self.note(organization_id)
         changed, revision = {key for key in keys.split(",") if key}, read_revision(what)

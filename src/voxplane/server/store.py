@@ -515,6 +515,11 @@ async def add_token(connection: Connection, row: TokenRow) -> None:
     )
 
 
+async def ring_for_all(connection: Connection) -> None:
+    """Have every process forget who it recognised, and whoever follows an organization look whether they still may."""
+    await connection.execute("SELECT pg_notify('voxplane', 'tokens')")
+
+
 async def set_fleet(connection: Connection, token_id: str, organizations: Sequence[UUID]) -> bool:
     """Replace the list of organizations that a fleet's token may act for; whether there is such a live token."""
     cursor = await connection.execute(
