@@ -34,6 +34,7 @@ from google.auth.exceptions import RefreshError
 from livekit import rtc
 from livekit.agents import JobContext
 from livekit.plugins import silero
+from loguru import logger
 from typing_extensions import override
 
 from tests.served import served
@@ -530,6 +531,25 @@ async def test_a_line_is_not_opened_before_it_is_closed() -> None:
         service.may_close.set()
         await line.until(lambda: link.may_be_asked, at_times=True)
         assert not link.is_open
+
+
+async def test_a_vendor_s_own_words_end_where_it_failed() -> None:
+    """They may hold a part of the key; the second error is of a provider that rests already."""
+    logged: list[str] = []
+    sink = logger.add(logged.append)
+    line, service = Line(), SlowToHangUp()
+    service.may_close.set()
+    link = Link(service, "deepgram", (TranscriptionFrame,), Reports().append, Clock())
+    try:
+        async with running([Chain([link], Listening())], line):
+            for _ in range(2):
+                await service.push_error(f"Incorrect key: {KEY}", exception=Status(f"not {KEY}", status_code=401))
+            await line.until(lambda: len(line.errors) == 2, at_times=True)
+    finally:
+        logger.remove(sink)
+    assert any("deepgram failed: authentication." in each for each in logged)
+    assert KEY not in "".join(logged) + repr(line.errors)
+    assert [error.exception for error in line.errors] == [None, None]
 
 
 # What is begun, and what a caller interrupts

@@ -129,17 +129,19 @@ class Link:
         if error.category is ErrorCategory.APPLICATION:
             return
         await self.service.set_usable(False)
+        kind, name = classify(error), type(error.exception).__name__
+        asked_for = retry_after(error) if kind in PAUSE_SECONDS else None
+        # Pipecat logs it next and hands it on. The vendor's own text may hold a part of the key or of the conversation.
+        error.error, error.exception = f"{self.provider} failed: {kind}.", None
         if self._rests:
             return
-        kind = classify(error)
         self._rests, self._is_dropped = True, kind in DROPS
-        asked_for = retry_after(error) if kind in PAUSE_SECONDS else None
         self._rests_until = self._clock() + (
             asked_for or pause_seconds(PAUSE_SECONDS.get(kind, _OTHERWISE), self._failures_in_a_row)
         )
         self._failures_in_a_row += 1
         level = logging.ERROR if kind == "invalid_request" else logging.WARNING
-        _log.log(level, "%s failed: %s (%s)", self.provider, kind, type(error.exception).__name__)
+        _log.log(level, "%s failed: %s (%s)", self.provider, kind, name)
         if isinstance(self.service, STTService) and hasattr(self.service, "_disconnect"):
             # Deepgram's would try again and again, and the call not begin meanwhile. It calls from what this ends.
             self._calls.append(self.service.create_task(self.service._disconnect()))  # noqa: SLF001 # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType] - there is no public way
