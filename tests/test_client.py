@@ -502,6 +502,19 @@ async def test_what_becomes_of_a_replaced_key_is_not_said_of_the_one_that_replac
     assert [each.health and each.health.status for each in seen] == [None, "failing"]
 
 
+async def test_a_worker_knows_which_providers_failed_in_other_calls(url: str, token: str) -> None:
+    """So it can tell when they answer again, without a report in every call."""
+    async with Client(url, token) as client:
+        client.report(ProviderReport(provider="openai", outcome="failed", kind="server"))
+        assert [each.is_failing for each in client.chain("llm")] == [True, False]
+    async with Client(url, token) as client:
+        assert [each.is_failing for each in client.chain("llm")] == [True, False]
+        client.report(ProviderReport(provider="openai", outcome="recovered"))
+        assert not client.primary("llm").is_failing
+    async with Client(url, token) as client:
+        assert not client.primary("llm").is_failing
+
+
 async def test_a_report_that_comes_too_soon_is_made_again(
     settings: Settings, administrator: Principal, token: str, superuser: Superuser, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,7 @@ from voxplane.errors import (
     ProviderNotFound,
     SecretsMissing,
     SnapshotExpired,
+    Unauthenticated,
     VoxplaneError,
 )
 from voxplane.livekit import ChainFailed, ProviderFailed, build_llm, build_stt, build_tts, preload
@@ -1216,17 +1217,20 @@ def resolved(key: str, *, secrets: Mapping[str, SecretStr] | None = None, **conf
     )
 
 
-class Expired(Mapping[str, SecretStr]):
+class Lost(Mapping[str, SecretStr]):
     """Secrets that the SDK gives to nobody any more."""
 
+    def __init__(self, error: type[VoxplaneError]) -> None:
+        self._error = error
+
     def __getitem__(self, name: str) -> SecretStr:
-        raise SnapshotExpired
+        raise self._error
 
     def __iter__(self) -> Iterator[str]:
-        raise SnapshotExpired
+        raise self._error
 
     def __len__(self) -> int:
-        raise SnapshotExpired
+        raise self._error
 
 
 @pytest.fixture
@@ -1286,7 +1290,6 @@ async def test_an_engine_of_whole_utterances_needs_a_vad_in_a_chain(
 # What is left out, what is reported for it, and what is raised when nothing remains.
 LEFT_OUT: list[tuple[ResolvedProviderConfig, type[VoxplaneError], FailureKind]] = [
     (resolved("openai", secrets={}), SecretsMissing, "authentication"),
-    (resolved("openai", secrets=Expired()), SnapshotExpired, "authentication"),
     (replace(resolved("openai"), origins=("https://elsewhere.example",)), DestinationUnapproved, "permission"),
     (
         replace(resolved("openai"), provider=ProviderName.model_validate({"key": "later", "name": "L", "type": "llm"})),
@@ -1295,6 +1298,27 @@ LEFT_OUT: list[tuple[ResolvedProviderConfig, type[VoxplaneError], FailureKind]] 
     ),
     (replace(resolved("openai"), config={"model": 7}), VoxplaneError, "invalid_request"),
 ]
+
+
+@pytest.mark.parametrize("lost", [SnapshotExpired, Unauthenticated])
+async def test_secrets_that_the_worker_may_not_use_any_more_tell_nothing_of_the_provider(
+    lost: type[VoxplaneError], reports: Reports
+) -> None:
+    with pytest.raises(lost):
+        build_llm([resolved("openai", secrets=Lost(lost))], report=reports.append)
+    assert reports.words == []
+
+
+@pytest.mark.parametrize("is_failing", [True, False])
+async def test_a_provider_that_failed_in_another_call_is_reported_when_it_answers(
+    reports: Reports, *, is_failing: bool
+) -> None:
+    model = build_llm([replace(resolved("openai"), is_failing=is_failing)], report=reports.append)
+    assert isinstance(model, LinkLLM)
+    ask(model.link)
+    ask(model.link)
+    assert reports.words == (["openai recovered"] if is_failing else [])
+    await model.aclose()
 
 
 @pytest.mark.parametrize(("unusable", "error", "kind"), LEFT_OUT, ids=[each[1].__name__ for each in LEFT_OUT])

@@ -139,6 +139,7 @@ async def test_who_has_no_keys_yet_gets_what_needs_none_and_the_reasons_for_the_
         "isEnabled": True,
         "priority": 100,
         "secretVersion": None,
+        "isFailing": False,
     }
     assert found == {
         "organization": {"id": str(office.who.tenant), "slug": "default"},

@@ -16,7 +16,7 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from http import HTTPStatus
@@ -288,6 +288,7 @@ class Client:
             report = report.model_copy(update={"at": self.at})
         self._reports[report.provider] = report
         self._reported.set()
+        self._chains = {each: tuple(_seen(link, report) for link in chain) for each, chain in self._chains.items()}
 
     @property
     def _present(self) -> Resolution:
@@ -354,6 +355,7 @@ class Client:
             is_enabled=resolved.is_enabled,
             priority=resolved.priority,
             secret_version=resolved.secret_version,
+            is_failing=resolved.is_failing,
             at=at,
         )
 
@@ -543,6 +545,13 @@ def _snapshot_file(folder: Path, url: str, organization: str, token: str) -> Sna
     except ModuleNotFoundError:
         raise MissingDependency("A snapshot on disk needs the extra: pip install 'voxplane[snapshot]'.") from None
     return SnapshotFile(folder, url, organization, token)
+
+
+def _seen(resolved: ResolvedProviderConfig, report: ProviderReport) -> ResolvedProviderConfig:
+    """Return a provider as a report leaves it, for the calls that are built from now on."""
+    if resolved.provider.key != report.provider:
+        return resolved
+    return replace(resolved, is_failing=report.outcome == "failed")
 
 
 def _without_secrets(resolution: Resolution) -> Resolution:

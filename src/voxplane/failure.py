@@ -17,6 +17,7 @@ from voxplane.errors import (
     ModelMissing,
     SecretsMissing,
     SnapshotExpired,
+    Unauthenticated,
     VoxplaneError,
 )
 from voxplane.schemas import FailureKind, ProviderReport
@@ -61,11 +62,12 @@ _BY_WORDS: tuple[tuple[re.Pattern[str], FailureKind], ...] = (
 )
 _BY_ERROR: dict[type[VoxplaneError], FailureKind] = {
     SecretsMissing: "authentication",
-    SnapshotExpired: "authentication",
     DestinationUnapproved: "permission",
     MissingDependency: "unavailable",
     ModelMissing: "unavailable",
 }
+_TELLS_NOTHING = (SnapshotExpired, Unauthenticated)
+"""The worker may not use its secrets any more: that says nothing of the provider."""
 _FRAMEWORKS: dict[Framework, str] = {"livekit": "LiveKit", "pipecat": "Pipecat"}
 _SERVERS_OWN = 500
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
@@ -135,6 +137,7 @@ def leave_out(provider: str, framework: Framework, error: Exception, report: Rep
     )
     log = logging.getLogger(f"voxplane.{framework}")
     log.error("%s is left out: %s (%s)", provider, known.code, type(error).__name__)
-    kind = own_kind([known]) or "invalid_request"
-    tell(report, ProviderReport(provider=provider, outcome="failed", kind=kind))
+    if not isinstance(known, _TELLS_NOTHING):
+        kind = own_kind([known]) or "invalid_request"
+        tell(report, ProviderReport(provider=provider, outcome="failed", kind=kind))
     return known

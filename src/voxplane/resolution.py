@@ -33,6 +33,8 @@ class ResolvedProviderConfig:
     secret_version: int | None
     at: str | None = None
     """Which state of its organization this is, as `<epoch>.<revision>`; None where no control plane said."""
+    is_failing: bool = False
+    """Whether workers saw it fail last, in this call or another."""
 
 
 def rank(priority: int, name: str, key: str) -> tuple[int, str, str]:

@@ -335,6 +335,9 @@ class ResolvedProvider(Wire):
     is_enabled: bool
     priority: int
     secret_version: int | None = Field(description="Which version of its secrets this is; null when it uses none.")
+    is_failing: bool = Field(
+        default=False, description="Whether workers saw it fail last: when it answers, that is worth a report."
+    )
 
 
 class Chains(Wire):

@@ -134,7 +134,7 @@ def _build(
     left_out: list[VoxplaneError] = []
     for resolved in chain:
         told = stamped(report, resolved)
-        link = Link(resolved.provider.key, report=told, clock=clock)
+        link = Link(resolved.provider.key, report=told, clock=clock, is_failing=resolved.is_failing)
         try:
             plugin, parts = _make(resolved, registry or installed(), http_session)
         except Exception as error:  # noqa: BLE001 - a plugin may refuse its arguments with anything

@@ -81,12 +81,16 @@ class Failure:
 class Link:
     """One provider of a chain in one call. What happens to it is reported once, not with every turn."""
 
-    def __init__(self, provider: str, *, report: Report, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, provider: str, *, report: Report, clock: Clock = time.monotonic, is_failing: bool = False
+    ) -> None:
+        """`is_failing` is what is known of it from other calls: its first answer is then reported, too."""
         self.provider = provider
         self.failure: FailureKind | None = None
         """What kind of failure its last attempt ended in; None while it answers."""
         self._report = report
         self._clock = clock
+        self._is_failing = is_failing
         self._is_dropped = False
         self._failures_in_a_row = 0
         self._failed_at = self._cooling_until = float("-inf")
@@ -122,7 +126,7 @@ class Link:
             nonlocal has_answered
             has_answered = True
             # Another request may have failed since this one began; what it found is newer.
-            if self.failure is not None and not self._is_dropped and started >= self._failed_at:
+            if self._is_failing and not self._is_dropped and started >= self._failed_at:
                 self._recovered()
 
         try:
@@ -149,6 +153,7 @@ class Link:
         self._failures_in_a_row += 1
         was_dropped = self._is_dropped  # then this request was under way, and tells nothing more
         self._is_dropped = was_dropped or kind in DROPS
+        self._is_failing = True
         if kind in PAUSE_SECONDS:
             seconds = failure.retry_after or pause_seconds(PAUSE_SECONDS[kind], self._failures_in_a_row - 1)
             self._cooling_until = self._failed_at + seconds
@@ -160,6 +165,7 @@ class Link:
 
     def _recovered(self) -> None:
         self.failure = None
+        self._is_failing = False
         self._failures_in_a_row = 0
         self._cooling_until = float("-inf")
         _log.info("%s answers again", self.provider)

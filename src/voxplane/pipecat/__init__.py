@@ -92,7 +92,7 @@ def _build(
         except Exception as error:  # noqa: BLE001 - a service may refuse its arguments with anything
             left_out.append(leave_out(key, "pipecat", error, told))
         else:
-            links.append(Link(service, key, answers, told, clock))
+            links.append(Link(service, key, answers, told, clock, is_failing=resolved.is_failing))
     if not links:
         raise left_out[0] if left_out else NoPrimaryProvider()
     return links

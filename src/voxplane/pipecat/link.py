@@ -73,7 +73,17 @@ _log = logging.getLogger("voxplane.pipecat")
 class Link:
     """One provider of a chain in one call: a service, and what its failures mean. Only what is new is reported."""
 
-    def __init__(self, service: FrameProcessor, provider: str, answers: Frames, report: Report, clock: Clock) -> None:
+    def __init__(
+        self,
+        service: FrameProcessor,
+        provider: str,
+        answers: Frames,
+        report: Report,
+        clock: Clock,
+        *,
+        is_failing: bool = False,
+    ) -> None:
+        """`is_failing` is what is known of it from other calls: its first answer is then reported, too."""
         self.provider = provider
         self.service = service
         self.failure: FailureKind | None = None
@@ -81,6 +91,7 @@ class Link:
         self._answers = answers
         self._report = report
         self._clock = clock
+        self._is_failing = is_failing
         self._is_dropped = self._rests = False
         self._failures_in_a_row = 0
         self._rests_until = float("-inf")
@@ -135,7 +146,8 @@ class Link:
         error.error, error.exception = f"{self.provider} failed: {kind}.", None
         if self._rests:
             return
-        self._rests, self._is_dropped = True, kind in DROPS
+        self._is_failing = self._rests = True
+        self._is_dropped = kind in DROPS
         self._rests_until = self._clock() + (
             asked_for or pause_seconds(PAUSE_SECONDS.get(kind, _OTHERWISE), self._failures_in_a_row)
         )
@@ -150,9 +162,10 @@ class Link:
             tell(self._report, ProviderReport(provider=self.provider, outcome="failed", kind=kind))
 
     async def _on_push(self, _service: FrameProcessor, frame: Frame) -> None:
-        if self.failure is None or self._rests or not isinstance(frame, self._answers):
+        if not self._is_failing or self._rests or not isinstance(frame, self._answers):
             return
         self.failure = None
+        self._is_failing = False
         self._failures_in_a_row = 0
         _log.info("%s answers again", self.provider)
         tell(self._report, ProviderReport(provider=self.provider, outcome="recovered"))

@@ -231,7 +231,6 @@ class OrganizationView:
         row = self.state.configs.get(summary.key)
         stored = self.config_row(summary.key)
         health = self._health(summary.key)
-        is_failing = health is not None and health.status == "failing"
         reason = lacks if stored.is_enabled or lacks == "retired" else "disabled"
         return OrganizationProvider.model_validate(
             {
@@ -245,7 +244,7 @@ class OrganizationView:
                 "priority": stored.priority,
                 "usable": reason is None,
                 "reason": reason,
-                "status": lacks or ("failing" if is_failing else "unverified"),
+                "status": lacks or ("failing" if self.is_failing(summary.key) else "unverified"),
                 "revision": stored.revision,
                 "etag": self.etag(summary.key),
                 "updated_at": row.updated_at if row else None,
@@ -253,6 +252,11 @@ class OrganizationView:
                 "health": health,
             }
         )
+
+    def is_failing(self, key: str) -> bool:
+        """Return whether workers saw a provider fail last, as it is set now."""
+        health = self._health(key)
+        return health is not None and health.status == "failing"
 
     def _health(self, key: str) -> ProviderHealth | None:
         seen = self.state.reports.get(key)

@@ -81,6 +81,7 @@ class _Sealed:
     envelope: Envelope | None
     is_enabled: bool
     priority: int
+    is_failing: bool
 
 
 @dataclass(frozen=True)
@@ -368,7 +369,8 @@ def _sealed(view: OrganizationView, provider: AnyProvider) -> _Sealed:
     if own is None and not origins <= view.approved_origins(provider, stored):
         raise DestinationUnapproved
     row = view.config_row(provider.key)
-    return _Sealed(provider, config.effective(), origins, source, own, row.is_enabled, row.priority)
+    failing = view.is_failing(provider.key)
+    return _Sealed(provider, config.effective(), origins, source, own, row.is_enabled, row.priority, failing)
 
 
 def _open_chains(
@@ -411,6 +413,7 @@ def _open(standing: _Standing, sealed: _Sealed) -> ResolvedProviderConfig:
         priority=sealed.priority,
         secret_version=standing.secret_versions.get(sealed.source) if secrets else None,
         at=str(standing.at),
+        is_failing=sealed.is_failing,
     )
 
 
@@ -429,4 +432,5 @@ def _on_the_wire(resolved: ResolvedProviderConfig) -> ResolvedProvider:
         is_enabled=resolved.is_enabled,
         priority=resolved.priority,
         secret_version=resolved.secret_version,
+        is_failing=resolved.is_failing,
     )
