@@ -29,8 +29,8 @@ from voxplane import Client
 from voxplane import call as call_module
 from voxplane.call import Call
 from voxplane.errors import Unauthenticated
+from voxplane.http import http_session
 from voxplane.livekit import preload
-from voxplane.livekit.http import http_session
 from voxplane.livekit.llm import LinkLLM
 from voxplane.livekit.stt import LinkSTT
 from voxplane.livekit.tts import LinkTTS
@@ -388,7 +388,7 @@ async def test_neither_a_redirect_nor_a_proxy_gets_a_key(monkeypatch: pytest.Mon
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         async with http_session() as session:
-            with pytest.raises(ClientResponseError, match="redirects"):
+            with pytest.raises(ClientResponseError, match="redirected"):
                 await session.post(f"http://127.0.0.1:{runner.addresses[0][1]}/v1", headers={"xi-api-key": "k"})
     finally:
         await runner.cleanup()

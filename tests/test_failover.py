@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -17,9 +16,10 @@ from typing import Any, Literal
 
 import aiohttp
 import pytest
+from examples.call.audio import Caller, Ear
 from livekit import rtc
 from livekit.agents import Agent, AgentSession, APIConnectOptions, llm, stt, tts
-from livekit.agents.voice import ConversationItemAddedEvent, io
+from livekit.agents.voice import ConversationItemAddedEvent
 from livekit.plugins import silero
 from pydantic import SecretStr
 from typing_extensions import override
@@ -349,55 +349,6 @@ async def test_nothing_fails_and_nobody_else_is_asked(stage: Stage) -> None:
 # A whole call
 
 
-class Caller(io.AudioInput):
-    """Somebody who says one thing at the pace of speech, and is silent after that."""
-
-    def __init__(self, question: rtc.AudioFrame) -> None:
-        super().__init__(label="caller")
-        self._rate = question.sample_rate
-        self._rest = memoryview(question.data).cast("B")
-
-    @override
-    async def __anext__(self) -> rtc.AudioFrame:
-        samples = self._rate // 50
-        await asyncio.sleep(0.02)  # the pace
-        piece, self._rest = bytes(self._rest[: 2 * samples]), self._rest[2 * samples :]
-        return rtc.AudioFrame(piece.ljust(2 * samples, b"\0"), self._rate, 1, samples)
-
-
-class Receiver(io.AudioOutput):
-    """What the caller's end plays: at once, and to the end."""
-
-    def __init__(self) -> None:
-        super().__init__(label="receiver", capabilities=io.AudioOutputCapabilities(pause=False))
-        self.frames: list[rtc.AudioFrame] = []
-        self._played = 0.0
-
-    @override
-    async def capture_frame(self, frame: rtc.AudioFrame) -> None:
-        await super().capture_frame(frame)
-        if not self._played:
-            self.on_playback_started(created_at=time.time())
-        self._played += frame.duration
-        self.frames.append(frame)
-
-    @override
-    def flush(self) -> None:
-        super().flush()
-        self._finish(interrupted=False)
-
-    @override
-    def clear_buffer(self) -> None:
-        self._finish(interrupted=True)
-
-    def _finish(self, *, interrupted: bool) -> None:
-        if self._played:
-            played, self._played = self._played, 0.0
-            asyncio.get_running_loop().call_soon(
-                lambda: self.on_playback_finished(playback_position=played, interrupted=interrupted)
-            )
-
-
 QUESTION = "Please book a table for four people tomorrow evening."
 ANSWER = "Your table is booked. See you tomorrow evening."
 
@@ -444,9 +395,10 @@ async def test_a_caller_gets_an_answer_although_all_three_primaries_are_dead(reg
         )
         said: dict[str, str] = {}
         session.on("conversation_item_added", partial(_note, said))
-        receiver = Receiver()
-        session.input.audio, session.output.audio = Caller(question), receiver
+        caller, ear = Caller(question.sample_rate), Ear()
+        session.input.audio, session.output.audio = caller, ear
         await session.start(Agent(instructions="Be brief."), record=False)
+        caller.say(question.to_wav_bytes())
         await settled(lambda: "assistant" in said, seconds=60)
         await session.aclose()
         for built in (hears, answers, speaks):
@@ -455,7 +407,7 @@ async def test_a_caller_gets_an_answer_although_all_three_primaries_are_dead(reg
         assert word_error_rate(QUESTION, said["user"]) <= 0.2
         assert said["assistant"] == ANSWER
         listener = build_stt([whisper], report=reports.append)
-        heard = await listener.recognize(receiver.frames)
+        heard = await listener.recognize(ear.frames)
         await listener.aclose()
         assert word_error_rate(ANSWER, heard.alternatives[0].text) <= 0.2
     assert sorted(reports.words) == [

@@ -17,8 +17,8 @@ import anyio
 from livekit.agents import Agent, AgentSession
 
 from voxplane.errors import VoxplaneError
+from voxplane.http import http_session
 from voxplane.livekit import build_llm, build_stt, build_tts
-from voxplane.livekit.http import http_session
 from voxplane.schemas import ProviderType
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipecat.services.piper.tts import PiperHttpTTSService as Service
 
-from voxplane.speech.connection import connection
+from voxplane.http import http_session
 
 if TYPE_CHECKING:
     from pipecat.processors.frame_processor import FrameProcessorSetup
@@ -35,7 +35,7 @@ class PiperHttpTTSService(Service):
     async def setup(self, setup: FrameProcessorSetup) -> None:
         """Open the connection."""
         await super().setup(setup)
-        self._session = connection(_TIMEOUT_SECONDS)
+        self._session = http_session(_TIMEOUT_SECONDS)
 
     async def cleanup(self) -> None:
         """Close the connection."""

@@ -32,7 +32,7 @@ from livekit.agents.utils import shortuuid
 
 from voxplane.destination import over_http
 from voxplane.errors import ModelMissing
-from voxplane.speech.connection import connection
+from voxplane.http import http_session
 from voxplane.speech.failures import livekit_errors, loggable
 from voxplane.speech.weights import Loaded, piper_in_process, piper_voice, require
 
@@ -219,7 +219,7 @@ class Server:
         """
         with livekit_errors("Piper"):
             # The server closes each connection after its answer, so there is none to keep between two sentences.
-            async with connection(timeout_seconds) as session:
+            async with http_session(timeout_seconds) as session:
                 await self._check_voice(session)
                 answer = session.post(f"{self._url}/synthesize", json={**self._request, "text": text})
                 async with answer as response:

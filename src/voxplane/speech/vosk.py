@@ -24,7 +24,7 @@ from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, APIConn
 from livekit.agents.utils import AudioBuffer, shortuuid
 from livekit.agents.utils.audio import AudioByteStream
 
-from voxplane.speech.connection import connection
+from voxplane.http import http_session
 from voxplane.speech.failures import livekit_errors, loggable
 from voxplane.speech.weights import Loaded, require, vosk_model
 
@@ -295,7 +295,7 @@ class ServerStream(Stream):
         timeout = self._conn_options.timeout
         closing = aiohttp.ClientWSTimeout(ws_close=1)  # pyright: ignore[reportCallIssue] - made by attrs
         with livekit_errors("Vosk"):
-            async with connection(timeout) as session, session.ws_connect(self._url, timeout=closing) as socket:
+            async with http_session(timeout) as session, session.ws_connect(self._url, timeout=closing) as socket:
                 window = asyncio.Semaphore(_WINDOW)
                 async with asyncio.TaskGroup() as tasks:
                     listening = tasks.create_task(self._listen(socket, window))
