@@ -438,7 +438,7 @@ def test_the_save_can_be_copied_as_a_call_of_the_api(open_console: OpenConsole, 
     temperature(page).fill("0.9")
     page.get_by_role("button", name="More for OpenAI").click()
     page.get_by_role("menuitem", name="Copy as API call").click()
-    expect(page.locator(".outcome")).to_contain_text("The API call is copied.")
+    expect(page.locator("[aria-live=polite]")).to_contain_text("The API call is copied.")
     copied: str = page.evaluate("navigator.clipboard.readText()")
     assert f"curl -X PUT '{service.address}{PROVIDERS}/openai/config'" in copied
     assert """--data '{"config":{"temperature":0.9}}'""" in copied
@@ -453,7 +453,7 @@ def test_a_fallback_becomes_primary_from_its_menu(open_console: OpenConsole, ser
     page = open_console("/providers/groq/config")
     page.get_by_role("button", name="More for Groq").click()
     page.get_by_role("menuitem", name="Set as primary").click()
-    expect(page.locator(".outcome")).to_contain_text("Groq is primary now")
+    expect(page.locator("[aria-live=polite]")).to_contain_text("Groq is primary now")
     assert service.provider("groq")["isPrimary"]
 
 

@@ -97,6 +97,16 @@ export class ConfigDraft {
     return name === PRIORITY.name ? text.configuration.priority : this.profile.label(name);
   }
 
+  /** All values of one's own, saved or not. */
+  get typed(): JsonObject {
+    return this.#values;
+  }
+
+  /** Have values of one's own that were there before. */
+  retype(values: JsonObject): void {
+    this.#values = values;
+  }
+
   default(field: Field): unknown {
     return this.#defaults[field.name] ?? field.schema.default;
   }
@@ -185,7 +195,9 @@ export class ConfigDraft {
   get problems(): Finding[] {
     const own = this.#findings.filter(({ pointer }) => this.#showsAll || this.#looked.has(nameIn(pointer)));
     const refused = this.#refused.filter(({ pointer }) => !own.some((each) => each.pointer === pointer));
-    return [...own, ...refused];
+    const places = new Map(this.layout.fields.map((each, place) => [each.name, place]));
+    const place = ({ pointer }: Finding) => places.get(nameIn(pointer)) ?? places.size;
+    return [...own, ...refused].sort((a, b) => place(a) - place(b));
   }
 
   /** Say from now on what is wrong with a setting: the person has left it. */
