@@ -903,6 +903,12 @@ export interface components {
             /** Isenabled */
             isEnabled: boolean;
             /**
+             * Isfailing
+             * @description Whether workers saw it fail last: when it answers, that is worth a report.
+             * @default false
+             */
+            isFailing: boolean;
+            /**
              * Origins
              * @description Where its calls go: the only places that these secrets may be sent.
              */
