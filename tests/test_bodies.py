@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.conftest import token_for
-from tests.test_door import JSON, Operation, clients, contents, operations, with_body
+from tests.test_door import JSON, Operation, clients, contents, good_body, operations, with_body
 from tests.test_problem import check_problem
 from voxplane.errors import InvalidJson
 from voxplane.schemas import JsonObject
@@ -176,7 +176,7 @@ async def test_hostile_bodies_are_refused_and_change_nothing(
             assert "9" * 12 not in answer.text
             statuses[answer.status_code] += 1
     assert contents(superuser) == before
-    assert statuses.total() >= 500
+    assert statuses.total() >= 400
     assert set(statuses) == set(CODES)
     # Time of this process, so that what else the machine does is not counted.
     assert sorted(seconds)[math.ceil(len(seconds) * 0.99)] < 0.05
@@ -202,7 +202,8 @@ async def test_a_body_that_is_not_sent_as_json_is_not_read(
                 check_problem(answer, 415, "unsupported_media_type")
             assert contents(superuser) == before
             accepted = headers | {"Content-Type": " Application/JSON ; charset=utf-8"}
-            answer = await client.request(operation.method, operation.url(), json=operation.body(), headers=accepted)
+            body = await good_body(plane, operation)
+            answer = await client.request(operation.method, operation.url(), json=body, headers=accepted)
             assert answer.status_code == operation.success
 
 
@@ -229,7 +230,8 @@ async def test_a_body_of_exactly_the_limit_is_read(plane: ControlPlane) -> None:
     async with clients(plane) as client:
         for operation in with_body():
             limit = 16 * 1024 if operation.path.endswith("/secrets") else 64 * 1024
-            body, headers = json.dumps(operation.body()).encode(), await headers_for(plane, operation)
+            body = json.dumps(await good_body(plane, operation)).encode()
+            headers = await headers_for(plane, operation)
             for size, expected in ((limit, operation.success), (limit + 1, 413)):
                 padded = body + b" " * (size - len(body))
                 answer = await client.request(operation.method, operation.url(), content=padded, headers=headers)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from uuid import uuid4
 
 import anyio
 import httpx
 import psycopg
 import pytest
-from anyio.abc import ByteStream, TaskStatus
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.conftest import Caller, token_for
 from voxplane.schemas import ConfigWrite, OrganizationCreate
@@ -21,7 +17,6 @@ from voxplane.server.app import create_app
 from voxplane.server.auth import Principal
 from voxplane.server.changes import Changes
 from voxplane.server.control_plane import ControlPlane, local_administrator
-from voxplane.server.database import Database
 from voxplane.server.settings import Settings
 
 OPENAI = "/api/organizations/current/providers/openai"
@@ -140,70 +135,6 @@ async def test_a_lost_line_is_noticed_and_made_anew(
         )
         await until(lambda seen=mark: plane.changes.is_live and plane.changes.mark() > seen)
         assert (await client.get(OPENAI)).status_code == 200
-
-
-class Wire:
-    """What stands between a client and PostgreSQL. A connection that is cut gets nothing more, and is not closed."""
-
-    def __init__(self, address: str, folder: Path) -> None:
-        self._behind = conninfo_to_dict(address)
-        self._socket = f".s.PGSQL.{self._behind['port']}"
-        self._folder = folder
-        self.address = make_conninfo(address, host=str(folder), requirepeer="")
-        self._whole: set[object] = set()
-
-    async def serve(self, *, task_status: TaskStatus[None]) -> None:
-        """Pass on what is said, until the caller ends it."""
-        listener = await anyio.create_unix_listener(self._folder / self._socket)
-        async with listener:
-            task_status.started()
-            await listener.serve(self._join)
-
-    async def _join(self, client: ByteStream) -> None:
-        line = object()
-        self._whole.add(line)
-        server = await anyio.connect_unix(f"{self._behind['host']}/{self._socket}")
-        async with client, server, anyio.create_task_group() as group:
-            group.start_soon(self._pass_on, line, server, client)
-            await self._pass_on(line, client, server)
-            group.cancel_scope.cancel()
-
-    async def _pass_on(self, line: object, source: ByteStream, sink: ByteStream) -> None:
-        async for said in source:
-            if line in self._whole:
-                await sink.send(said)
-
-    def cut(self) -> None:
-        """Let nothing more through on the connections that there are."""
-        self._whole.clear()
-
-
-async def test_a_line_that_is_cut_without_a_word_is_noticed_and_what_was_missed_is_made_good(
-    plane: ControlPlane,
-    settings: Settings,
-    superuser: psycopg.Connection[tuple[object, ...]],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("voxplane.server.changes._ECHO_SECONDS", 0.5)
-    organization = await plane.access.find_organization("default")
-    with tempfile.TemporaryDirectory(prefix="voxplane-wire-") as folder:
-        assert settings.database_url is not None
-        wire = Wire(settings.database_url.get_secret_value(), Path(folder))
-        changes, database = Changes(), Database(plane.database._pool, wire.address)  # pyright: ignore[reportPrivateUsage] - only what listens is cut
-        async with anyio.create_task_group() as group:
-            await group.start(wire.serve)
-            group.start_soon(changes.follow, database)
-            await until(lambda: changes.is_live)
-            mark = changes.mark()
-            wire.cut()
-            superuser.execute("SELECT pg_notify('voxplane', %s)", [f"{organization.id}:2:"])
-            await until(lambda: not changes.is_live)
-            await until(lambda: changes.is_live)
-            assert not changes.is_unchanged(organization.id, mark)
-            with changes.subscribe(organization.id) as subscription:
-                superuser.execute("SELECT pg_notify('voxplane', %s)", [f"{organization.id}:9:"])
-                await until(lambda: subscription.take().revision == 9)
-            group.cancel_scope.cancel()
 
 
 async def test_the_kept_answers_stay_within_their_memory(caching: Settings) -> None:

@@ -76,6 +76,11 @@ class AccessService:
         self._turns = Turns[bytes]()
         changes.on_doubt(self._forget_callers)
 
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the key is missing without which nothing is written."""
+        return self._unsealed is None
+
     async def authenticate(self, token: str) -> Principal:
         """Return who a token stands for.
 

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from voxplane.errors import SignInExpired
+from voxplane.errors import KeyUnavailable, SignInExpired
 from voxplane.schemas import AccessTokenCreate, CreatedAccessToken
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class SignInCodes:
             SignInExpired: it is none of ours, was used, or is too old.
             KeyUnavailable: the installation is sealed.
         """
+        if self._access.is_sealed:
+            raise KeyUnavailable
         principal, until = self._issued.pop(_digest(code), (None, 0.0))
         if principal is None or until < self._clock():
             raise SignInExpired
