@@ -189,7 +189,7 @@ async def test_every_answer_is_one_that_the_document_promises(
     assert found.phases.total() >= at_least
     assert max(found.statuses) < 500
     # It came past the door, into every operation, and to every check.
-    assert found.statuses[200] + found.statuses[201] + found.statuses[204] > found.statuses.total() // 10
+    assert found.statuses[200] + found.statuses[201] + found.statuses[204] > found.statuses.total() // 20
     assert set(found.answered) == {str(operation) for operation in operations()}
     assert set(found.phases) == {"EXAMPLES", "COVERAGE", "FUZZING", "STATEFUL_TESTING"}
     assert found.checks >= REQUIRED_CHECKS
