@@ -1,6 +1,8 @@
 #!/bin/sh
 # Make a virtual environment and install what lock files pin, by hash. Everything comes as a wheel, except two pure
-# Python packages that have none; those are built with the pinned setuptools of the lock before them.
+# Python packages that have none; those are built with the pinned setuptools of the lock before them. The locks are
+# whole, so nothing is left to resolve (--no-deps): pip 23 takes the newest release where a package asks for another
+# one's extra, and not the pinned one, so that the day of that release would break every new environment.
 # usage: venv.sh FOLDER LOCK...
 set -eu
 folder=$1
@@ -25,7 +27,7 @@ if [ ! -x "$folder/bin/pip" ]; then
     "$PYTHON" -m venv --clear "$folder"
 fi
 for lock in "$@"; do
-    "$folder/bin/pip" install --quiet --disable-pip-version-check --require-hashes --no-build-isolation \
-        --use-pep517 --only-binary :all: --no-binary docopt,srt -r "$lock"
+    "$folder/bin/pip" install --quiet --disable-pip-version-check --require-hashes --no-deps \
+        --no-build-isolation --use-pep517 --only-binary :all: --no-binary docopt,srt -r "$lock"
 done
 "$folder/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
