@@ -87,7 +87,7 @@ def documents() -> dict[str, str]:
     document = openapi(create_app())
     return {
         "docs/openapi.json": json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n",
-        "docs/reference/api.md": _page("src/voxplane/server/api.py", api_page(document)),
+        "docs/reference/api.md": _page("src/voxplane/server/api", api_page(document)),
         "docs/reference/settings.md": _page("src/voxplane/server/settings.py", settings_page()),
         "docs/reference/errors.md": _page("src/voxplane/errors.py", errors_page()),
         "docs/reference/providers.md": _page("src/voxplane/providers/", providers_page(shipped_providers())),

@@ -13,7 +13,7 @@ from fastapi import Depends, Header
 from fastapi.requests import Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from pydantic.json_schema import SkipJsonSchema  # noqa: TC002 - FastAPI reads the annotation
+from pydantic.json_schema import SkipJsonSchema
 
 from voxplane.errors import (
     FieldError,

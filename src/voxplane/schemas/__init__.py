@@ -1,6 +1,7 @@
 """What travels over the API: request and response models, shared by the server and the SDK.
 
-On the wire every name is camelCase; in Python it is snake_case. One base class does the renaming.
+On the wire every name is camelCase; in Python it is snake_case. One base class does the renaming. Here stands what all
+share and what the catalogue, configuration and workers need; other subjects have a file each beside it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,13 @@
+"""The routes of the API, a file for each subject: what comes in, who may, which service answers. No rules here."""
+
+from __future__ import annotations
+
+from voxplane.server.api import access, catalogue, organizations, providers, secrets, workers
+from voxplane.server.door import Guarded
+
+_SUBJECTS = (catalogue, providers, secrets, workers, access, organizations)
+
+
+def routes() -> list[Guarded]:
+    """Return the API's routes, each with its policy."""
+    return [route for subject in _SUBJECTS for route in subject.router.routes if isinstance(route, Guarded)]
