@@ -121,7 +121,6 @@ async def add_organization(plane: ControlPlane, slug: str, key: str, piper_url: 
 @pytest.fixture
 async def fleet(models: Path, piper_url: str, tmp_path: Path) -> AsyncIterator[Fleet]:
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(machine.piper(tmp_path / "piper.log", piper_url))
         (tmp_path / "question.wav").write_bytes(await ask_piper(QUESTION, piper_url))
         model = ScriptedModel()
         base_url = await stack.enter_async_context(model.served())

@@ -14,6 +14,7 @@ import anyio
 import jiwer
 import pytest
 from aiohttp import ClientResponseError, web
+from anyio.from_thread import start_blocking_portal
 from examples.call import machine
 from examples.call.__main__ import Outcome, ask_piper, call
 from examples.call.audio import Caller, Ear
@@ -64,10 +65,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def piper_url() -> str:
+def piper_url(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a Piper server answers: one for a file, because it takes seconds to load its voice."""
+    assert models.name
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    running = machine.piper(tmp_path_factory.mktemp("piper") / "piper.log", url)
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(running):
+        yield url
 
 
 async def change(plane: ControlPlane, admin: Principal, key: str, **config: object) -> OrganizationProvider:
@@ -96,12 +102,8 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(
-    plane: ControlPlane, administrator: Principal, models: Path, piper_url: str, tmp_path: Path
-) -> AsyncIterator[Desk]:
-    assert models.name
+async def desk(plane: ControlPlane, administrator: Principal, piper_url: str) -> AsyncIterator[Desk]:
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(machine.piper(tmp_path / "piper.log", piper_url))
         url = await stack.enter_async_context(served(plane))
         said: list[str] = []
         await machine.prepare(plane, said.append)

@@ -873,20 +873,13 @@ async def test_the_servers_of_local_engines_are_asked(registry: Loopback, monkey
 
 
 @pytest.fixture
-async def question(piper: str) -> bytes:
+async def question(piper_url: str) -> bytes:
     """What the caller says, as 16-bit PCM at 16 kHz."""
-    with wave.open(io.BytesIO(await ask_piper(QUESTION, piper))) as file:
+    with wave.open(io.BytesIO(await ask_piper(QUESTION, piper_url))) as file:
         rate, sound = file.getframerate(), file.readframes(file.getnframes())
     resampler = rtc.AudioResampler(rate, 16000)
     frames = resampler.push(rtc.AudioFrame(sound, rate, 1, len(sound) // 2)) + resampler.flush()
     return bytes(rtc.combine_audio_frames(frames).data)
-
-
-@pytest.fixture
-async def piper(models: Path, piper_url: str, tmp_path: Path) -> AsyncIterator[str]:
-    assert models.name
-    async with machine.piper(tmp_path / "piper.log", piper_url):
-        yield piper_url
 
 
 def hertz(frames: Sequence[TTSAudioRawFrame], path: Path) -> Path:
@@ -900,7 +893,7 @@ def hertz(frames: Sequence[TTSAudioRawFrame], path: Path) -> Path:
 
 
 async def test_a_call_goes_on_when_its_first_model_and_its_first_voice_are_dead(
-    registry: Loopback, piper: str, question: bytes, tmp_path: Path
+    registry: Loopback, piper_url: str, question: bytes, tmp_path: Path
 ) -> None:
     line, reports = Line(), Reports()
     async with AsyncExitStack() as stack:
@@ -915,7 +908,7 @@ async def test_a_call_goes_on_when_its_first_model_and_its_first_voice_are_dead(
         ]
         voices = [
             resolved(registry, "openai-tts", baseUrl=f"{mute.url}/v1"),
-            resolved(registry, "piper", baseUrl=piper, voice=machine.VOICE),
+            resolved(registry, "piper", baseUrl=piper_url, voice=machine.VOICE),
         ]
         context = LLMContext([{"role": "developer", "content": "Be brief."}])
         user, assistant = LLMContextAggregatorPair(context)
@@ -1009,10 +1002,10 @@ class Job:
 
 
 @pytest.fixture
-async def worker_token(plane: ControlPlane, administrator: Principal, piper: str) -> AsyncIterator[str]:
+async def worker_token(plane: ControlPlane, administrator: Principal, piper_url: str) -> AsyncIterator[str]:
     """A worker's token of an organization that is heard by Whisper, answered by OpenAI and spoken to by Piper."""
     await machine.prepare(plane, lambda _: None)
-    await speak_from(plane, administrator, piper)
+    await speak_from(plane, administrator, piper_url)
     async with machine.worker_token(plane) as token:
         yield token
 
