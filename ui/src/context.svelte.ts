@@ -5,6 +5,7 @@ import { type Api, type Connection, createApi, Problem, type Me } from "./api/cl
 import { Live } from "./live.svelte";
 import { Router } from "./router.svelte";
 import { Shortcuts } from "./shortcuts.svelte";
+import { Turns } from "./turns";
 
 export const PROVIDERS = ["providers"] as const;
 export const CATALOGUE = ["catalogue"] as const;
@@ -26,6 +27,7 @@ export class ConsoleContext {
   readonly router: Router;
   readonly announcer = new Announcer();
   readonly shortcuts = new Shortcuts();
+  readonly orders = new Turns();
   /** Who is asking; null until the server said so. */
   me = $state<Me | null>(null);
 
@@ -48,9 +50,14 @@ export class ConsoleContext {
       },
     });
     this.live = new Live(connection, (news) => {
-      void this.queries.invalidateQueries({ queryKey: PROVIDERS });
+      this.readProvidersAgain();
       if (news.kind === "all") void this.queries.invalidateQueries({ queryKey: CATALOGUE });
     });
+  }
+
+  /** Ask for the list anew, unless an order is on its way: an answer from before it would move rows back. */
+  readProvidersAgain(): void {
+    if (!this.orders.isUnderWay) void this.queries.invalidateQueries({ queryKey: PROVIDERS });
   }
 
   /** Whether the browser has no network: what is on screen stays, and nothing can be saved. */

@@ -53,7 +53,7 @@ export function received(shared: ConsoleContext, provider: OrganizationProvider)
     );
     shared.queries.setQueryData<OrganizationProviders>(PROVIDERS, { ...before, providers });
   }
-  void shared.queries.invalidateQueries({ queryKey: PROVIDERS });
+  shared.readProvidersAgain();
 }
 
 /** Show a change before the server has answered; returns how to take it back. */
@@ -87,23 +87,26 @@ export async function reorder(
   const others = before.providers.filter((each) => each.provider.type !== type);
   const takeBack = await shown(shared, { ...before, providers: [...ofType, ...others] });
   onShown();
-  try {
-    const answer = await answered(
-      shared.api.PUT("/api/organizations/{organization}/providers/order", {
-        params: { path: current, query: { type } },
-        body: { order: [...order] },
-      }),
-    );
-    shared.queries.setQueryData<OrganizationProviders>(PROVIDERS, (present) => ({
-      revision: answer.revision,
-      nextCall: { ...present?.nextCall, [type]: undefined, ...answer.nextCall } as Record<string, string>,
-      providers: [...answer.providers, ...others],
-    }));
-    void shared.queries.invalidateQueries({ queryKey: PROVIDERS });
-  } catch (error) {
-    takeBack();
-    throw error;
-  }
+  await shared.orders.take(
+    () =>
+      answered(
+        shared.api.PUT("/api/organizations/{organization}/providers/order", {
+          params: { path: current, query: { type } },
+          body: { order: [...order] },
+        }),
+      ),
+    {
+      answered: (answer) => {
+        shared.queries.setQueryData<OrganizationProviders>(PROVIDERS, (present) => ({
+          revision: answer.revision,
+          nextCall: { ...present?.nextCall, [type]: undefined, ...answer.nextCall } as Record<string, string>,
+          providers: [...answer.providers, ...others],
+        }));
+        void shared.queries.invalidateQueries({ queryKey: PROVIDERS });
+      },
+      failed: takeBack,
+    },
+  );
 }
 
 /** Turn a provider on or off. Throws the server's problem, with the list as it was. */
