@@ -48,7 +48,7 @@ call: $(VENV)/.dev ## Make a whole call on this machine, without any account (an
 
 test: lint types house generated console-test ## Check and test everything that CI does
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not deep" -n 2 --dist loadfile
+	$(BIN)/coverage run -m pytest -m "not deep" -n 3 --dist loadfile --no-loadscope-reorder
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report
 

@@ -26,6 +26,13 @@ from voxplane.server.embedded import EmbeddedPostgres
 from voxplane.server.settings import Settings
 
 Caller = Callable[..., Awaitable[httpx.AsyncClient]]
+LONGEST = ("test_agent", "test_call", "test_crash", "test_pipecat", "test_leaks", "test_stream", "test_configuration")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that at the end no processor is left alone with one of them."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 @pytest.fixture(autouse=True)
