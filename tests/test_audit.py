@@ -123,6 +123,19 @@ MUTATIONS = {
         history=1,
         refused=((f"{PROVIDERS}/deepgram/config", None, STALE), (f"{PROVIDERS}/nothing/config", None, {})),
     ),
+    "POST /api/organizations/{organization}/providers/{key}/restore": Mutation(
+        f"{PROVIDERS}/openai/restore",
+        "config.restore",
+        "openai",
+        {"revision": 1, "include": ["priority"]},
+        changed=("openai",),
+        history=1,
+        refused=(
+            (f"{PROVIDERS}/openai/restore", {"revision": 9}, {}),
+            (f"{PROVIDERS}/openai/restore", {"revision": 1}, STALE),
+            (f"{PROVIDERS}/nothing/restore", {"revision": 1}, {}),
+        ),
+    ),
     "PUT /api/organizations/{organization}/providers/order": Mutation(
         f"{PROVIDERS}/order?type=tts",
         "order.put",
@@ -252,6 +265,8 @@ async def desk(plane: ControlPlane, caller: Caller, ledger: Ledger) -> Desk:
     body = {"secrets": {"apiKey": "canary-old"}}
     for key in ("openai", "groq"):
         assert (await administrator.put(f"{PROVIDERS}/{key}/secrets", json=body)).status_code == 200
+    # Another version than the seeded one, to go back from.
+    assert (await administrator.put(f"{PROVIDERS}/openai/config", json={"priority": 9})).status_code == 200
     spare = await administrator.post(f"{ORGANIZATION}/tokens", json={"name": "spare", "scopes": ["livekit:read"]})
     platform, reader = await caller(Scope.ADMIN_ORGANIZATIONS), await caller(Scope.LIVEKIT_READ)
     worker = await caller(Scope.WORKER_RESOLVE)
@@ -383,7 +398,7 @@ async def test_a_release_is_on_record_before_the_key_leaves(desk: Desk, administ
     assert len(earlier) == before
     assert (event.actor, event.action, event.target) == ("token:worker", "secrets.release", "openai")
     assert event.request_id == "the-request"
-    assert event.detail == {"revision": 3, "providers": {"openai": ["apiKey"]}}
+    assert event.detail == {"revision": 4, "providers": {"openai": ["apiKey"]}}
     assert desk.ledger.is_whole()
 
 

@@ -21,6 +21,7 @@ import typer
 from voxplane import errors
 from voxplane.command import Json, Organization, account, model, read_settings, run, run_for
 from voxplane.errors import Invalid, VoxplaneError
+from voxplane.history_commands import history
 from voxplane.provider import unknown_field
 from voxplane.registry import ProviderRegistry
 from voxplane.schemas import (
@@ -66,6 +67,7 @@ providers = _group("providers", "Look at the catalogue.")
 organization = _group("organization", "Create and list organizations.")
 config = _group("config", "Look at and change an organization's settings of a provider.")
 secrets = _group("secrets", "Store and remove an organization's secrets of a provider.")
+app.add_typer(history, name="history")
 app.add_typer(token, name="token")
 
 Key = Annotated[str, typer.Argument(help="The provider's key, such as openai.", metavar="PROVIDER")]

@@ -27,10 +27,12 @@ from voxplane.registry import ProviderRegistry
 from voxplane.schemas import OrganizationCreate
 from voxplane.server import database, store
 from voxplane.server.access import AccessService
+from voxplane.server.audit_log import AuditLog
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, Principal
 from voxplane.server.changes import Changes
 from voxplane.server.database import Database, Location
 from voxplane.server.envelope import Keyring
+from voxplane.server.history import HistoryService
 from voxplane.server.issuers import Issuers
 from voxplane.server.service import ProviderService
 from voxplane.server.sign_in import SignInCodes
@@ -58,6 +60,8 @@ class ControlPlane:
     database: Database
     changes: Changes
     providers: ProviderService
+    history: HistoryService
+    audit: AuditLog
     workers: WorkerService
     access: AccessService
     sign_in: SignInCodes
@@ -112,6 +116,8 @@ class ControlPlane:
             providers=ProviderService(
                 registry=registry, retired=retired, database=connections, changes=changes, unsealed=unsealed
             ),
+            history=HistoryService(registry=registry, retired=retired, database=connections),
+            audit=AuditLog(database=connections),
             workers=WorkerService(
                 registry=registry,
                 retired=retired,

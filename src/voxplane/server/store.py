@@ -51,14 +51,17 @@ class ConfigRow:
 
 @dataclass(frozen=True)
 class HistoryRow:
-    """What one provider's settings were and became."""
+    """What one provider's settings were and became, by whom, and by which action of the audit log."""
 
     provider_key: str
     revision: int
     before: ConfigRow | None
     after: ConfigRow | None
     actor: str
+    actor_name: str
+    action: str
     at: datetime
+    restored_from: int | None = None
 
 
 @dataclass(frozen=True)
@@ -212,15 +215,20 @@ class Store:
         """Keep what one provider's settings were and became."""
         await self._run(
             """
-            INSERT INTO config_history (organization_id, provider_key, revision, before, after, actor, at)
-            VALUES (%(organization_id)s, %(provider_key)s, %(revision)s, %(before)s, %(after)s, %(actor)s, %(at)s)
+            INSERT INTO config_history
+                (organization_id, provider_key, revision, before, after, actor, actor_name, action, at, restored_from)
+            VALUES (%(organization_id)s, %(provider_key)s, %(revision)s, %(before)s, %(after)s, %(actor)s,
+                    %(actor_name)s, %(action)s, %(at)s, %(restored_from)s)
             """,
             provider_key=row.provider_key,
             revision=row.revision,
             before=_snapshot(row.before),
             after=_snapshot(row.after),
             actor=row.actor,
+            actor_name=row.actor_name,
+            action=row.action,
             at=row.at,
+            restored_from=row.restored_from,
         )
 
     async def put_secrets(self, secrets: dict[str, Any], at: datetime) -> None:
