@@ -94,9 +94,15 @@ class Mutation:
     rings: bool = True
     records: int = 1
     history: int = 0
+    """How many rows of the history."""
     scope: str = Scope.LIVEKIT_WRITE
     refused: tuple[tuple[str, object, dict[str, str]], ...] = ()
     """The same route, refused: url, body, headers."""
+
+    @property
+    def denied_action(self) -> str:
+        """What a refused attempt is on record as: what workers saw has no name of its own there."""
+        return self.action or "report"
 
 
 PROVIDERS = f"{ORGANIZATION}/providers"
@@ -355,12 +361,31 @@ async def test_a_change_that_is_refused_leaves_nothing_behind(
     mutation = MUTATIONS[route]
     for url, body, headers in mutation.refused:
         assert (await desk.do(route, url, body, headers)).status_code in {404, 409, 412, 422}, (url, body)
+    assert stored_rows(superuser) == before
     unscoped = await desk.reader.request(
         route.partition(" ")[0], mutation.url.replace("SPARE", desk.spare), json=mutation.body
     )
     assert unscoped.status_code == 403
-    assert stored_rows(superuser) == before
+    # All that a refused attempt leaves is the record of it.
+    denied = _denied(superuser)
+    assert (denied.pop(), _without_heads(stored_rows(superuser))) == (mutation.denied_action, _without_heads(before))
+    assert denied == []
+    assert desk.ledger.is_whole()
     assert doorbell() == []
+
+
+def _without_heads(rows: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """Leave out what a refusal adds to the audit log."""
+    heads = {"audit_seq", "audit_hash"}
+    return rows | {
+        "audit_events": [row for row in rows["audit_events"] if row["outcome"] != "denied"],
+        "organizations": [{k: v for k, v in row.items() if k not in heads} for row in rows["organizations"]],
+    }
+
+
+def _denied(superuser: Superuser) -> list[str]:
+    """Return which actions were refused on record."""
+    return [row["action"] for row in stored_rows(superuser)["audit_events"] if row["outcome"] == "denied"]
 
 
 @pytest.mark.parametrize("route", [route for route, mutation in MUTATIONS.items() if mutation.revisions])

@@ -283,6 +283,8 @@ def _cases(mine: Tenant, other: Tenant) -> dict[str, Callable[[Store], Awaitable
         "versions": lambda store: HistoryStore(store.connection, mine.id).versions("openai", None, 9),
         "version": lambda store: HistoryStore(store.connection, mine.id).version("openai", 1),
         "secrets": lambda store: HistoryStore(store.connection, mine.id).secrets("groq", None, 9),
+        "chain": lambda store: AuditStore(store.connection, mine.id).chain(0, 99),
+        "storings": lambda store: AuditStore(store.connection, mine.id).storings("0" * 32, 9),
         "page": lambda store: AuditStore(store.connection, mine.id).page(AuditFilter(), None, 99),
     }
 

@@ -6,7 +6,6 @@ superuser can rewrite history unnoticed.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 from dataclasses import dataclass
@@ -18,7 +17,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
-@dataclass(frozen=True, kw_only=True)
+# Made once: json.dumps would make a new one for each row.
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AuditEvent:
     """Who did what to what, with which outcome. Holds names and numbers, never a value of a secret."""
 
@@ -54,7 +57,7 @@ def chained(key: bytes, prev_hash: bytes, events: Sequence[AuditEvent]) -> list[
 
 def chain_hash(key: bytes, prev_hash: bytes, event: AuditEvent) -> bytes:
     """Return the hash of an event that follows the one with `prev_hash`."""
-    row = json.dumps(
+    row = _canonical(
         [
             str(event.organization_id),
             event.seq,
@@ -65,12 +68,9 @@ def chain_hash(key: bytes, prev_hash: bytes, event: AuditEvent) -> bytes:
             event.outcome,
             event.request_id,
             event.detail,
-        ],
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=False,
+        ]
     )
-    return hmac.digest(key, prev_hash + row.encode(), hashlib.sha256)
+    return hmac.digest(key, prev_hash + row.encode(), "sha256")
 
 
 def first_broken(key: bytes, rows: Iterable[tuple[AuditEvent, bytes, bytes]]) -> int | None:
@@ -78,10 +78,24 @@ def first_broken(key: bytes, rows: Iterable[tuple[AuditEvent, bytes, bytes]]) ->
 
     `rows` are `(event, prev_hash, hash)` of one organization from its first on.
     """
-    expected_seq, prev = 1, b""
-    for event, prev_hash, stored in rows:
-        fits = event.seq == expected_seq and prev_hash == prev
-        if not fits or not hmac.compare_digest(stored, chain_hash(key, prev, event)):
-            return expected_seq
-        expected_seq, prev = expected_seq + 1, stored
-    return None
+    chain = Chain(key)
+    return None if all(chain.take(*row) for row in rows) else chain.seq + 1
+
+
+class Chain:
+    """One organization's rows, checked as they come, from the first on."""
+
+    def __init__(self, key: bytes) -> None:
+        """Begin before the first row."""
+        self._key = key
+        self.seq = 0
+        """The number of the last row that holds."""
+        self.hash = b""
+
+    def take(self, event: AuditEvent, prev_hash: bytes, stored: bytes) -> bool:
+        """Return whether the next row follows from those before it."""
+        fits = event.seq == self.seq + 1 and prev_hash == self.hash
+        if not fits or not hmac.compare_digest(stored, chain_hash(self._key, self.hash, event)):
+            return False
+        self.seq, self.hash = event.seq, stored
+        return True

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from psycopg.rows import class_row
+from psycopg.rows import class_row, tuple_row
+
+from voxplane.server.audit import AuditEvent
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -74,3 +76,60 @@ class AuditStore:
             {"organization_id": self._organization_id, "before": before, "limit": limit, **asdict(wanted)},
         )
         return await cursor.fetchall()
+
+    async def chain(self, after: int, limit: int) -> list[tuple[AuditEvent, bytes, bytes]]:
+        """Return rows as `Chain.take` takes them, oldest first, from the one behind number `after`."""
+        cursor = self._connection.cursor(binary=True, row_factory=tuple_row)
+        await cursor.execute(
+            """
+            SELECT seq, at, actor, action, target, outcome, request_id, detail, prev_hash, hash
+            FROM audit_events
+            WHERE organization_id = %(organization_id)s AND seq > %(after)s
+            ORDER BY seq LIMIT %(limit)s
+            """,
+            {"organization_id": self._organization_id, "after": after, "limit": limit},
+        )
+        return [
+            (AuditEvent(**dict(zip(_CHAINED, row[:-2], strict=True)), organization_id=self._organization_id), *row[-2:])
+            for row in await cursor.fetchall()
+        ]
+
+    async def storings(self, fingerprint: str, limit: int) -> list[AuditRow]:
+        """Return the newest rows that tell of a secret with this mark being stored."""
+        cursor = self._connection.cursor(row_factory=class_row(AuditRow))
+        await cursor.execute(
+            """
+            SELECT seq, at, actor, name AS actor_name, action, target, outcome, request_id, detail
+            FROM audit_events
+            LEFT JOIN access_tokens ON access_tokens.organization_id = %(organization_id)s
+                                   AND access_tokens.id = substr(actor, 7) AND actor LIKE 'token:%%'
+            WHERE audit_events.organization_id = %(organization_id)s AND action = 'secrets.put'
+              AND EXISTS (SELECT 1 FROM jsonb_each_text(detail->'fingerprints') WHERE value = %(fingerprint)s)
+            ORDER BY seq DESC LIMIT %(limit)s
+            """,
+            {"organization_id": self._organization_id, "fingerprint": fingerprint, "limit": limit},
+        )
+        return await cursor.fetchall()
+
+
+_CHAINED = ("seq", "at", "actor", "action", "target", "outcome", "request_id", "detail")
+
+
+@dataclass(frozen=True)
+class AuditHead:
+    """Where the audit log of one organization stands, by the organization's own row."""
+
+    id: UUID
+    slug: str
+    audit_seq: int
+    audit_hash: bytes
+
+
+async def audit_heads(connection: Connection, after: UUID, limit: int) -> list[AuditHead]:
+    """Return where the audit logs stand, by the organizations' ids, in a transaction of the platform."""
+    cursor = connection.cursor(row_factory=class_row(AuditHead))
+    await cursor.execute(
+        "SELECT id, slug, audit_seq, audit_hash FROM organizations WHERE id > %(after)s ORDER BY id LIMIT %(limit)s",
+        {"after": after, "limit": limit},
+    )
+    return await cursor.fetchall()

@@ -34,6 +34,7 @@ from voxplane.schemas import (
 from voxplane.server import envelope
 from voxplane.server.auth import Principal, Scope
 from voxplane.server.envelope import DataKey, Envelope, SecretChange, SecretContext
+from voxplane.server.fingerprints import fingerprints
 from voxplane.server.history import restorable
 from voxplane.server.history_store import HistoryStore
 from voxplane.server.organization_view import OrganizationView
@@ -286,6 +287,7 @@ class ProviderService:
                 "origins": sorted(str(origin) for origin in origins),
                 "version": version,
                 "revision": write.revision,
+                "fingerprints": await fingerprints(write, values),
             }
             await write.audit("secrets.put", key, detail)
             await write.put_secrets(key, sealed)

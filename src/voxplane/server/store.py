@@ -137,7 +137,7 @@ class TokenRow:
 
 @dataclass(frozen=True)
 class DataKeyRow:
-    """A wrapped data key."""
+    """A wrapped key of an organization: version 0 marks secrets in the audit log, all others seal them."""
 
     version: int
     wrapped: bytes
@@ -246,13 +246,13 @@ class Store:
         )
 
     async def data_key(self, version: int | None = None) -> DataKeyRow | None:
-        """Return one wrapped data key; without a version, the newest."""
+        """Return one wrapped key; without a version, the newest data key."""
         cursor = self.connection.cursor(row_factory=class_row(DataKeyRow))
         await cursor.execute(
             """
             SELECT version, wrapped, kek_id FROM organization_data_keys
             WHERE organization_id = %(organization_id)s
-              AND (%(version)s::integer IS NULL OR version = %(version)s)
+              AND (version = %(version)s::integer OR (%(version)s IS NULL AND purpose = 'data'))
             ORDER BY version DESC LIMIT 1
             """,
             {"organization_id": self._organization_id, "version": version},
@@ -260,11 +260,12 @@ class Store:
         return await cursor.fetchone()
 
     async def add_data_key(self, row: DataKeyRow) -> None:
-        """Store a new wrapped data key."""
+        """Store a new wrapped key."""
         await self._run(
             """
-            INSERT INTO organization_data_keys (organization_id, version, wrapped, kek_id)
-            VALUES (%(organization_id)s, %(version)s, %(wrapped)s, %(kek_id)s)
+            INSERT INTO organization_data_keys (organization_id, version, purpose, wrapped, kek_id)
+            VALUES (%(organization_id)s, %(version)s, CASE WHEN %(version)s = 0 THEN 'mac' ELSE 'data' END,
+                    %(wrapped)s, %(kek_id)s)
             """,
             version=row.version,
             wrapped=row.wrapped,
