@@ -94,9 +94,15 @@ class Mutation:
     rings: bool = True
     records: int = 1
     history: int = 0
+    """How many rows of the history."""
     scope: str = Scope.LIVEKIT_WRITE
     refused: tuple[tuple[str, object, dict[str, str]], ...] = ()
     """The same route, refused: url, body, headers."""
+
+    @property
+    def denied_action(self) -> str:
+        """What a refused attempt is on record as: what workers saw has no name of its own there."""
+        return self.action or "report"
 
 
 PROVIDERS = f"{ORGANIZATION}/providers"
@@ -122,6 +128,19 @@ MUTATIONS = {
         changed=("deepgram",),
         history=1,
         refused=((f"{PROVIDERS}/deepgram/config", None, STALE), (f"{PROVIDERS}/nothing/config", None, {})),
+    ),
+    "POST /api/organizations/{organization}/providers/{key}/restore": Mutation(
+        f"{PROVIDERS}/openai/restore",
+        "config.restore",
+        "openai",
+        {"revision": 1, "include": ["priority"]},
+        changed=("openai",),
+        history=1,
+        refused=(
+            (f"{PROVIDERS}/openai/restore", {"revision": 9}, {}),
+            (f"{PROVIDERS}/openai/restore", {"revision": 1}, STALE),
+            (f"{PROVIDERS}/nothing/restore", {"revision": 1}, {}),
+        ),
     ),
     "PUT /api/organizations/{organization}/providers/order": Mutation(
         f"{PROVIDERS}/order?type=tts",
@@ -252,6 +271,8 @@ async def desk(plane: ControlPlane, caller: Caller, ledger: Ledger) -> Desk:
     body = {"secrets": {"apiKey": "canary-old"}}
     for key in ("openai", "groq"):
         assert (await administrator.put(f"{PROVIDERS}/{key}/secrets", json=body)).status_code == 200
+    # Another version than the seeded one, to go back from.
+    assert (await administrator.put(f"{PROVIDERS}/openai/config", json={"priority": 9})).status_code == 200
     spare = await administrator.post(f"{ORGANIZATION}/tokens", json={"name": "spare", "scopes": ["livekit:read"]})
     platform, reader = await caller(Scope.ADMIN_ORGANIZATIONS), await caller(Scope.LIVEKIT_READ)
     worker = await caller(Scope.WORKER_RESOLVE)
@@ -340,12 +361,31 @@ async def test_a_change_that_is_refused_leaves_nothing_behind(
     mutation = MUTATIONS[route]
     for url, body, headers in mutation.refused:
         assert (await desk.do(route, url, body, headers)).status_code in {404, 409, 412, 422}, (url, body)
+    assert stored_rows(superuser) == before
     unscoped = await desk.reader.request(
         route.partition(" ")[0], mutation.url.replace("SPARE", desk.spare), json=mutation.body
     )
     assert unscoped.status_code == 403
-    assert stored_rows(superuser) == before
+    # All that a refused attempt leaves is the record of it.
+    denied = _denied(superuser)
+    assert (denied.pop(), _without_heads(stored_rows(superuser))) == (mutation.denied_action, _without_heads(before))
+    assert denied == []
+    assert desk.ledger.is_whole()
     assert doorbell() == []
+
+
+def _without_heads(rows: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """Leave out what a refusal adds to the audit log."""
+    heads = {"audit_seq", "audit_hash"}
+    return rows | {
+        "audit_events": [row for row in rows["audit_events"] if row["outcome"] != "denied"],
+        "organizations": [{k: v for k, v in row.items() if k not in heads} for row in rows["organizations"]],
+    }
+
+
+def _denied(superuser: Superuser) -> list[str]:
+    """Return which actions were refused on record."""
+    return [row["action"] for row in stored_rows(superuser)["audit_events"] if row["outcome"] == "denied"]
 
 
 @pytest.mark.parametrize("route", [route for route, mutation in MUTATIONS.items() if mutation.revisions])
@@ -383,7 +423,7 @@ async def test_a_release_is_on_record_before_the_key_leaves(desk: Desk, administ
     assert len(earlier) == before
     assert (event.actor, event.action, event.target) == ("token:worker", "secrets.release", "openai")
     assert event.request_id == "the-request"
-    assert event.detail == {"revision": 3, "providers": {"openai": ["apiKey"]}}
+    assert event.detail == {"revision": 4, "providers": {"openai": ["apiKey"]}}
     assert desk.ledger.is_whole()
 
 

@@ -218,6 +218,8 @@ async def prepared(plane: ControlPlane, operation: Operation) -> dict[str, str]:
     owner = local_administrator((await plane.access.find_organization("default")).id, "test")
     if operation.method == "DELETE" and operation.path.endswith("/secrets"):
         await plane.providers.update_provider_secrets(owner, "openai", SecretsWrite(secrets={"apiKey": "sk-test"}))
+    if operation.path.endswith("/restore"):
+        await plane.providers.upsert_organization_provider_config(owner, "openai", ConfigWrite(is_enabled=False))
     if "{token}" not in operation.path:
         return {}
     new = AccessTokenCreate(name="to be revoked", scopes=[Scope.LIVEKIT_READ])

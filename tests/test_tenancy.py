@@ -26,9 +26,11 @@ from tests.conftest import Caller, settings_for, stored_rows, token_for
 from voxplane.errors import InternalError, OrganizationNotFound, Unavailable
 from voxplane.schemas import OrganizationCreate
 from voxplane.server.audit import AuditEvent, ChainedEvent
+from voxplane.server.audit_store import AuditFilter, AuditStore
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, Scope
 from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.embedded import EmbeddedPostgres
+from voxplane.server.history_store import HistoryStore
 from voxplane.server.position import Position
 from voxplane.server.settings import Settings
 from voxplane.server.store import ConfigRow, DataKeyRow, HistoryRow, Sighting, Store
@@ -236,7 +238,7 @@ async def test_the_search_finds_what_neither_lock_holds_back(
 
 def test_every_condition_of_the_application_is_taken_away_above() -> None:
     """One in another spelling would stay in force, and the second lock would go untested."""
-    source = Path(inspect.getfile(Store)).read_text()
+    source = "".join(Path(inspect.getfile(each)).read_text() for each in STORES)
     conditions = re.findall(r"\bid = %\S+|\S*organization_id = %\S+", source)
     kept = [each for each in conditions if not _HELD.search(f"WHERE {each}")]
     assert len(conditions) > 8
@@ -244,12 +246,13 @@ def test_every_condition_of_the_application_is_taken_away_above() -> None:
     assert not re.search(r"organization_id (?:IN|<>|!=|ANY|IS NOT|=[^ ])", source)
 
 
+STORES = (Store, HistoryStore, AuditStore)
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 ROW = replace(ConfigRow.nothing("openai"), config={"organization": "org-new"}, revision=77, updated_at=NOW)
 
 
 def _cases(mine: Tenant, other: Tenant) -> dict[str, Callable[[Store], Awaitable[object]]]:
-    """Call every method of `Store`, with what would reach a stranger if anything could."""
+    """Call every method of every store, with what would reach a stranger if anything could."""
     event = AuditEvent(
         organization_id=mine.id,
         seq=999,
@@ -266,7 +269,7 @@ def _cases(mine: Tenant, other: Tenant) -> dict[str, Callable[[Store], Awaitable
         "state": lambda store: store.state(lock=True),
         "put_config": lambda store: store.put_config(ROW),
         "delete_config": lambda store: store.delete_config("openai"),
-        "append_history": lambda store: store.append_history(HistoryRow("openai", 77, None, ROW, "x", NOW)),
+        "append_history": lambda store: store.append_history(HistoryRow("openai", 77, None, ROW, "x", "x", "x", NOW)),
         "put_secrets": lambda store: store.put_secrets({"openai": {}}, NOW),
         "data_key": lambda store: store.data_key(),
         "add_data_key": lambda store: store.add_data_key(DataKeyRow(9, b"x", "x")),
@@ -277,6 +280,12 @@ def _cases(mine: Tenant, other: Tenant) -> dict[str, Callable[[Store], Awaitable
         "put_sightings": lambda store: store.put_sightings(seen, "x", NOW, 0),
         "tokens": lambda store: store.tokens(),
         "revoke_token": lambda store: store.revoke_token(other.token_ids[0], NOW),
+        "versions": lambda store: HistoryStore(store.connection, mine.id).versions("openai", None, 9),
+        "version": lambda store: HistoryStore(store.connection, mine.id).version("openai", 1),
+        "secrets": lambda store: HistoryStore(store.connection, mine.id).secrets("groq", None, 9),
+        "chain": lambda store: AuditStore(store.connection, mine.id).chain(0, 99),
+        "storings": lambda store: AuditStore(store.connection, mine.id).storings("0" * 32, 9),
+        "page": lambda store: AuditStore(store.connection, mine.id).page(AuditFilter(), None, 99),
     }
 
 
@@ -290,7 +299,9 @@ def _rows_of(superuser: Superuser, tenant: Tenant) -> list[dict[str, Any]]:
 
 
 def test_every_method_of_the_store_is_tried() -> None:
-    methods = {name for name, _ in inspect.getmembers(Store, inspect.isfunction) if not name.startswith("_")}
+    methods = {
+        name for each in STORES for name, _ in inspect.getmembers(each, inspect.isfunction) if not name.startswith("_")
+    }
     nobody = Tenant(uuid4(), "", "", ("",), Position("", 1), ())
     assert set(_cases(nobody, nobody)) == methods
 

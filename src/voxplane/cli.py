@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import anyio
 import typer
+from pydantic import SecretStr
 
 from voxplane import errors
+from voxplane.audit_commands import audit
 from voxplane.command import Json, Organization, account, model, read_settings, run, run_for
 from voxplane.errors import Invalid, VoxplaneError
+from voxplane.history_commands import history
 from voxplane.provider import unknown_field
 from voxplane.registry import ProviderRegistry
 from voxplane.schemas import (
@@ -66,6 +69,8 @@ providers = _group("providers", "Look at the catalogue.")
 organization = _group("organization", "Create and list organizations.")
 config = _group("config", "Look at and change an organization's settings of a provider.")
 secrets = _group("secrets", "Store and remove an organization's secrets of a provider.")
+app.add_typer(history, name="history")
+app.add_typer(audit, name="audit")
 app.add_typer(token, name="token")
 
 Key = Annotated[str, typer.Argument(help="The provider's key, such as openai.", metavar="PROVIDER")]
@@ -485,6 +490,27 @@ def _asked(field: str) -> str:
             raise typer.BadParameter(
                 "There is no terminal to ask at: give --file, which is - for standard input."
             ) from None
+
+
+@secrets.command("was-stored", context_settings={"allow_extra_args": True})
+def secrets_was_stored(
+    context: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="Read the value from a file; - is standard input. Asked for otherwise."),
+    ] = None,
+    organization: Organization = "default",
+    as_json: Json = False,
+) -> None:
+    """Say whether this very secret was ever stored, such as one that was found where it should not be."""
+    if context.args:
+        raise typer.BadParameter("The value is never an argument: it is asked for, or give --file.")
+    value = SecretStr(_secret_value(file, "secret"))
+    found = run_for(organization, lambda plane, who: plane.audit.was_stored(who, value))
+    rows = [(each.at, each.actor.name, each.target, each.seq) for each in found.records]
+    show(found, as_json, lambda: table("When", "Who", "Provider", "Number", rows=rows))
+    if not found.records:
+        say("It was never stored here.")
 
 
 @secrets.command("remove")

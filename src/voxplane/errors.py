@@ -142,6 +142,13 @@ class TokenNotFound(NotFound):
     title = "Token not found"
 
 
+class VersionNotFound(NotFound):
+    """This provider's history has no version of this revision."""
+
+    code = "version_not_found"
+    title = "Version not found"
+
+
 class NoPrimaryProvider(NotFound):
     """No provider of this type is enabled."""
 
@@ -221,6 +228,13 @@ class Invalid(VoxplaneError):
         """Take what is wrong, field by field; there is at least one."""
         self.errors = errors
         super().__init__()
+
+
+class RestoreRefused(Invalid):
+    """The provider's present definition no longer takes these settings: ask for the valid ones only."""
+
+    code = "restore_refused"
+    title = "Restore refused"
 
 
 class PreconditionRequired(VoxplaneError):
@@ -333,7 +347,7 @@ def from_problem(document: Mapping[str, Any]) -> VoxplaneError:
     """Return the error that a problem document of the API stands for; an unknown one is an `Unavailable`."""
     found = _by_code(VoxplaneError).get(str(document.get("code")), Unavailable)
     if issubclass(found, Invalid):
-        return Invalid([FieldError(each["pointer"], each["code"], each["message"]) for each in document["errors"]])
+        return found([FieldError(each["pointer"], each["code"], each["message"]) for each in document["errors"]])
     return found(str(document.get("detail") or "") or None)
 
 

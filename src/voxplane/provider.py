@@ -263,7 +263,7 @@ class ProviderDefinition(Generic[C, S]):
         Raises:
             Invalid: with a JSON Pointer under `at` for each setting that is wrong.
         """
-        unknown = [name for name in overrides if name not in self._setting_names]
+        unknown = [name for name in overrides if name not in self.setting_names]
         if unknown:
             raise Invalid([self._unknown_setting(name, at) for name in unknown])
         try:
@@ -272,17 +272,18 @@ class ProviderDefinition(Generic[C, S]):
             raise Invalid(pointed(error, at)) from None
 
     @cached_property
-    def _setting_names(self) -> tuple[str, ...]:
+    def setting_names(self) -> tuple[str, ...]:
+        """The settings at the top of an override."""
         return tuple(info.alias or name for name, info in self.config.model_fields.items())
 
     def _unknown_setting(self, name: str, at: str) -> FieldError:
         # The name is the caller's own text and may be a pasted key: the pointer stops above it.
-        near = difflib.get_close_matches(name, self._setting_names, n=1, cutoff=0.8)
+        near = difflib.get_close_matches(name, self.setting_names, n=1, cutoff=0.8)
         is_a_slip = bool(near) and _SECRET_NAME.search(near[0]) is not None  # maxToken is meant to be maxTokens
         if name in self.secret_names or (_SECRET_NAME.search(name) and not is_a_slip):
             message = "A setting here is named like a secret; store it with PUT .../secrets instead."
             return FieldError(at, "belongs_in_secrets", message)
-        return unknown_field(at, name, self._setting_names)
+        return unknown_field(at, name, self.setting_names)
 
     def validate_secret(self, name: str, value: str, *, at: str) -> SecretStr:
         """Check one secret by itself, under the pointer `at`; secrets are merged field by field.

@@ -64,6 +64,8 @@ class RecentAnswers:
         """Return what tells this request from others, or None for one whose answer is never kept."""
         if scope["type"] != "http" or scope["method"] != "GET" or not scope["path"].startswith("/api/org"):
             return None
+        if scope["path"].endswith("/audit"):
+            return None  # it grows without a change of the organization, with each release to a worker
         headers = scope["headers"]
         authorization = [value for name, value in headers if name == b"authorization"]
         if len(authorization) != 1 or any(name == b"if-none-match" for name, _ in headers):

@@ -19,7 +19,7 @@ from voxplane.schemas import Problem
 from voxplane.server import api, examples, reference
 from voxplane.server.answers import RecentAnswers
 from voxplane.server.console import add_console
-from voxplane.server.door import plane_of
+from voxplane.server.door import note_denial, plane_of
 from voxplane.server.observation import Metrics, Observation
 from voxplane.server.problem import problem_response
 
@@ -127,6 +127,7 @@ async def _on_error(request: Request, error: Exception) -> Response:
     if isinstance(error, InternalError):
         # The class names say where it comes from; the texts could hold row values and stay out of the log.
         log.error("internal error", error=type(error).__name__, cause=type(error.__cause__).__name__)
+    await note_denial(request, error)
     return problem_response(error, request.state.request_id)
 
 

@@ -10,6 +10,8 @@ import json
 import secrets
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,10 +29,13 @@ from voxplane.registry import ProviderRegistry
 from voxplane.schemas import OrganizationCreate
 from voxplane.server import database, store
 from voxplane.server.access import AccessService
+from voxplane.server.audit_log import AuditLog
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, Principal
 from voxplane.server.changes import Changes
 from voxplane.server.database import Database, Location
+from voxplane.server.denials import Denials
 from voxplane.server.envelope import Keyring
+from voxplane.server.history import HistoryService
 from voxplane.server.issuers import Issuers
 from voxplane.server.service import ProviderService
 from voxplane.server.sign_in import SignInCodes
@@ -58,6 +63,9 @@ class ControlPlane:
     database: Database
     changes: Changes
     providers: ProviderService
+    history: HistoryService
+    audit: AuditLog
+    denials: Denials
     workers: WorkerService
     access: AccessService
     sign_in: SignInCodes
@@ -97,6 +105,7 @@ class ControlPlane:
         async with connections.transaction() as connection:
             retired = {provider.key: provider for provider in await store.retired_providers(connection)}
         changes = Changes(max_subscriptions=settings.organization_streams)
+        denials = Denials(connections, unsealed, lambda: datetime.now(UTC))
         access = AccessService(
             database=connections,
             changes=changes,
@@ -112,17 +121,26 @@ class ControlPlane:
             providers=ProviderService(
                 registry=registry, retired=retired, database=connections, changes=changes, unsealed=unsealed
             ),
+            history=HistoryService(registry=registry, retired=retired, database=connections),
+            audit=AuditLog(database=connections, unsealed=unsealed),
+            denials=denials,
             workers=WorkerService(
                 registry=registry,
                 retired=retired,
                 database=connections,
                 changes=changes,
                 unsealed=unsealed,
+                denials=denials,
                 report_interval_seconds=settings.report_interval_seconds,
             ),
             access=access,
             sign_in=SignInCodes(access),
         )
+
+    @cached_property
+    def known_keys(self) -> frozenset[str]:
+        """The keys of all providers that this installation offers."""
+        return frozenset(provider.key for provider in self.registry.get_all_providers())
 
     async def sign_in_code(self) -> str | None:
         """Return a code that signs the default organization's administrator in once, unless the plane is sealed."""

@@ -16,11 +16,14 @@ from pydantic import BaseModel
 from pydantic.json_schema import SkipJsonSchema
 
 from voxplane.errors import (
+    DestinationUnapproved,
     FieldError,
     Invalid,
     PermissionDenied,
     PreconditionRequired,
+    RestoreRefused,
     Unauthenticated,
+    VoxplaneError,
 )
 from voxplane.server.auth import Principal, Scope
 from voxplane.server.body import read_body
@@ -77,6 +80,7 @@ async def recognise(request: Request, *scopes: Scope) -> Principal:
         raise Unauthenticated
     named = request.path_params.get("organization")
     principal = await plane_of(request).access.authenticate_for(token.strip(), named)
+    request.state.principal = principal
     if scopes and principal.scopes.isdisjoint(scopes):
         raise PermissionDenied(f"This needs the scope {' or '.join(scopes)}.")
     return principal
@@ -86,6 +90,7 @@ Anyone = Annotated[Principal, Depends(require())]
 Reader = Annotated[Principal, Depends(require(Scope.LIVEKIT_READ))]
 Writer = Annotated[Principal, Depends(require(Scope.LIVEKIT_WRITE))]
 SecretsAdmin = Annotated[Principal, Depends(require(Scope.ADMIN_SECRETS))]
+Auditor = Annotated[Principal, Depends(require(Scope.AUDIT_READ, Scope.LIVEKIT_READ))]
 TokensAdmin = Annotated[Principal, Depends(require(Scope.ADMIN_TOKENS))]
 Worker = Annotated[Principal, Depends(require(Scope.WORKER_RESOLVE))]
 FOLLOWING = (Scope.LIVEKIT_READ, Scope.WORKER_RESOLVE)
@@ -111,6 +116,34 @@ class Guarded(APIRoute):
         if len(policies) != 1:
             raise TypeError(f"{self.path} must say once who may call it: a scope, anyone, or everybody.")
         self.policy: str = policies[0]
+
+
+# What a refused request would have done, as the audit log calls it. A reading is called by its route's name.
+_ACTIONS = {
+    "put_config": "config.put",
+    "delete_config": "config.delete",
+    "restore": "config.restore",
+    "order_organization_providers": "order.put",
+    "put_secrets": "secrets.put",
+    "delete_secrets": "secrets.delete",
+    "create_token": "token.create",
+    "revoke_token": "token.revoke",
+    "create_organization": "organization.create",
+    "resolve": "secrets.release",
+}
+
+
+async def note_denial(request: Request, error: VoxplaneError) -> None:
+    """Put on record that somebody who is known was refused what he asked for."""
+    principal: Principal | None = getattr(request.state, "principal", None)
+    if principal is None or not isinstance(error, PermissionDenied | DestinationUnapproved | RestoreRefused):
+        return
+    plane, name = plane_of(request), cast("APIRoute", request.scope["route"]).name
+    key = request.path_params.get("key")
+    # Anything else in the path is the caller's own text.
+    target = key if key in plane.known_keys else ""
+    who = replace(principal, request_id=request.state.request_id)
+    await plane.denials.record(who, _ACTIONS.get(name, name), target, error.code)
 
 
 def body_of(model: type[M], *, secrets: bool = False) -> Any:

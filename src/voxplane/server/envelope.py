@@ -22,7 +22,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -376,3 +377,35 @@ def _open(data_key: DataKey, context: SecretContext, envelope: Envelope) -> dict
     plaintext = _decrypt(data_key.key, envelope.box, envelope.bound_to(context))
     opened: dict[str, str] = json.loads(plaintext)
     return opened
+
+
+def fingerprint(mac_key: bytes, secret: SecretStr) -> str:
+    """Return the mark that the audit log keeps of a secret: 128 bits that only the organization's key can compute."""
+    return hmac.digest(mac_key, b"vxp/fingerprint" + secret.get_secret_value().encode(), "sha256").hex()[:32]
+
+
+@dataclass(frozen=True)
+class AnchorKey:
+    """What an installation signs the state of its audit log with; derived, so that it needs no place of its own."""
+
+    public: bytes
+    _private: Ed25519PrivateKey = field(repr=False)
+
+    @classmethod
+    def derive(cls, audit_key: bytes) -> Self:
+        """Derive it from the installation's audit key, which who holds could forge the log with anyway."""
+        seed = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"vxp/anchor/v1").derive(audit_key)
+        private = Ed25519PrivateKey.from_private_bytes(seed)
+        return cls(private.public_key().public_bytes_raw(), private)
+
+    def sign(self, content: bytes) -> bytes:
+        """Return the signature of a content."""
+        return self._private.sign(content)
+
+    def is_signed(self, content: bytes, signature: bytes) -> bool:
+        """Whether a signature is this key's, of this content."""
+        try:
+            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, content)
+        except InvalidSignature:
+            return False
+        return True

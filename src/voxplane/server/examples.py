@@ -12,6 +12,7 @@ ORDER = {"order": ["groq", "openai"]}
 SECRETS = {"secrets": {"apiKey": "the key as the provider shows it"}, "label": "EU production"}
 TOKEN = {"name": "deploy", "scopes": ["livekit:read", "livekit:write"], "expiresInDays": 90}
 RESOLUTION = {"types": ["stt", "llm", "tts"]}
+RESTORATION = {"revision": 1, "include": ["isEnabled"]}
 REPORTS = {
     "at": "9e107d9d-3720-4b0c-9d0e-5d1d2b1c8f5e.7",
     "reports": [{"provider": "deepgram", "outcome": "failed", "kind": "authentication"}],

@@ -21,6 +21,7 @@ from voxplane.errors import (
     RevisionConflict,
     SecretsNotFound,
     SecretsUnreadable,
+    VersionNotFound,
 )
 from voxplane.resolution import primary
 from voxplane.schemas import (
@@ -33,6 +34,9 @@ from voxplane.schemas import (
 from voxplane.server import envelope
 from voxplane.server.auth import Principal, Scope
 from voxplane.server.envelope import DataKey, Envelope, SecretChange, SecretContext
+from voxplane.server.fingerprints import fingerprints
+from voxplane.server.history import restorable
+from voxplane.server.history_store import HistoryStore
 from voxplane.server.organization_view import OrganizationView
 from voxplane.server.store import ConfigRow, DataKeyRow, Store
 from voxplane.server.write import Unsealed, Write, begin
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
     from voxplane.provider import AnyProvider
     from voxplane.registry import ProviderRegistry
     from voxplane.schemas import JsonObject, OrderWrite, Provider, SecretsWrite
+    from voxplane.schemas.history import Restoration
     from voxplane.server.changes import Changes
     from voxplane.server.database import Database
     from voxplane.server.store import OrganizationState
@@ -155,6 +160,42 @@ class ProviderService:
             await write.advance()
             return self._view_of(write.state).provider(key)
 
+    async def restore_organization_provider_config(
+        self, principal: Principal, key: str, wanted: Restoration, *, if_match: str | None = None
+    ) -> OrganizationProvider:
+        """Put an older version of one provider's settings back as a new one; nothing when they are what stands.
+
+        Switch and priority stay unless asked for, secrets always.
+
+        Raises:
+            VersionNotFound: there is no such version of this provider.
+            RestoreRefused: the present definition no longer takes those settings.
+            DestinationChange, RevisionConflict, ProviderNotFound, ProviderRetired, KeyUnavailable: as for settings.
+        """
+        provider = self._offered(key)
+        async with self._write(principal) as write:
+            view = self._view_of(write.state)
+            _match(if_match, view.etag(key))
+            version = await HistoryStore(write.store.connection, write.state.id).version(key, wanted.revision)
+            if version is None:
+                raise VersionNotFound
+            overrides = restorable(provider, version, valid_only=wanted.valid_only)
+            self._gate(principal, view, provider, overrides)
+            present, then = view.config_row(key), version.after or {"isEnabled": False, "priority": 0}
+            row = replace(
+                present,
+                config=overrides,
+                schema_version=provider.schema_version,
+                is_enabled=then["isEnabled"] if "isEnabled" in wanted.include else present.is_enabled,
+                priority=then["priority"] if "priority" in wanted.include else present.priority,
+            )
+            if row == replace(present, schema_version=row.schema_version):
+                return view.provider(key)
+            await write.audit("config.restore", key, {"from": version.revision, "settings": sorted(overrides)})
+            await write.put_config(key, row, restored_from=version.revision)
+            await write.advance()
+            return self._view_of(write.state).provider(key)
+
     async def delete_organization_provider_config(
         self, principal: Principal, key: str, *, if_match: str | None = None
     ) -> None:
@@ -245,6 +286,8 @@ class ProviderService:
                 "removed": sorted(name for name, value in values.items() if value is None),
                 "origins": sorted(str(origin) for origin in origins),
                 "version": version,
+                "revision": write.revision,
+                "fingerprints": await fingerprints(write, values),
             }
             await write.audit("secrets.put", key, detail)
             await write.put_secrets(key, sealed)
@@ -265,7 +308,7 @@ class ProviderService:
             if key not in write.state.secrets:
                 raise SecretsNotFound
             version = write.state.secret_versions.get(key, 0) + 1
-            await write.audit("secrets.delete", key, {"version": version})
+            await write.audit("secrets.delete", key, {"version": version, "revision": write.revision})
             await write.put_secrets(key, None)
             await write.advance()
 

@@ -121,6 +121,7 @@ async def _serve_on(listening: socket.socket, plane: ControlPlane) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(_stop_on_signal, server, plane)
         group.start_soon(plane.changes.follow, plane.database)
+        group.start_soon(plane.denials.settle_regularly)
         _spare_collector()
         await _announce(plane, host, port)
         await server.serve(sockets=[listening])

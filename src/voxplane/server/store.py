@@ -51,14 +51,17 @@ class ConfigRow:
 
 @dataclass(frozen=True)
 class HistoryRow:
-    """What one provider's settings were and became."""
+    """What one provider's settings were and became, by whom, and by which action of the audit log."""
 
     provider_key: str
     revision: int
     before: ConfigRow | None
     after: ConfigRow | None
     actor: str
+    actor_name: str
+    action: str
     at: datetime
+    restored_from: int | None = None
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ class TokenRow:
 
 @dataclass(frozen=True)
 class DataKeyRow:
-    """A wrapped data key."""
+    """A wrapped key of an organization: version 0 marks secrets in the audit log, all others seal them."""
 
     version: int
     wrapped: bytes
@@ -212,15 +215,20 @@ class Store:
         """Keep what one provider's settings were and became."""
         await self._run(
             """
-            INSERT INTO config_history (organization_id, provider_key, revision, before, after, actor, at)
-            VALUES (%(organization_id)s, %(provider_key)s, %(revision)s, %(before)s, %(after)s, %(actor)s, %(at)s)
+            INSERT INTO config_history
+                (organization_id, provider_key, revision, before, after, actor, actor_name, action, at, restored_from)
+            VALUES (%(organization_id)s, %(provider_key)s, %(revision)s, %(before)s, %(after)s, %(actor)s,
+                    %(actor_name)s, %(action)s, %(at)s, %(restored_from)s)
             """,
             provider_key=row.provider_key,
             revision=row.revision,
             before=_snapshot(row.before),
             after=_snapshot(row.after),
             actor=row.actor,
+            actor_name=row.actor_name,
+            action=row.action,
             at=row.at,
+            restored_from=row.restored_from,
         )
 
     async def put_secrets(self, secrets: dict[str, Any], at: datetime) -> None:
@@ -238,13 +246,13 @@ class Store:
         )
 
     async def data_key(self, version: int | None = None) -> DataKeyRow | None:
-        """Return one wrapped data key; without a version, the newest."""
+        """Return one wrapped key; without a version, the newest data key."""
         cursor = self.connection.cursor(row_factory=class_row(DataKeyRow))
         await cursor.execute(
             """
             SELECT version, wrapped, kek_id FROM organization_data_keys
             WHERE organization_id = %(organization_id)s
-              AND (%(version)s::integer IS NULL OR version = %(version)s)
+              AND (version = %(version)s::integer OR (%(version)s IS NULL AND purpose = 'data'))
             ORDER BY version DESC LIMIT 1
             """,
             {"organization_id": self._organization_id, "version": version},
@@ -252,11 +260,12 @@ class Store:
         return await cursor.fetchone()
 
     async def add_data_key(self, row: DataKeyRow) -> None:
-        """Store a new wrapped data key."""
+        """Store a new wrapped key."""
         await self._run(
             """
-            INSERT INTO organization_data_keys (organization_id, version, wrapped, kek_id)
-            VALUES (%(organization_id)s, %(version)s, %(wrapped)s, %(kek_id)s)
+            INSERT INTO organization_data_keys (organization_id, version, purpose, wrapped, kek_id)
+            VALUES (%(organization_id)s, %(version)s, CASE WHEN %(version)s = 0 THEN 'mac' ELSE 'data' END,
+                    %(wrapped)s, %(kek_id)s)
             """,
             version=row.version,
             wrapped=row.wrapped,

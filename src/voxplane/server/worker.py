@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from voxplane.schemas import JsonObject, Provider, ReportsWrite, ResolutionRequest
     from voxplane.server.changes import Changes
     from voxplane.server.database import Connection, Database
+    from voxplane.server.denials import Denials
     from voxplane.server.write import Unsealed
 
 _KEPT_ORGANIZATIONS = 2000
@@ -118,6 +119,7 @@ class WorkerService:
         database: Database,
         changes: Changes,
         unsealed: Unsealed | None,
+        denials: Denials,
         report_interval_seconds: float,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -127,6 +129,7 @@ class WorkerService:
         self._database = database
         self._changes = changes
         self._unsealed = unsealed
+        self._denials = denials
         self._report_interval_seconds = report_interval_seconds
         self._clock = clock
         self._releases = Releases(database, clock)
@@ -167,7 +170,8 @@ class WorkerService:
                 return None
             types = [each for each in ProviderType if wanted.types is None or each in wanted.types]
             chains, skipped = _open_chains(standing, types)
-            await self._releases.record(principal, self._keys, " ".join(sorted(types)), _on_record(standing, chains))
+            detail = _on_record(standing, chains) | _refused(skipped)
+            await self._releases.record(principal, self._keys, " ".join(sorted(types)), detail)
         return Resolution(
             organization=standing.organization,
             at=str(standing.at),
@@ -193,7 +197,11 @@ class WorkerService:
         provider = self._registry.get_provider_by_key(key)
         async with self._database.transaction(organization_id=principal.tenant) as connection:
             standing, view = await self._look(connection, principal.tenant, self._changes.mark())
-        resolved = _open(standing, _sealed(view, provider))
+        try:
+            resolved = _open(standing, _sealed(view, provider))
+        except tuple(_UNRELEASED) as error:
+            await self._denials.record(principal, "secrets.release", key, error.code)
+            raise
         missing = provider.required_secrets(resolved.config) - set(resolved.secrets)
         if missing:
             raise SecretsNotFound(f"Not stored: {', '.join(sorted(missing))}.")
@@ -421,6 +429,12 @@ def _on_record(standing: _Standing, chains: Mapping[ProviderType, list[ResolvedP
     """Say what is given out: which secrets of which providers, by name, at which revision."""
     given = {each.provider.key: sorted(each.secrets) for found in chains.values() for each in found}
     return {"revision": standing.at.revision, "providers": given}
+
+
+def _refused(skipped: list[SkippedProvider]) -> dict[str, object]:
+    """Say which stored secrets a worker was not given because of where they would go, or what they are."""
+    refused = {each.key: each.reason for each in skipped if each.reason in _UNRELEASED.values()}
+    return {"refused": refused} if refused else {}
 
 
 def _on_the_wire(resolved: ResolvedProviderConfig) -> ResolvedProvider:

@@ -46,6 +46,8 @@ class Write:
     """The providers of which anything is written."""
     renewed: set[str] = field(default_factory=set[str])
     """Those of them with other settings or secrets than before: the switch and the priority are neither."""
+    action: str = ""
+    """What was last put on record as done: what is written then is written by it."""
 
     @property
     def revision(self) -> int:
@@ -53,7 +55,7 @@ class Write:
         return self.state.revision + 1
 
     async def audit(self, action: str, target: str, detail: JsonObject) -> AuditEvent:
-        """Put on record what is done. `detail` holds names and numbers, never a value that somebody entered."""
+        """Put on record what is about to be done. `detail` holds names and numbers, never a value that was entered."""
         event = AuditEvent(
             organization_id=self.state.id,
             seq=self.state.audit_seq + 1,
@@ -68,10 +70,14 @@ class Write:
         rows = chained(self.unsealed.audit_key, self.state.audit_hash, [event])
         await self.store.append_audit(rows)
         self.state = replace(self.state, audit_seq=event.seq, audit_hash=rows[-1].hash)
+        self.action = action
         return event
 
-    async def put_config(self, provider_key: str, row: ConfigRow | None) -> None:
-        """Write one provider's settings, or remove them, and keep what they were and became."""
+    async def put_config(self, provider_key: str, row: ConfigRow | None, *, restored_from: int | None = None) -> None:
+        """Write one provider's settings, or remove them, and keep what they were and became.
+
+        `restored_from` is the revision that they are taken from, if they are.
+        """
         self.changed.add(provider_key)
         before = self.state.configs.get(provider_key)
         if (before.config if before else {}) != (row.config if row else {}):
@@ -83,7 +89,17 @@ class Write:
             row = replace(row, revision=self.revision, updated_at=self.at, updated_by=self.principal.name)
             await self.store.put_config(row)
             configs[provider_key] = row
-        change = HistoryRow(provider_key, self.revision, before, row, self.principal.subject, self.at)
+        change = HistoryRow(
+            provider_key=provider_key,
+            revision=self.revision,
+            before=before,
+            after=row,
+            actor=self.principal.subject,
+            actor_name=self.principal.name,
+            action=self.action,
+            at=self.at,
+            restored_from=restored_from,
+        )
         await self.store.append_history(change)
         self.state = replace(self.state, configs=configs)
 

@@ -39,6 +39,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/organizations/{organization}/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read the audit log, newest first; without `audit:read`, what one did oneself */
+        get: operations["get_audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/organizations/{organization}/changes": {
         parameters: {
             query?: never;
@@ -103,6 +120,40 @@ export interface paths {
         post?: never;
         /** Put a provider back to its defaults, disabled */
         delete: operations["delete_config"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/organizations/{organization}/providers/{key}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Show what became of a provider's settings and secrets, newest first */
+        get: operations["get_history"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/organizations/{organization}/providers/{key}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Put an older version of a provider's settings back, as a new one */
+        post: operations["restore"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -329,6 +380,80 @@ export interface components {
         AccessTokens: {
             /** Tokens */
             tokens: components["schemas"]["AccessToken"][];
+        };
+        /**
+         * Actor
+         * @description Who did something.
+         */
+        Actor: {
+            /**
+             * Kind
+             * @description Through what: an access token, a person's own sign-in, or the command line of the machine.
+             * @enum {string}
+             */
+            kind: "token" | "user" | "local";
+            /**
+             * Name
+             * @description What a person calls it.
+             */
+            name: string;
+            /**
+             * Subject
+             * @description What identifies it for good, such as `token:<id>`.
+             */
+            subject: string;
+        };
+        /**
+         * AuditRecord
+         * @description One row of the audit log: who did what to what, with which outcome. No value of a secret or setting is in it.
+         */
+        AuditRecord: {
+            /**
+             * Action
+             * @example config.put
+             * @example secrets.release
+             */
+            action: string;
+            actor: components["schemas"]["Actor"];
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Detail */
+            detail: {
+                [key: string]: unknown;
+            };
+            /**
+             * Outcome
+             * @description `success` or `denied`.
+             */
+            outcome: string;
+            /** Requestid */
+            requestId: string | null;
+            /**
+             * Seq
+             * @description Its place in the organization's log, from 1 on without gaps.
+             */
+            seq: number;
+            /**
+             * Target
+             * @description What it was done to, such as a provider's key or a token's id.
+             */
+            target: string;
+        };
+        /**
+         * AuditRecords
+         * @description A page of the audit log, newest first.
+         */
+        AuditRecords: {
+            /**
+             * Nextbefore
+             * @description The `before` of the next page; null when there is none.
+             */
+            nextBefore: number | null;
+            /** Records */
+            records: components["schemas"]["AuditRecord"][];
         };
         /**
          * Chains
@@ -645,6 +770,16 @@ export interface components {
             organizations: components["schemas"]["Organization"][];
         };
         /**
+         * PriorityChange
+         * @description A provider that was given another priority.
+         */
+        PriorityChange: {
+            /** After */
+            after: number;
+            /** Before */
+            before: number;
+        };
+        /**
          * Problem
          * @description An error, as application/problem+json (RFC 9457).
          */
@@ -773,6 +908,19 @@ export interface components {
              * @enum {string}
              */
             status: "failing" | "recovered";
+        };
+        /**
+         * ProviderHistory
+         * @description What became of one provider's settings and secrets, newest first.
+         */
+        ProviderHistory: {
+            /** Entries */
+            entries: (components["schemas"]["SettingsVersion"] | components["schemas"]["SecretsChange"])[];
+            /**
+             * Nextbefore
+             * @description The `before` of the next page; null when there is none.
+             */
+            nextBefore: number | null;
         };
         /**
          * ProviderName
@@ -930,6 +1078,28 @@ export interface components {
             secretVersion: number | null;
         };
         /**
+         * Restoration
+         * @description Which version of one provider's settings to put back. Secrets are never touched.
+         */
+        Restoration: {
+            /**
+             * Include
+             * @description What else of that version to put back: its switch, its priority. Both stay as they are otherwise.
+             */
+            include?: ("isEnabled" | "priority")[];
+            /**
+             * Revision
+             * @description The version, as the history numbers it.
+             */
+            revision: number;
+            /**
+             * Validonly
+             * @description Leave out the settings that the provider's present definition no longer takes.
+             * @default false
+             */
+            validOnly: boolean;
+        };
+        /**
          * SecretField
          * @description What may be known of one stored secret: everything but its value.
          */
@@ -953,6 +1123,37 @@ export interface components {
             updatedBy: string | null;
             /** Version */
             version: number | null;
+        };
+        /**
+         * SecretsChange
+         * @description A change of one provider's secrets, by their names. Their values are kept nowhere but in the present envelope.
+         */
+        SecretsChange: {
+            /** Action */
+            action: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            by: components["schemas"]["Actor"];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "secrets";
+            /**
+             * Removed
+             * @description The secrets that were removed; all that there were, when empty too.
+             */
+            removed: string[];
+            /** Revision */
+            revision: number;
+            /**
+             * Stored
+             * @description The secrets that were stored or replaced.
+             */
+            stored: string[];
         };
         /**
          * SecretsWrite
@@ -981,6 +1182,95 @@ export interface components {
             };
         };
         /**
+         * SettingChange
+         * @description One setting that is different in one version than in the one before it.
+         */
+        SettingChange: {
+            /**
+             * After
+             * @description Null when it is no longer set.
+             */
+            after: unknown;
+            /**
+             * Before
+             * @description Null when it was not set.
+             */
+            before: unknown;
+            /**
+             * Kind
+             * @description `added`: it was the default before. `removed`: it is the default again.
+             * @enum {string}
+             */
+            kind: "added" | "changed" | "removed";
+            /**
+             * Pointer
+             * @description JSON Pointer into the overrides.
+             * @example /temperature
+             */
+            pointer: string;
+        };
+        /**
+         * SettingsVersion
+         * @description What one provider's settings became at one revision.
+         */
+        SettingsVersion: {
+            /**
+             * Action
+             * @description What made it, as the audit log calls it. Null when that was not kept.
+             */
+            action: string | null;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            by: components["schemas"]["Actor"];
+            /** Changes */
+            changes: components["schemas"]["SettingChange"][];
+            /** Iscurrent */
+            isCurrent: boolean;
+            /** Isenabled */
+            isEnabled: boolean;
+            /**
+             * Isremoved
+             * @description Whether the settings were removed: all defaults, disabled.
+             */
+            isRemoved: boolean;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "settings";
+            /**
+             * Overrides
+             * @description All that was set, brought up to the provider's present definition, so that any two compare.
+             */
+            overrides: {
+                [key: string]: unknown;
+            };
+            /** Priority */
+            priority: number;
+            /** @description Null when it stayed as it was. */
+            priorityChange: components["schemas"]["PriorityChange"] | null;
+            /**
+             * Restoredfrom
+             * @description The version that was put back with this one.
+             */
+            restoredFrom: number | null;
+            /**
+             * Revision
+             * @description The organization's revision that this change led to: the version's number.
+             */
+            revision: number;
+            /**
+             * Schemaversion
+             * @description The version of the definition that it was written with.
+             */
+            schemaVersion: number;
+            /** @description Null when it stayed as it was. */
+            switch: components["schemas"]["SwitchChange"] | null;
+        };
+        /**
          * SignIn
          * @description A code that signs in once.
          */
@@ -1001,6 +1291,16 @@ export interface components {
              */
             reason: "disabled" | "retired" | "secrets_missing" | "invalid_config" | "destination_unapproved" | "undecryptable";
             type: components["schemas"]["ProviderType"];
+        };
+        /**
+         * SwitchChange
+         * @description A provider that was switched on or off.
+         */
+        SwitchChange: {
+            /** After */
+            after: boolean;
+            /** Before */
+            before: boolean;
         };
     };
     responses: never;
@@ -1226,6 +1526,92 @@ export interface operations {
                 };
             };
             /** @description `unavailable`: The service cannot answer at the moment; try again shortly. `key_unavailable`: The key that seals this installation's secrets is missing or is another one, so nothing that needs it is done. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_audit: {
+        parameters: {
+            query?: {
+                action?: string;
+                /** @description Whose, by `actor.subject`. */
+                actor?: string;
+                /** @description Of a page: only what is older than this `seq`. */
+                before?: number;
+                /** @description `jsonl` and `csv` are all records as a file. `Accept` says it too. */
+                format?: "json" | "jsonl" | "csv";
+                /** @description Of a page: how many records at most. */
+                limit?: number;
+                outcome?: "success" | "denied";
+                /** @description From this moment on. */
+                since?: string;
+                target?: string;
+                /** @description Before this moment. */
+                until?: string;
+            };
+            header?: never;
+            path: {
+                /** @description `current`, or the id or slug of the organization that the token is bound to. */
+                organization: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page, or with `format` (or `Accept`) all records as a file. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditRecords"];
+                    "application/x-ndjson": string;
+                    "text/csv": string;
+                };
+            };
+            /** @description `unauthenticated`: Send a valid token: `Authorization: Bearer <token>`. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `permission_denied`: This token may not do that. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `organization_not_found`: There is no such organization for this token. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: The request is well formed but some values are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: The service cannot answer at the moment; try again shortly. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1676,6 +2062,220 @@ export interface operations {
                 };
             };
             /** @description `invalid`: The request is well formed but some values are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `precondition_required`: Send If-Match with the ETag that you last read. */
+            428: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: The service cannot answer at the moment; try again shortly. `key_unavailable`: The key that seals this installation's secrets is missing or is another one, so nothing that needs it is done. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_history: {
+        parameters: {
+            query?: {
+                /** @description Only what is older than this revision. */
+                before?: number;
+                /** @description How many entries at most. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The provider's key. */
+                key: string;
+                /** @description `current`, or the id or slug of the organization that the token is bound to. */
+                organization: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderHistory"];
+                };
+            };
+            /** @description `unauthenticated`: Send a valid token: `Authorization: Bearer <token>`. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `permission_denied`: This token may not do that. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `organization_not_found`: There is no such organization for this token. `provider_not_found`: No provider has this key. GET /api/providers lists them. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: The request is well formed but some values are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: The service cannot answer at the moment; try again shortly. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    restore: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The `etag` that the change is based on; 412 when it is no longer the present one. */
+                "If-Match"?: string;
+            };
+            path: {
+                /** @description The provider's key. */
+                key: string;
+                /** @description `current`, or the id or slug of the organization that the token is bound to. */
+                organization: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "include": [
+                 *         "isEnabled"
+                 *       ],
+                 *       "revision": 1
+                 *     }
+                 */
+                "application/json": components["schemas"]["Restoration"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OrganizationProvider"];
+                };
+            };
+            /** @description `invalid_request`: The request is not one that this service understands. `invalid_json`: The body is not JSON that this service accepts. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Send a valid token: `Authorization: Bearer <token>`. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `permission_denied`: This token may not do that. `destination_change_requires_admin_secrets`: This change would send calls or keys to a host that nobody with admin:secrets has approved. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `organization_not_found`: There is no such organization for this token. `provider_not_found`: No provider has this key. GET /api/providers lists them. `version_not_found`: This provider's history has no version of this revision. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `provider_retired`: This provider is no longer offered: its stored settings can be read and removed, not changed. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `revision_conflict`: Somebody changed this since you read it: read it again, then repeat the change. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: The body is larger than this route accepts. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unsupported_media_type`: Send the body as `Content-Type: application/json`. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: The request is well formed but some values are not valid. `restore_refused`: The provider's present definition no longer takes these settings: ask for the valid ones only. */
             422: {
                 headers: {
                     [name: string]: unknown;

@@ -1,0 +1,116 @@
+"""The audit log checked from end to end: every row of every organization, its end, and what anchors say of it.
+
+A chain shows by itself what was altered within it. That its end was cut off shows on the organization's own row, and,
+against somebody who changed that as well or put back a whole database, on anchors that were kept elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from voxplane.errors import ConfigurationError
+from voxplane.schemas.audit import AuditAnchor, AuditBreak, AuditCheck
+from voxplane.server.audit import Chain
+from voxplane.server.audit_store import AuditHead, AuditStore, audit_heads
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+    from datetime import datetime
+
+    from voxplane.server.database import Database
+    from voxplane.server.envelope import AnchorKey
+
+_HEADS = 500
+_ROWS = 2000
+Anchored = dict[int, str]
+
+
+async def anchor(database: Database, key: AnchorKey, at: datetime) -> AuditAnchor:
+    """Return where every organization's log stands, signed."""
+    heads = {head.id: (head.audit_seq, head.audit_hash.hex()) async for head in _heads(database)}
+    rows = sum(seq for seq, _ in heads.values())
+    unsigned = AuditAnchor(at=at, rows=rows, heads=heads, public_key=key.public.hex())
+    return unsigned.model_copy(update={"signature": key.sign(unsigned.signed_content()).hex()})
+
+
+def read_anchors(key: AnchorKey, lines: Iterable[str]) -> tuple[int, dict[UUID, Anchored]]:
+    """Return how many anchors there are, and the hashes that they give, by organization and number.
+
+    Raises:
+        ConfigurationError: a line is no anchor, or is not signed by this installation.
+    """
+    found: defaultdict[UUID, Anchored] = defaultdict(dict)
+    count = 0
+    for count, line in enumerate(lines, start=1):
+        try:
+            each = AuditAnchor.model_validate_json(line)
+            is_ours = key.is_signed(each.signed_content(), bytes.fromhex(each.signature))
+        except ValueError:  # Pydantic's errors are of this kind too
+            raise ConfigurationError(f"Line {count} of the anchors is none.") from None
+        if not is_ours:
+            raise ConfigurationError(f"Line {count} of the anchors is not signed by this installation.")
+        for organization_id, (seq, row_hash) in each.heads.items():
+            found[organization_id][seq] = row_hash
+    return count, dict(found)
+
+
+async def check(
+    database: Database,
+    audit_key: bytes,
+    anchors: tuple[int, Mapping[UUID, Anchored]],
+    progress: Callable[[int, int], None],
+) -> AuditCheck:
+    """Check every organization's log; `progress` is told how many more organizations and rows are behind."""
+    count, anchored = anchors
+    breaks: list[AuditBreak] = []
+    rows = 0
+    seen: set[UUID] = set()
+    async for head in _heads(database):
+        seen.add(head.id)
+        chain = Chain(audit_key)
+        broken = await _broken(database, chain, head, anchored.get(head.id, {}), progress)
+        breaks += [broken] if broken else []
+        rows += chain.seq
+        progress(1, 0)
+    breaks += [
+        AuditBreak(organization=str(gone), seq=1, problem="cut_off")
+        for gone, heads in anchored.items()
+        if gone not in seen and max(heads) > 0
+    ]
+    return AuditCheck(organizations=len(seen), rows=rows, anchors=count, breaks=tuple(breaks))
+
+
+async def _broken(
+    database: Database, chain: Chain, head: AuditHead, anchored: Anchored, progress: Callable[[int, int], None]
+) -> AuditBreak | None:
+    """Return the first thing that is wrong with one organization's log."""
+    while True:
+        async with database.transaction(organization_id=head.id) as connection:
+            page = await AuditStore(connection, head.id).chain(chain.seq, _ROWS)
+        for row in page:
+            if not chain.take_text(*row):
+                return AuditBreak(organization=head.slug, seq=chain.seq + 1, problem="altered")
+            if chain.seq in anchored and anchored[chain.seq] != chain.hash.hex():
+                return AuditBreak(organization=head.slug, seq=chain.seq, problem="not_as_anchored")
+            if chain.seq == head.audit_seq and chain.hash != head.audit_hash:
+                return AuditBreak(organization=head.slug, seq=chain.seq, problem="altered")
+        progress(0, len(page))
+        if len(page) < _ROWS:
+            break
+    if chain.seq < max(head.audit_seq, *anchored, 0):
+        return AuditBreak(organization=head.slug, seq=chain.seq + 1, problem="cut_off")
+    return None
+
+
+async def _heads(database: Database) -> AsyncGenerator[AuditHead]:
+    after = UUID(int=0)
+    while True:
+        async with database.transaction(platform=True) as connection:
+            page = await audit_heads(connection, after, _HEADS)
+        for head in page:
+            yield head
+        if len(page) < _HEADS:
+            return
+        after = page[-1].id
