@@ -107,16 +107,20 @@ class Probe:
     """What refusals mean, whichever request met them. What none fits is judged by its status alone."""
     unknown_host: Outcome = "unreachable"
     """What it means that the host's name does not exist."""
-    uncheckable: tuple[tuple[When, str], ...] = ()
-    """Settings with which nothing can be tested, and a sentence that says why."""
+    uncheckable: tuple[When, ...] = ()
+    """Settings with which nothing can be tested."""
     model_setting: str | None = "model"
     """The setting that names the model or voice tested for, on the wire."""
-    weights: str | None = None
-    """For an engine on the worker's machine: which folder of models its files stand in."""
+    weights: tuple[str, ...] = ()
+    """For an engine in the worker itself: the files in the folder of models, without which it cannot load."""
 
-    def reason_against(self, settings: JsonObject) -> str | None:
-        """Return why these settings cannot be tested; None when they can."""
-        return next((why for when, why in self.uncheckable if when.holds(settings)), None)
+    def is_checkable(self, settings: JsonObject) -> bool:
+        """Whether these settings can be tested."""
+        return not any(each.holds(settings) for each in self.uncheckable)
+
+    def files(self, settings: JsonObject) -> tuple[str, ...]:
+        """Return the paths of the files that must be there, below the folder of models."""
+        return tuple(_NAMED.sub(lambda match: str(settings[match[1]]), each) for each in self.weights)
 
     def questions(self, settings: JsonObject) -> tuple[ProbeRequest, ...]:
         """Return the requests for these settings, in order."""

@@ -13,7 +13,6 @@ from pydantic import Field
 
 from voxplane.destination import over_http
 from voxplane.plugin import Construct, Plugin
-from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
     UI,
     Destinations,
@@ -27,7 +26,7 @@ from voxplane.provider import (
 )
 from voxplane.rules import Forbids, Limits, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
-from voxplane.vendor_sdk import openai_client
+from voxplane.vendor_sdk import OPENAI_PROBE, openai_client
 
 # fmt: off
 MODELS = (
@@ -248,28 +247,6 @@ PIPECAT = (
     ),
 )
 
-# The model's own entry is free and shows key and model at once. Lack of credit shows only when words are asked for.
-PROBE = Probe(
-    requests=(
-        ProbeRequest(
-            url="{baseUrl}/models/{model}",
-            headers={
-                "Authorization": "Bearer {apiKey}",
-                "OpenAI-Organization": "{organization}",
-                "OpenAI-Project": "{project}",
-            },
-            good=r'"id"\s*:',
-            proves="both",
-        ),
-    ),
-    signs=(
-        Sign("wrong_region_or_endpoint", (401, 403), "incorrect_hostname|unsupported_country|mismatched_organization"),
-        Sign("key_restricted", (401, 403), "missing scopes|insufficient permissions|must be a member"),
-        Sign("model_unavailable", (403, 404), "model_not_found"),
-        Sign("quota", (402, 429), "insufficient_quota|credit_balance_exhausted|exceeded your current quota"),
-    ),
-)
-
 PROVIDER = ProviderDefinition(
     key="openai",
     type=ProviderType.LLM,
@@ -293,7 +270,7 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://developers.openai.com/api/docs/pricing",
     console_url="https://platform.openai.com/api-keys",
     models=MODELS,
-    probe=PROBE,
+    probe=OPENAI_PROBE,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

@@ -262,7 +262,7 @@ class OrganizationView:
                 "updated_at": row.updated_at if row else None,
                 "updated_by": row.updated_by if row else None,
                 "health": health,
-                "verification": verification and shown_verification(verification, summary.name),
+                "verification": verification and shown_verification(verification, summary),
             }
         )
 
@@ -333,11 +333,18 @@ def _status(
     return status, None if status == "unverified" else since
 
 
-def shown_verification(row: VerificationRow, provider: str, *, is_draft: bool = False) -> VerificationResult:
+def shown_verification(
+    row: VerificationRow, provider: ProviderSummary | AnyProvider, *, is_draft: bool = False
+) -> VerificationResult:
     """Return a test as it is shown, in today's words."""
     outcome: Outcome = row.outcome  # pyright: ignore[reportAssignmentType] - the model checks it, as it is a column of text
     words = worded(
-        outcome, provider=provider, model=row.model, at=row.origin, retry_after_seconds=row.retry_after_seconds
+        outcome,
+        provider=provider.name,
+        is_local=provider.hosting == "local",
+        model=row.model,
+        at=row.origin,
+        retry_after_seconds=row.retry_after_seconds,
     )
     return VerificationResult.model_validate(
         {

@@ -94,6 +94,8 @@ WORDS: dict[Outcome, Words] = {
     ),
 }
 
+_READY = Words("works", "{p} is ready.")
+
 
 def verdict_of(outcome: Outcome) -> Verdict:
     """Return whether an outcome is success, failure or neither."""
@@ -101,10 +103,16 @@ def verdict_of(outcome: Outcome) -> Verdict:
 
 
 def worded(
-    outcome: Outcome, *, provider: str, model: str | None, at: str | None, retry_after_seconds: int | None
+    outcome: Outcome,
+    *,
+    provider: str,
+    is_local: bool,
+    model: str | None,
+    at: str | None,
+    retry_after_seconds: int | None,
 ) -> Words:
     """Return an outcome's words for one test."""
-    words = WORDS[outcome]
+    words = _READY if is_local and outcome == "verified" else WORDS[outcome]
     filled = {
         "p": provider,
         "model": model or "such model",

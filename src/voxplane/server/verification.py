@@ -13,6 +13,8 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from anyio import to_thread
+
 from voxplane.destination import Origin
 from voxplane.errors import (
     DestinationUnapproved,
@@ -195,10 +197,10 @@ class VerificationService:
         Raises:
             ProviderNotFound: there is no such provider.
         """
-        name = self._retired[key].name if key in self._retired else self._registry.get_provider_by_key(key).name
+        provider = self._retired.get(key) or self._registry.get_provider_by_key(key)
         async with self._database.transaction(organization_id=principal.tenant) as connection:
             rows = await verification_store.verifications(connection, principal.tenant, key)
-        return Verifications(verifications=tuple(shown_verification(row, name) for row in rows))
+        return Verifications(verifications=tuple(shown_verification(row, provider) for row in rows))
 
     async def _verify_saved(
         self, principal: Principal, provider: AnyProvider, view: OrganizationView
@@ -264,8 +266,11 @@ class VerificationService:
     async def _run(self, subject: Subject) -> Finding:
         probe = subject.provider.probe
         assert probe is not None  # noqa: S101 - `_before_asking` looked
+        requests = probe.questions(subject.settings)
+        if not requests:
+            return await self._look_at_files(probe.files(subject.settings))
         finding = Finding("not_checkable")
-        for number, request in enumerate(probe.questions(subject.settings)):
+        for number, request in enumerate(requests):
             found = await self._ask(subject, request)
             if number == 0:
                 finding = found
@@ -279,6 +284,13 @@ class VerificationService:
                 finding.milliseconds += found.milliseconds
                 finding.http_status = found.http_status
         return finding
+
+    async def _look_at_files(self, files: tuple[str, ...]) -> Finding:
+        """Look for the files of an engine that runs in the worker, where the operator said that they are."""
+        if self._models_dir is None or not files:
+            return Finding("not_checkable")
+        are_there = await to_thread.run_sync(_are_there, self._models_dir, files)
+        return Finding("verified" if are_there else "local_unavailable", {"model": 0})
 
     async def _ask(self, subject: Subject, request: ProbeRequest) -> Finding:
         probe, values = subject.provider.probe, {**subject.settings, **subject.secrets}
@@ -306,6 +318,8 @@ class VerificationService:
                 outcome = "verified" if has_model else "model_unavailable"
         elif outcome in {"verified", "model_unavailable"} and request.proves != "key":
             times["model"] = 0
+        if outcome == "model_unavailable" and subject.provider.hosting == "local":
+            outcome = "local_unavailable"
         return Finding(outcome, times, answer.milliseconds, answer.status, answer.retry_after_seconds, origin)
 
     def _result(
@@ -329,7 +343,7 @@ class VerificationService:
             since=at,
             proved_at=at,
         )
-        return shown_verification(row, subject.provider.name, is_draft=is_draft)
+        return shown_verification(row, subject.provider, is_draft=is_draft)
 
     def _count(self, organization_id: UUID) -> None:
         """Count a test that is about to be made.
@@ -367,7 +381,7 @@ def _drafted(provider: AnyProvider, stored: JsonObject, wanted: VerificationWrit
 def _before_asking(subject: Subject) -> Finding | None:
     """Return what is found without asking anybody, if that is all there is to find."""
     probe = subject.provider.probe
-    if probe is None or probe.reason_against(subject.settings) or not probe.questions(subject.settings):
+    if probe is None or not probe.is_checkable(subject.settings):
         return Finding("not_checkable")
     if subject.provider.required_secrets(subject.settings) - set(subject.secrets):
         return Finding("key_missing")
@@ -391,6 +405,16 @@ def _unanswered(subject: Subject, answer: Unanswered, origin: str | None) -> Fin
         return Finding(outcome, {"reachable": answer.milliseconds}, answer.milliseconds, origin=origin)
     times: dict[Stage, int] = {"reachable": connected, "key": answer.milliseconds - connected}
     return Finding(outcome, times, answer.milliseconds, origin=origin)
+
+
+def _are_there(folder: Path, files: tuple[str, ...]) -> bool:
+    """Whether these files or folders are below the folder, with something in them."""
+    inside = folder.resolve()
+    for name in files:
+        path = (inside / name).resolve()
+        if not path.is_relative_to(inside) or not path.exists() or (path.is_file() and path.stat().st_size == 0):
+            return False
+    return True
 
 
 def _first(origins: frozenset[Origin]) -> str | None:
