@@ -8,11 +8,13 @@ shown by the vendors' SDKs, in tests/test_verification_vendors.py.
 from __future__ import annotations
 
 import asyncio
-import datetime
+import socket
 import ssl
+import struct
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -48,7 +50,7 @@ class Asked:
     @property
     def host(self) -> str:
         """The name that was asked for."""
-        return self.headers["host"]
+        return self.headers["host"].partition(":")[0]
 
 
 @dataclass
@@ -76,12 +78,16 @@ class SecureVendor:
         self._leaving = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
+        self.url = ""
+        """Where vendors' SDKs find it without TLS: each vendor below its own name."""
 
     async def __aenter__(self) -> Self:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(self._chain)
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
         self.port = self._server.sockets[0].getsockname()[1]
+        self._plain = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._plain.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(
@@ -89,6 +95,7 @@ class SecureVendor:
     ) -> None:
         self._leaving.set()
         self._server.close()
+        self._plain.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -118,9 +125,16 @@ class SecureVendor:
         method, path, _ = lines[0].split(" ")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:] if line)}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
+        if path.split("/")[1] in HOSTS:
+            _, headers["host"], path = path.split("/", 2)
+            path = f"/{path}"
         asked = Asked(method, path, headers, body)
         self.asked.append(asked)
         reply = self.answer(asked)
+        if reply.fault == "reset":
+            # Without lingering the other side sees a reset, not an orderly end.
+            connection = writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if reply.fault == "reset":
             return
         if reply.fault == "hang":
@@ -136,14 +150,14 @@ class SecureVendor:
             await writer.drain()
         if reply.fault == "slow":
             await self._leaving.wait()
-        writer.write_eof() if writer.can_write_eof() else writer.close()
-        await asyncio.wait_for(reader.read(), 1)
+        writer.close()
+        await writer.wait_closed()
 
 
 def _make_certificates(ca_file: Path, chain: Path, hosts: Sequence[str]) -> None:
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test authority")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = datetime.now(UTC)
 
     def builder(subject: x509.Name) -> x509.CertificateBuilder:
         return (
@@ -151,8 +165,8 @@ def _make_certificates(ca_file: Path, chain: Path, hosts: Sequence[str]) -> None
             .subject_name(subject)
             .issuer_name(ca_name)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(days=1))
         )
 
     ca = (

@@ -307,6 +307,8 @@ class VerificationService:
             return _unanswered(subject, answer, origin)
         text = answer.body.decode("utf-8", errors="replace")
         outcome = judged(probe, request, answer.status, text)
+        if outcome == "verified" and request.lists is None and not answer.is_whole:
+            outcome = "wrong_region_or_endpoint"  # no vendor needs so many words for that
         times: dict[Stage, int] = {
             "reachable": answer.connected_milliseconds,
             "key": answer.milliseconds - answer.connected_milliseconds,
