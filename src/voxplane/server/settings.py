@@ -124,6 +124,13 @@ class Settings(BaseSettings):
     verifications_per_minute: int = Field(
         default=10, ge=1, le=10_000, description="Most tests of providers in a minute for one organization."
     )
+    reverify_hours: float = Field(
+        default=0.0,
+        ge=0,
+        le=24 * 30,
+        description="Test enabled cloud providers again that were last tested so many hours ago; 0 tests none. "
+        "Each test is a request or two to the provider.",
+    )
     models_dir: Path | None = Field(
         default=None,
         description="The speech models of workers that run on this machine; a test of a local engine looks there.",
