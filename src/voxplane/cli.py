@@ -39,6 +39,7 @@ from voxplane.server.control_plane import ControlPlane, local_administrator, upg
 from voxplane.server.database import Location
 from voxplane.terminal import compact, err, explain, out, say, show, table
 from voxplane.token_commands import token
+from voxplane.verify_commands import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -72,6 +73,7 @@ secrets = _group("secrets", "Store and remove an organization's secrets of a pro
 app.add_typer(history, name="history")
 app.add_typer(audit, name="audit")
 app.add_typer(token, name="token")
+app.command("verify")(verify)
 
 Key = Annotated[str, typer.Argument(help="The provider's key, such as openai.", metavar="PROVIDER")]
 
@@ -535,10 +537,15 @@ def secrets_remove(
 
 
 @app.command("doctor")
-def doctor_command(as_json: Json = False) -> None:
+def doctor_command(
+    as_json: Json = False,
+    ask_providers: Annotated[
+        bool, typer.Option("--verify", help="Test the enabled providers too: a request to each.")
+    ] = False,
+) -> None:
     """Check this installation, and say what to do about what is wrong."""
     with err.status("Checking…"):
-        report = anyio.run(doctor.examine, read_settings())
+        report = anyio.run(doctor.examine, read_settings(), ask_providers)
     marks = {"good": "[green]✓[/]", "note": "[yellow]![/]", "bad": "[red]✗[/]"}
     rows = [(marks[each.verdict], each.subject, each.finding) for each in report.findings]
     show(report, as_json, lambda: table("", "Subject", "Finding", rows=rows))

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from voxplane.plugin import Construct, Framework, Plugin
+    from voxplane.probe import Probe
 
 Upgrade = Callable[[JsonObject], JsonObject]
 Widget = Literal["model-picker", "voice-picker", "textarea", "slider", "tags", "duration", "language"]
@@ -237,6 +238,8 @@ class ProviderDefinition(Generic[C, S]):
     console_url: str | None = None
     models: tuple[Model, ...] = ()
     shares_secrets_with: str | None = None
+    probe: Probe | None = field(default=None, repr=False)
+    """How to test that it works; without one, a test says that it cannot be tested."""
     requires_secrets: tuple[Requires, ...] = ()
     """Secrets needed under a condition on the settings; those needed always have no default in `secrets`."""
     livekit: tuple[Plugin, ...] = field(default=(), repr=False)

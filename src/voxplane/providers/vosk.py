@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from voxplane.plugin import Plugin
+from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
     UI,
     Destinations,
@@ -21,6 +22,7 @@ from voxplane.provider import (
     known,
     offered,
 )
+from voxplane.rules import When
 from voxplane.schemas import JsonObject, ProviderType
 
 MODELS = (
@@ -100,6 +102,12 @@ LIVEKIT = (
     ),
 )
 
+# The server speaks websocket alone, and says so to a plain request.
+PROBE = Probe(
+    requests=(ProbeRequest("{serverUrl}/", signs=(Sign("verified", (400, 426)),), when=When("serverUrl")),),
+    weights=("vosk/{model}/conf", "vosk/{model}/am"),
+)
+
 PROVIDER = ProviderDefinition(
     key="vosk",
     type=ProviderType.STT,
@@ -122,5 +130,6 @@ PROVIDER = ProviderDefinition(
     ),
     docs_url="https://alphacephei.com/vosk/",
     models=MODELS,
+    probe=PROBE,
     livekit=LIVEKIT,
 )

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from pydantic import Field
 
-from voxplane.schemas import JsonObject, Wire
 from voxplane.schemas.history import Actor
+from voxplane.schemas.wire import JsonObject, Wire
 
 
 class AuditRecord(Wire):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from voxplane.schemas import JsonObject, Sparse, Wire
+from voxplane.schemas.wire import JsonObject, Sparse, Wire
 
 RestorePart = Literal["isEnabled", "priority"]
 

@@ -39,6 +39,8 @@ from voxplane.server.history import HistoryService
 from voxplane.server.issuers import Issuers
 from voxplane.server.service import ProviderService
 from voxplane.server.sign_in import SignInCodes
+from voxplane.server.vendor_client import Resolve, VendorClient
+from voxplane.server.verification import VerificationService
 from voxplane.server.worker import WorkerService
 from voxplane.server.write import Unsealed
 
@@ -67,13 +69,16 @@ class ControlPlane:
     audit: AuditLog
     denials: Denials
     workers: WorkerService
+    verification: VerificationService
     access: AccessService
     sign_in: SignInCodes
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings) -> AsyncGenerator[ControlPlane]:
+    async def open(cls, settings: Settings, *, resolve: Resolve | None = None) -> AsyncGenerator[ControlPlane]:
         """Bring the database up to date, find the keys, and open the services.
+
+        `resolve` finds the addresses of providers in place of the system's resolver; no setting can name it.
 
         Safe to do in several processes at once. A missing or wrong key does not stop it: the services are then
         sealed, which means that they read and neither write nor open secrets.
@@ -90,7 +95,13 @@ class ControlPlane:
             digests = {provider.key: provider.digest for provider in registry.get_all_providers()}
             connections = await database.open_database(location, settings, digests)
             try:
-                plane = await cls._assemble(settings, registry, connections, unsealed)
+                client = VendorClient(
+                    allowed=settings.vendor_networks,
+                    ca_file=settings.vendor_ca_file,
+                    timeout_seconds=settings.vendor_timeout_seconds,
+                    resolve=resolve,
+                )
+                plane = await cls._assemble(settings, registry, connections, unsealed, client)
                 await plane.seed()
                 yield plane
             finally:
@@ -100,7 +111,12 @@ class ControlPlane:
 
     @classmethod
     async def _assemble(
-        cls, settings: Settings, registry: ProviderRegistry, connections: Database, unsealed: Unsealed | None
+        cls,
+        settings: Settings,
+        registry: ProviderRegistry,
+        connections: Database,
+        unsealed: Unsealed | None,
+        client: VendorClient,
     ) -> ControlPlane:
         async with connections.transaction() as connection:
             retired = {provider.key: provider for provider in await store.retired_providers(connection)}
@@ -113,6 +129,15 @@ class ControlPlane:
             unsealed=unsealed,
             settings=settings,
         )
+        workers = WorkerService(
+            registry=registry,
+            retired=retired,
+            database=connections,
+            changes=changes,
+            unsealed=unsealed,
+            denials=denials,
+            report_interval_seconds=settings.report_interval_seconds,
+        )
         return cls(
             settings=settings,
             registry=registry,
@@ -124,14 +149,17 @@ class ControlPlane:
             history=HistoryService(registry=registry, retired=retired, database=connections),
             audit=AuditLog(database=connections, unsealed=unsealed),
             denials=denials,
-            workers=WorkerService(
+            workers=workers,
+            verification=VerificationService(
                 registry=registry,
                 retired=retired,
                 database=connections,
                 changes=changes,
-                unsealed=unsealed,
-                denials=denials,
-                report_interval_seconds=settings.report_interval_seconds,
+                workers=workers,
+                client=client,
+                is_sealed=unsealed is None,
+                per_minute=settings.verifications_per_minute,
+                models_dir=settings.models_dir,
             ),
             access=access,
             sign_in=SignInCodes(access),

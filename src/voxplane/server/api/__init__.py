@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from voxplane.server.api import access, audit, catalogue, history, organizations, providers, secrets, workers
+from voxplane.server.api import (
+    access,
+    audit,
+    catalogue,
+    history,
+    organizations,
+    providers,
+    secrets,
+    verification,
+    workers,
+)
 from voxplane.server.door import Guarded
 
-_SUBJECTS = (catalogue, providers, secrets, history, audit, workers, access, organizations)
+_SUBJECTS = (catalogue, providers, secrets, verification, history, audit, workers, access, organizations)
 
 
 def routes() -> list[Guarded]:
