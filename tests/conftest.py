@@ -191,3 +191,12 @@ def stored_rows(superuser: psycopg.Connection[tuple[object, ...]]) -> dict[str, 
         found: list[tuple[Any, ...]] = superuser.execute(statement).fetchall()
         rows[str(table)] = [row for (row,) in found]
     return rows
+
+
+def without_refusals(rows: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """Leave out what a refused attempt leaves behind: its record, and that there is one."""
+    heads = {"audit_seq", "audit_hash"}
+    return rows | {
+        "audit_events": [row for row in rows["audit_events"] if row["outcome"] != "denied"],
+        "organizations": [{k: v for k, v in row.items() if k not in heads} for row in rows["organizations"]],
+    }

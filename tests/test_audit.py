@@ -17,7 +17,16 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from tests.conftest import Caller, Template, admin_connection, position_of, settings_for, stored_rows, worker_of
+from tests.conftest import (
+    Caller,
+    Template,
+    admin_connection,
+    position_of,
+    settings_for,
+    stored_rows,
+    without_refusals,
+    worker_of,
+)
 from tests.test_door import operations
 from tests.test_leaks import found_in
 from voxplane.errors import Unavailable, VoxplaneError
@@ -368,19 +377,13 @@ async def test_a_change_that_is_refused_leaves_nothing_behind(
     assert unscoped.status_code == 403
     # All that a refused attempt leaves is the record of it.
     denied = _denied(superuser)
-    assert (denied.pop(), _without_heads(stored_rows(superuser))) == (mutation.denied_action, _without_heads(before))
+    assert (denied.pop(), without_refusals(stored_rows(superuser))) == (
+        mutation.denied_action,
+        without_refusals(before),
+    )
     assert denied == []
     assert desk.ledger.is_whole()
     assert doorbell() == []
-
-
-def _without_heads(rows: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
-    """Leave out what a refusal adds to the audit log."""
-    heads = {"audit_seq", "audit_hash"}
-    return rows | {
-        "audit_events": [row for row in rows["audit_events"] if row["outcome"] != "denied"],
-        "organizations": [{k: v for k, v in row.items() if k not in heads} for row in rows["organizations"]],
-    }
 
 
 def _denied(superuser: Superuser) -> list[str]:

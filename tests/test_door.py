@@ -15,10 +15,9 @@ import httpx
 import psycopg
 import pytest
 from fastapi import APIRouter, Depends
-from psycopg import sql
 from starlette.routing import Route
 
-from tests.conftest import Caller, token_for
+from tests.conftest import Caller, stored_rows, token_for, without_refusals
 from tests.test_changes import following
 from voxplane.schemas import AccessTokenCreate, ConfigWrite, JsonObject, OrganizationCreate, SecretsWrite
 from voxplane.server.app import create_app, openapi
@@ -123,13 +122,6 @@ def with_body() -> list[Operation]:
 async def good_body(plane: ControlPlane, operation: Operation) -> Any:
     """Return a body that the operation takes: its example, but for a code, which is good once."""
     return {"code": await plane.sign_in_code()} if operation.path == "/api/sign-in" else operation.body()
-
-
-def contents(superuser: Superuser) -> dict[str, list[tuple[object, ...]]]:
-    """Return every row of every table."""
-    tables = superuser.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'voxplane' ORDER BY 1").fetchall()
-    whole = sql.SQL("SELECT to_jsonb(each)::text FROM {} AS each ORDER BY 1")
-    return {str(table): superuser.execute(whole.format(sql.Identifier(str(table)))).fetchall() for (table,) in tables}
 
 
 def shown_to_a_caller(answer: httpx.Response) -> tuple[int, dict[str, Any], dict[str, str]]:
@@ -266,10 +258,10 @@ async def test_a_route_answers_every_caller_by_its_policy(
             wrong[f"{name} at {place}, not {expected}"] = answer.status_code
 
     target = await prepared(plane, operation)
-    before = contents(superuser)
+    before = without_refusals(stored_rows(superuser))
     for cell in refused:
         await knock(*cell, target)
-    assert contents(superuser) == before
+    assert without_refusals(stored_rows(superuser)) == before
     for cell in let_in:
         await knock(*cell, await prepared(plane, operation))
     assert wrong == {}
@@ -359,14 +351,14 @@ async def test_a_field_that_the_body_does_not_have_is_refused_and_nothing_is_sto
     client = await caller(*operation.scopes)
     body = operation.body()
     assert body is not None
-    before = contents(superuser)
+    before = without_refusals(stored_rows(superuser))
     names = [name for name in (*SERVER_OWNED, "made up") if name not in body]
     for name in names:
         answer = await client.request(operation.method, operation.url(), json=body | {name: "injected"})
         assert (name, answer.status_code) == (name, 422)
         assert [error["code"] for error in answer.json()["errors"]] == ["unknown_field"]
         assert "injected" not in answer.text
-    assert contents(superuser) == before
+    assert without_refusals(stored_rows(superuser)) == before
     assert len(names) >= 24
 
 
@@ -374,13 +366,13 @@ async def test_a_field_that_the_body_does_not_have_is_refused_and_nothing_is_sto
 async def test_a_field_that_the_provider_does_not_have_is_refused_and_nothing_is_stored(
     part: str, admin: httpx.AsyncClient, superuser: Superuser
 ) -> None:
-    before = contents(superuser)
+    before = without_refusals(stored_rows(superuser))
     for name in SERVER_OWNED:
         answer = await admin.put(f"{PROVIDERS}/deepgram/{part}", json={part: {name: "injected"}})
         assert (name, answer.status_code) == (name, 422)
         assert [error["pointer"] for error in answer.json()["errors"]] == [f"/{part}"]
         assert "injected" not in answer.text
-    assert contents(superuser) == before
+    assert without_refusals(stored_rows(superuser)) == before
 
 
 async def test_a_query_parameter_that_a_route_does_not_have_is_refused_and_only_to_who_may_ask(
@@ -388,7 +380,7 @@ async def test_a_query_parameter_that_a_route_does_not_have_is_refused_and_only_
 ) -> None:
     usual = {tuple(operation.scopes) for operation in operations()}
     headers = {scopes: {"Authorization": f"Bearer {await token_for(plane, *scopes)}"} for scopes in usual}
-    before = contents(superuser)
+    before = without_refusals(stored_rows(superuser))
     for operation in operations():
         for name in ("organizationId", "organization", "Type", "token", "access_token", "X-Request-Id", ""):
             url = f"{operation.url()}{'&' if operation.required_query else '?'}{name}=elsewhere"
@@ -398,7 +390,7 @@ async def test_a_query_parameter_that_a_route_does_not_have_is_refused_and_only_
             assert [error["code"] for error in answer.json()["errors"]] == ["unknown_parameter"]
             nobody = await stranger.request(operation.method, url, json=operation.body())
             assert nobody.status_code == (422 if operation.scope == "everybody" else 401)
-    assert contents(superuser) == before
+    assert without_refusals(stored_rows(superuser)) == before
 
 
 async def test_who_is_refused_is_told_so_before_the_body_is_read(caller: Caller) -> None:
