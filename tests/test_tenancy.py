@@ -44,6 +44,7 @@ TENANT_TABLES = (
     "config_history",
     "audit_events",
     "provider_reports",
+    "provider_verifications",
 )
 
 
