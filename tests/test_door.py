@@ -282,6 +282,8 @@ POLICIES = {
     "DELETE /api/organizations/{organization}/providers/{key}/config": "livekit:write",
     "PUT /api/organizations/{organization}/providers/{key}/secrets": "admin:secrets",
     "DELETE /api/organizations/{organization}/providers/{key}/secrets": "admin:secrets",
+    "POST /api/organizations/{organization}/providers/{key}/verify": "livekit:write or admin:secrets",
+    "GET /api/organizations/{organization}/providers/{key}/verifications": "livekit:read",
     "GET /api/organizations/{organization}/tokens": "admin:tokens",
     "POST /api/organizations/{organization}/tokens": "admin:tokens",
     "DELETE /api/organizations/{organization}/tokens/{token}": "admin:tokens",

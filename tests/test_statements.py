@@ -28,6 +28,8 @@ STATEMENTS = {
     "GET /api/organizations/{organization}/providers/{key}/history": 6,
     "POST /api/organizations/{organization}/providers/{key}/restore": 10,
     "GET /api/organizations/{organization}/audit": 4,
+    "POST /api/organizations/{organization}/providers/{key}/verify": 4,
+    "GET /api/organizations/{organization}/providers/{key}/verifications": 4,
     "GET /api/organizations/{organization}/tokens": 4,
     "POST /api/organizations/{organization}/tokens": 8,
     "DELETE /api/organizations/{organization}/tokens/{token}": 8,  # one for whoever follows with it
