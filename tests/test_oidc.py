@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -197,6 +197,14 @@ async def test_a_secret_goes_in_the_form_where_the_provider_takes_it_nowhere_els
     office.provider.metadata["token_endpoint_auth_methods_supported"] = ["client_secret_post"]
     assert (await office.sign_in()).status_code == 201
     assert office.provider.exchanged[-1]["client_secret"] == SECRET
+
+
+async def test_a_sealed_installation_exchanges_nothing(office: Office) -> None:
+    office.plane.settings.keyring_path.unlink()
+    async with ControlPlane.open(office.plane.settings) as sealed:
+        there = replace(office, plane=sealed)
+        check_problem(await there.sign_in(), 503, "key_unavailable")
+    assert office.provider.exchanged == []
 
 
 async def test_where_none_is_configured_there_is_none(plane: ControlPlane) -> None:

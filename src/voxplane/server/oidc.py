@@ -18,7 +18,7 @@ import secrets
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote_plus, urlencode
+from urllib.parse import quote_plus, urlencode, urlsplit
 
 import anyio
 import httpx
@@ -236,10 +236,11 @@ class OidcProvider:
 def _check_address(url: str, name: str) -> None:
     """Refuse an address over which a code or a secret would travel in the open."""
     try:
-        origin = Origin.parse(url)
+        parts = urlsplit(url)  # an authorization endpoint may have a query of its own
+        origin = Origin.parse(f"{parts.scheme}://{parts.netloc}{parts.path}")
     except ValueError:
         raise ConfigurationError(f"{name} cannot be read as an address.") from None
-    if not url.startswith("https://") and not origin.is_loopback:
+    if origin.scheme != "https" and not origin.is_loopback:
         raise ConfigurationError(f"{name} must begin with https://, except on this machine.")
 
 

@@ -11,7 +11,7 @@ from voxplane import errors
 from voxplane.schemas import CreatedAccessToken, SignIn
 from voxplane.schemas.sign_in import OidcSignIn, SignInMethod, SignInMethods
 from voxplane.server import examples
-from voxplane.server.api.route import NO_STORE, answer, fresh, new_router
+from voxplane.server.api.route import NO_STORE, NOT_MODIFIED, answer, fresh, new_router
 from voxplane.server.door import body_of, everybody, plane_of
 from voxplane.server.oidc import RETURN_PATH, Attempt
 from voxplane.server.problem import problem_responses
@@ -55,7 +55,7 @@ async def sign_in(request: Request, given: Annotated[SignIn, body_of(SignIn)]) -
     summary="Show how one can sign in",
     dependencies=[everybody],
     response_model=SignInMethods,
-    responses=problem_responses(errors.Invalid),
+    responses=NOT_MODIFIED | problem_responses(errors.Invalid),
 )
 async def sign_in_methods(request: Request) -> Response:
     oidc = plane_of(request).oidc
