@@ -2884,6 +2884,13 @@ export interface operations {
                     "application/json": components["schemas"]["SignInMethods"];
                 };
             };
+            /** @description The caller has this already. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description `invalid`: The request is well formed but some values are not valid. */
             422: {
                 headers: {
