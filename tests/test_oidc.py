@@ -199,9 +199,9 @@ async def test_a_secret_goes_in_the_form_where_the_provider_takes_it_nowhere_els
     assert office.provider.exchanged[-1]["client_secret"] == SECRET
 
 
-async def test_a_sealed_installation_exchanges_nothing(office: Office) -> None:
-    office.plane.settings.keyring_path.unlink()
-    async with ControlPlane.open(office.plane.settings) as sealed:
+async def test_a_sealed_installation_exchanges_nothing(office: Office, tmp_path: Path) -> None:
+    lost = office.plane.settings.model_copy(update={"keyring_file": tmp_path / "lost.json"})
+    async with ControlPlane.open(lost) as sealed:
         there = replace(office, plane=sealed)
         check_problem(await there.sign_in(), 503, "key_unavailable")
     assert office.provider.exchanged == []
