@@ -37,6 +37,7 @@ from voxplane.server.denials import Denials
 from voxplane.server.envelope import Keyring
 from voxplane.server.history import HistoryService
 from voxplane.server.issuers import Issuers
+from voxplane.server.oidc import OidcProvider
 from voxplane.server.service import ProviderService
 from voxplane.server.sign_in import SignInCodes
 from voxplane.server.vendor_client import Resolve, VendorClient
@@ -72,6 +73,8 @@ class ControlPlane:
     verification: VerificationService
     access: AccessService
     sign_in: SignInCodes
+    oidc: OidcProvider | None
+    """The identity provider that people sign in with, when one is configured."""
 
     @classmethod
     @asynccontextmanager
@@ -120,12 +123,13 @@ class ControlPlane:
     ) -> ControlPlane:
         async with connections.transaction() as connection:
             retired = {provider.key: provider for provider in await store.retired_providers(connection)}
-        changes = Changes(max_subscriptions=settings.organization_streams)
+        changes = Changes(catalogue=registry.digest, max_subscriptions=settings.organization_streams)
+        issuers = Issuers(settings.trusted_issuers)
         denials = Denials(connections, unsealed, lambda: datetime.now(UTC))
         access = AccessService(
             database=connections,
             changes=changes,
-            issuers=Issuers(settings.trusted_issuers),
+            issuers=issuers,
             unsealed=unsealed,
             settings=settings,
         )
@@ -163,6 +167,7 @@ class ControlPlane:
             ),
             access=access,
             sign_in=SignInCodes(access),
+            oidc=OidcProvider.configured(settings, issuers, access),
         )
 
     @cached_property

@@ -18,6 +18,7 @@ REPORTS = {
     "reports": [{"provider": "deepgram", "outcome": "failed", "kind": "authentication"}],
 }
 VERIFICATION = {"secrets": {"apiKey": "the key as the provider shows it"}}
+OIDC_SIGN_IN = {"code": "the code of the address", "state": "its state"}
 SIGN_IN = {"code": "the part of the link after #"}
 ORGANIZATION = {"slug": "acme", "name": "Acme Inc."}
 

@@ -10,12 +10,13 @@ from voxplane.server.api import (
     organizations,
     providers,
     secrets,
+    sign_in,
     verification,
     workers,
 )
 from voxplane.server.door import Guarded
 
-_SUBJECTS = (catalogue, providers, secrets, verification, history, audit, workers, access, organizations)
+_SUBJECTS = (catalogue, providers, secrets, verification, history, audit, workers, access, sign_in, organizations)
 
 
 def routes() -> list[Guarded]:
