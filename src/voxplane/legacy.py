@@ -288,7 +288,9 @@ class _Reading:
         of_type = [key for key in self.own if self.registry.get_provider_by_key(key).type is kind]
         if len(of_type) == 1:
             return of_type[0]
-        models = {entry.value for entry in entries if entry.name in {"model", "chatmodel"} and isinstance(entry.value, str)}
+        models = {
+            entry.value for entry in entries if entry.name in {"model", "chatmodel"} and isinstance(entry.value, str)
+        }
         for provider in self.registry.get_providers_by_type(kind):
             if any(model.name in models for model in provider.models):
                 return provider.key
@@ -328,7 +330,9 @@ class _Reading:
         """Return the provider of a type that answers first; a language model also when it is the only one."""
         if kind in self.chosen or kind is not names.LLM:
             return self.chosen.get(kind)
-        only = [key for key, entries in self.own.items() if entries and self.registry.get_provider_by_key(key).type is kind]
+        only = [
+            key for key, entries in self.own.items() if entries and self.registry.get_provider_by_key(key).type is kind
+        ]
         return only[0] if len(only) == 1 else None
 
     # Reporting
@@ -488,7 +492,9 @@ class _Taking:
             return
         known = {secret.get_secret_value() for secret in self.secrets.values()}
         texts = entry.value if isinstance(entry.value, list) else [entry.value]
-        if any(isinstance(text, str) and (looks_like_a_key(text) or any(key in text for key in known)) for text in texts):
+        if any(
+            isinstance(text, str) and (looks_like_a_key(text) or any(key in text for key in known)) for text in texts
+        ):
             self._left(entry, "This looks like a key, and settings are readable.")
             return
         is_inverted = entry.name in names.INVERTED.get(self.provider.key, {})

@@ -57,7 +57,9 @@ SPEAKING: dict[str, str] = {"openai": "openai-tts"}
 USUAL: dict[ProviderType, str] = {STT: "deepgram", TTS: "piper", LLM: "openai"}
 """Which provider a section of a type means that names none: the default organization's."""
 
-WRAPPERS = frozenset({"providers", "integrations", "ai", "config", "settings", "voice", "agent", "assistant", "pipeline"})
+WRAPPERS = frozenset(
+    {"providers", "integrations", "ai", "config", "settings", "voice", "agent", "assistant", "pipeline"}
+)
 """Objects that only hold sections."""
 
 KEY_RINGS = frozenset({"apikeys", "keys", "secrets", "credentials"})
@@ -117,7 +119,12 @@ SETTINGS: dict[str, dict[str, str]] = {
         "resourceurl": "endpoint",
     },
     "deepgram": _SPEECH
-    | {"endpointing": "endpointingMs", "utteranceend": "utteranceEndMs", "keyterm": "keyterms", "smartformatting": "smartFormat"},
+    | {
+        "endpointing": "endpointingMs",
+        "utteranceend": "utteranceEndMs",
+        "keyterm": "keyterms",
+        "smartformatting": "smartFormat",
+    },
     "whisper": _SPEECH | {"modelsize": "model", "size": "model", "prompt": "initialPrompt"},
     "vosk": _SPEECH,
     "piper": {"voiceid": "voice", "voicename": "voice", "model": "voice", "modelid": "voice", "speaker": "speakerId"},
@@ -181,7 +188,8 @@ NOT_SETTINGS: dict[str, str] = {
     **dict.fromkeys(("fallback", "fallbacks", "fallbackprovider", "backup", "backupprovider"), _FALLBACK),
     **dict.fromkeys(("tools", "functions", "workflow", "workflows", "knowledge", "knowledgebase"), _PROMPT),
     **dict.fromkeys(
-        ("telephony", "sip", "twilio", "phone", "phonenumber", "phonenumbers", "livekit", "recording", "transfer"), _CALLS
+        ("telephony", "sip", "twilio", "phone", "phonenumber", "phonenumbers", "livekit", "recording", "transfer"),
+        _CALLS,
     ),
     **dict.fromkeys(
         (

@@ -123,7 +123,9 @@ def _text(schema: JsonObject, given: object, setting: str) -> Fitted:
     if not isinstance(given, str) or _UNSTORABLE.search(given):
         raise Refused("A text is wanted here.")
     for candidate in _spellings(setting, given):
-        if re.search(schema.get("pattern", ""), candidate) and len(candidate) <= schema.get("maxLength", len(candidate)):
+        if re.search(schema.get("pattern", ""), candidate) and len(candidate) <= schema.get(
+            "maxLength", len(candidate)
+        ):
             return Fitted(candidate, "moved" if candidate == given else "converted")
     return Fitted(given)  # the definition says what is wrong with it
 
