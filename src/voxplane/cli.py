@@ -21,6 +21,7 @@ import typer
 from voxplane import errors
 from voxplane.command import Json, Organization, account, model, read_settings, run, run_for
 from voxplane.errors import Invalid, VoxplaneError
+from voxplane.legacy_commands import legacy
 from voxplane.provider import unknown_field
 from voxplane.registry import ProviderRegistry
 from voxplane.schemas import (
@@ -67,6 +68,7 @@ organization = _group("organization", "Create and list organizations.")
 config = _group("config", "Look at and change an organization's settings of a provider.")
 secrets = _group("secrets", "Store and remove an organization's secrets of a provider.")
 app.add_typer(token, name="token")
+app.add_typer(legacy, name="legacy")
 
 Key = Annotated[str, typer.Argument(help="The provider's key, such as openai.", metavar="PROVIDER")]
 

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from voxplane import legacy_names as names
+from voxplane.errors import Invalid
 from voxplane.legacy_names import fold
 from voxplane.legacy_values import Refused, empty, fit, holds_keys, looks_like_a_key, within_rules
-from voxplane.errors import Invalid
 from voxplane.resolution import model_notices
 from voxplane.schemas import MAX_PRIORITY, JsonObject, ProviderType, Wire
 
@@ -568,7 +568,7 @@ class _Taking:
 
 def pointer(path: tuple[str, ...]) -> str:
     """Write a place in a blob without anything in it that could be a key."""
-    return "".join(f"/{name if name.isdecimal() and len(name) < 6 or _is_shown(name) else '?'}" for name in path)
+    return "".join(f"/{name if (name.isdecimal() and len(name) < 6) or _is_shown(name) else '?'}" for name in path)
 
 
 def _is_shown(name: str) -> bool:

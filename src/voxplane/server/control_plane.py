@@ -32,6 +32,8 @@ from voxplane.server.changes import Changes
 from voxplane.server.database import Database, Location
 from voxplane.server.envelope import Keyring
 from voxplane.server.issuers import Issuers
+from voxplane.server.legacy_import import LegacyImport
+from voxplane.server.provider_write import Catalogue
 from voxplane.server.service import ProviderService
 from voxplane.server.sign_in import SignInCodes
 from voxplane.server.worker import WorkerService
@@ -60,6 +62,7 @@ class ControlPlane:
     providers: ProviderService
     workers: WorkerService
     access: AccessService
+    legacy: LegacyImport
     sign_in: SignInCodes
 
     @classmethod
@@ -121,6 +124,9 @@ class ControlPlane:
                 report_interval_seconds=settings.report_interval_seconds,
             ),
             access=access,
+            legacy=LegacyImport(
+                catalogue=Catalogue(registry, retired), database=connections, changes=changes, unsealed=unsealed
+            ),
             sign_in=SignInCodes(access),
         )
 

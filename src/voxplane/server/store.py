@@ -569,6 +569,17 @@ async def organizations(connection: Connection, after: str, limit: int) -> list[
     return await cursor.fetchall()
 
 
+async def organizations_named(
+    connection: Connection, slugs: Sequence[str], ids: Sequence[UUID]
+) -> list[OrganizationRow]:
+    """Read the organizations that have these slugs or ids, in a transaction of the platform."""
+    cursor = connection.cursor(row_factory=class_row(OrganizationRow))
+    await cursor.execute(
+        _ORGANIZATION + "WHERE slug = ANY(%(slugs)s) OR id = ANY(%(ids)s)", {"slugs": list(slugs), "ids": list(ids)}
+    )
+    return await cursor.fetchall()
+
+
 async def add_organization(connection: Connection, organization_id: UUID, slug: str, name: str) -> OrganizationRow:
     """Create an organization, in a transaction of the platform.
 
