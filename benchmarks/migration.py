@@ -48,14 +48,18 @@ def write(path: Path, organizations: int) -> None:
             file.write(json.dumps({"organization": f"org-{number:06d}", "config": blob(number)}) + "\n")
 
 
+def environment(folder: Path) -> dict[str, str]:
+    """Return what the commands see: a folder of their own for the database."""
+    return {"PATH": "/usr/bin:/bin", "VOXPLANE_DATA_DIR": str(folder / "data"), "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
 def run(source: Path, folder: Path) -> Run:
     """Import a source, and watch the memory of the command alone."""
-    environment = {"PATH": "/usr/bin:/bin", "VOXPLANE_DATA_DIR": str(folder / "data"), "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [VOXPLANE, "legacy", "import", str(source), "--apply", "--create-organizations", "--json"]
     answer = folder / "report.json"
     with answer.open("w") as out:
         begin = time.perf_counter()
-        with subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL, env=environment) as process:  # noqa: S603
+        with subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL, env=environment(folder)) as process:  # noqa: S603
             watched, peak = psutil.Process(process.pid), 0
             while process.poll() is None:
                 try:
@@ -82,6 +86,7 @@ def main() -> None:
             folder = Path(name)
             source = folder / "org_configs.jsonl"
             write(source, organizations)
+            subprocess.run([VOXPLANE, "db", "upgrade"], env=environment(folder), check=True, capture_output=True)  # noqa: S603
             for label, status in (("first", "imported"), ("again", "unchanged")):
                 seen = run(source, folder)
                 if seen.totals[status] != organizations:

@@ -21,6 +21,7 @@ import typer
 from voxplane import errors
 from voxplane.command import Json, Organization, account, model, read_settings, run, run_for
 from voxplane.errors import Invalid, VoxplaneError
+from voxplane.file_commands import apply, export, preview
 from voxplane.legacy_commands import legacy
 from voxplane.provider import unknown_field
 from voxplane.registry import ProviderRegistry
@@ -69,6 +70,8 @@ config = _group("config", "Look at and change an organization's settings of a pr
 secrets = _group("secrets", "Store and remove an organization's secrets of a provider.")
 app.add_typer(token, name="token")
 app.add_typer(legacy, name="legacy")
+for command in (export, apply, preview):
+    app.command()(command)
 
 Key = Annotated[str, typer.Argument(help="The provider's key, such as openai.", metavar="PROVIDER")]
 

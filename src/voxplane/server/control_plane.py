@@ -33,6 +33,7 @@ from voxplane.server.database import Database, Location
 from voxplane.server.envelope import Keyring
 from voxplane.server.issuers import Issuers
 from voxplane.server.legacy_import import LegacyImport
+from voxplane.server.organization_files import OrganizationFiles
 from voxplane.server.provider_write import Catalogue
 from voxplane.server.service import ProviderService
 from voxplane.server.sign_in import SignInCodes
@@ -63,6 +64,7 @@ class ControlPlane:
     workers: WorkerService
     access: AccessService
     legacy: LegacyImport
+    files: OrganizationFiles
     sign_in: SignInCodes
 
     @classmethod
@@ -99,6 +101,7 @@ class ControlPlane:
     ) -> ControlPlane:
         async with connections.transaction() as connection:
             retired = {provider.key: provider for provider in await store.retired_providers(connection)}
+        catalogue = Catalogue(registry, retired)
         changes = Changes(max_subscriptions=settings.organization_streams)
         access = AccessService(
             database=connections,
@@ -124,9 +127,8 @@ class ControlPlane:
                 report_interval_seconds=settings.report_interval_seconds,
             ),
             access=access,
-            legacy=LegacyImport(
-                catalogue=Catalogue(registry, retired), database=connections, changes=changes, unsealed=unsealed
-            ),
+            legacy=LegacyImport(catalogue=catalogue, database=connections, changes=changes, unsealed=unsealed),
+            files=OrganizationFiles(catalogue=catalogue, database=connections, changes=changes, unsealed=unsealed),
             sign_in=SignInCodes(access),
         )
 

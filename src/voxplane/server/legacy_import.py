@@ -21,7 +21,7 @@ from voxplane.legacy import Converted, Finding, LegacyProvider, Outcome, convert
 from voxplane.schemas import ConfigWrite, SecretsWrite, Slug, Wire
 from voxplane.server import store
 from voxplane.server.provider_write import ProviderWrite, secret_values
-from voxplane.server.write import continue_with
+from voxplane.server.write import TakenBack, continue_with, found
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -95,10 +95,6 @@ class ImportOptions:
     apply: bool = False
     create_organizations: bool = False
     approve_origins: bool = False
-
-
-class _TakenBack(Exception):
-    """Ends a transaction of which nothing is to stay."""
 
 
 class Tally:
@@ -202,8 +198,8 @@ class LegacyImport:
                 connection, [each.lower() for each in references], list(ids.values())
             )
         by_slug, by_id = {row.slug: row for row in rows}, {row.id: row for row in rows}
-        found = {each: by_slug.get(each.lower()) or by_id.get(ids.get(each, UUID(int=0))) for each in references}
-        return {reference: row for reference, row in found.items() if row is not None}
+        rows_of = {each: by_slug.get(each.lower()) or by_id.get(ids.get(each, UUID(int=0))) for each in references}
+        return {reference: row for reference, row in rows_of.items() if row is not None}
 
     async def _import(
         self, operator: Principal, record: Record, known: OrganizationRow | None, options: ImportOptions
@@ -229,8 +225,8 @@ class LegacyImport:
                 if known is None or reports[0].status is Status.IMPORTED:
                     await write.advance()
                 if not options.apply:
-                    raise _TakenBack
-        except _TakenBack:
+                    raise TakenBack
+        except TakenBack:
             return reports[0]
         except OrganizationExists:
             note = "Another organization took this slug in the meantime: run it again."
@@ -241,10 +237,7 @@ class LegacyImport:
     async def _begin(self, connection: Connection, who: Principal, new_slug: str | None) -> Write:
         if new_slug is None:
             return await continue_with(connection, who, self._unsealed, self._clock())
-        await store.add_organization(connection, who.tenant, new_slug, new_slug)
-        write = await continue_with(connection, who, self._unsealed, self._clock())
-        await write.audit("organization.create", new_slug, {"providers": []})
-        return write
+        return await found(connection, who, new_slug, new_slug, self._unsealed, self._clock())
 
 
 class _Organization:
@@ -337,7 +330,9 @@ class _Organization:
                 continue
             values[name] = secret.get_secret_value()
             taken.append(name)
-        change = SecretsWrite(secrets=values, approved_origins=list(origins) or None)
+        change = SecretsWrite.model_validate(
+            {"secrets": values} | ({"approvedOrigins": list(origins)} if origins else {})
+        )
         if taken:
             await self._providers.put_secrets(provider, change, secret_values(provider, change), is_precise=True)
         return tuple(taken), origins

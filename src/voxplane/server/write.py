@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from voxplane.errors import KeyUnavailable
 from voxplane.server.audit import AuditEvent, chained
-from voxplane.server.store import ConfigRow, HistoryRow, OrganizationState, Store
+from voxplane.server.store import ConfigRow, HistoryRow, OrganizationState, Store, add_organization
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -129,3 +129,22 @@ async def continue_with(connection: Connection, principal: Principal, unsealed: 
         raise KeyUnavailable
     store = Store(connection, principal.tenant)
     return Write(store, await store.state(lock=True), principal, unsealed, at)
+
+
+async def found(
+    connection: Connection, principal: Principal, slug: str, name: str, unsealed: Unsealed | None, at: datetime
+) -> Write:
+    """Create the principal's organization and make the first write of it, in a transaction of the platform.
+
+    Raises:
+        OrganizationExists: the slug is taken.
+        KeyUnavailable: the installation is sealed.
+    """
+    await add_organization(connection, principal.tenant, slug, name)
+    write = await continue_with(connection, principal, unsealed, at)
+    await write.audit("organization.create", slug, {"providers": []})
+    return write
+
+
+class TakenBack(Exception):
+    """Ends a transaction of which nothing is to stay: it was only to be seen what would come of it."""
