@@ -93,7 +93,9 @@ def main() -> None:
                     raise SystemExit(f"Not every organization was {status}: {seen.totals}")
                 rate = organizations / seen.seconds
                 print(f"{organizations:>14,} {label:>8} {seen.seconds:>9.1f} {rate:>11,.0f} {seen.peak_mib:>9.0f}")
-    print(f"Goal: {GOAL_SECONDS} seconds for the first run of 10,000, with memory that does not grow with their number.")
+    print(
+        f"Goal: {GOAL_SECONDS} seconds for the first run of 10,000, with memory that does not grow with their number."
+    )
 
 
 if __name__ == "__main__":

@@ -404,7 +404,7 @@ class _Taking:
         if not (self.config or self.secrets or primary or self.is_enabled is not None or self.priority is not None):
             return None
         priority = ENABLED_PRIORITY if primary else OTHER_PRIORITY
-        effective = {**self.provider.config.defaults(), **self.config}
+        effective = {**self.provider.entry.default_config, **self.config}
         notices = model_notices(self.provider, effective, self.today) if "model" in self.config else []
         return LegacyProvider(
             key=self.provider.key,
@@ -511,7 +511,7 @@ class _Taking:
         if self.provider.key == "azure-openai" and "apiVersion" in self.config:
             self.config.setdefault("apiSurface", "dated")
         if self.provider.key == "deepgram" and "keywords" in self.config and "keyterms" not in self.config:
-            model = str(self.config.get("model", self.provider.config.defaults()["model"]))
+            model = str(self.config.get("model", self.provider.entry.default_config["model"]))
             if model.startswith(("nova-3", "flux-")):
                 entry, _, _ = self.sources.pop("keywords")
                 self.config["keyterms"] = [str(word).partition(":")[0] for word in self.config.pop("keywords")]

@@ -155,7 +155,7 @@ def _list(value: object) -> Fitted:
 
 def within_rules(provider: AnyProvider, config: JsonObject) -> list[tuple[str, float]]:
     """Return the settings that are above what the chosen model takes, with the most that it takes."""
-    merged = {**provider.config.defaults(), **config}
+    merged = {**provider.entry.default_config, **config}
     return [
         (rule.setting, int(rule.maximum) if isinstance(config[rule.setting], int) else rule.maximum)
         for rule in provider.config.rules

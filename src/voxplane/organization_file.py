@@ -67,7 +67,7 @@ def read(text: str) -> list[OrganizationFile]:
     if len(text.encode("utf-8", "replace")) > MAX_FILE_BYTES:
         raise ConfigurationError(f"A file may have at most {MAX_FILE_BYTES // 1024 // 1024} MiB.")
     try:
-        documents = [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]  # noqa: S506 - ours makes plain values only
+        documents = [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -90,7 +90,11 @@ def _validated(number: int, document: object) -> OrganizationFile:
         # A name in the file may be anything, a key too: of a place, only what stands before such a name is told.
         raise Invalid([_above_names(each) for each in pointed(error, f"/{number}")]) from None
     errors = [
-        FieldError(f"/{number}/providers/{key}/secrets", "no_reference", "Write where a key is found, as env:NAME or file:PATH, never the key.")
+        FieldError(
+            f"/{number}/providers/{key}/secrets",
+            "no_reference",
+            "Write where a key is found, as env:NAME or file:PATH, never the key.",
+        )
         for key, entry in file.providers.items()
         if not all(REFERENCE.fullmatch(reference) for reference in (entry.secrets or {}).values())
     ]
@@ -187,7 +191,9 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false|True|False|TRUE|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|false|True|False|TRUE|FALSE)$"), list("tTfF")
+)
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from voxplane.errors import Invalid, OrganizationExists, VoxplaneError
 from voxplane.legacy import Converted, Finding, LegacyProvider, Outcome, convert
-from voxplane.schemas import ConfigWrite, SecretsWrite, Slug, Wire
+from voxplane.schemas import ConfigWrite, OrganizationCreate, SecretsWrite, Slug, Wire
 from voxplane.server import store
 from voxplane.server.provider_write import ProviderWrite, secret_values
 from voxplane.server.write import TakenBack, continue_with, found
@@ -237,7 +237,8 @@ class LegacyImport:
     async def _begin(self, connection: Connection, who: Principal, new_slug: str | None) -> Write:
         if new_slug is None:
             return await continue_with(connection, who, self._unsealed, self._clock())
-        return await found(connection, who, new_slug, new_slug, self._unsealed, self._clock())
+        new = OrganizationCreate(slug=new_slug, name=new_slug)
+        return await found(connection, who, new, self._unsealed, self._clock())
 
 
 class _Organization:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from voxplane.errors import FieldError, Invalid, RevisionConflict, SecretsUnreadable
 from voxplane.organization_file import OrganizationFile, ProviderEntry, suggested
-from voxplane.schemas import ConfigWrite, ProviderType, SecretsWrite, Wire
+from voxplane.schemas import ConfigWrite, OrganizationCreate, ProviderType, SecretsWrite, Wire
 from voxplane.server import store
 from voxplane.server.organization_view import OrganizationView
 from voxplane.server.position import Position
@@ -178,8 +178,8 @@ class OrganizationFiles:
             transaction = self._database.transaction(organization_id=organization_id, platform=row is None)
             async with transaction as connection, connection.pipeline():
                 if row is None:
-                    name = file.name or file.organization
-                    write = await found(connection, who, file.organization, name, self._unsealed, self._clock())
+                    new = OrganizationCreate(slug=file.organization, name=file.name or file.organization)
+                    write = await found(connection, who, new, self._unsealed, self._clock())
                 else:
                     write = await continue_with(connection, who, self._unsealed, self._clock())
                 before = write.state
@@ -218,7 +218,9 @@ class OrganizationFiles:
                     new = SecretsWrite.model_validate(secrets)
                     await changing.put_secrets(provider, new, secret_values(provider, new), is_precise=True)
             except Invalid as invalid:
-                raise Invalid([FieldError(at + each.pointer, each.code, each.message) for each in invalid.errors]) from None
+                raise Invalid(
+                    [FieldError(at + each.pointer, each.code, each.message) for each in invalid.errors]
+                ) from None
         if wanted.prune:
             for key in sorted(set(write.state.configs) - set(wanted.file.providers)):
                 await changing.delete_config(key)

@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from voxplane.provider import AnyProvider
     from voxplane.registry import ProviderRegistry
     from voxplane.schemas import ConfigWrite, JsonObject, Provider, SecretsWrite
-    from voxplane.server.store import OrganizationState, Store
-    from voxplane.server.write import Unsealed, Write
+    from voxplane.server.write import Write
 
 _MASK = re.compile(r"[*•.xX\s]+|<?\[?(?:redacted|masked|hidden|secret)\]?>?", re.IGNORECASE)
 
@@ -66,6 +65,7 @@ class ProviderWrite:
         self.write = write
         self._catalogue = catalogue
         self._today = today
+        self._data_keys: dict[int, DataKey] = {}
 
     @property
     def view(self) -> OrganizationView:
@@ -167,26 +167,28 @@ class ProviderWrite:
 
     async def _data_key(self, present: Envelope | None) -> DataKey:
         """Return the key that the present envelope is sealed with, else the newest, made if there is none yet."""
-        write = self.write
-        if present is not None:
-            return await _open_data_key(write.store, write.state, write.unsealed, present.data_key)
-        row = await write.store.data_key()
-        if row is not None:
-            return await _open_data_key(write.store, write.state, write.unsealed, row.version)
+        known = self._data_keys
+        version = max(known, default=None) if present is None else present.data_key
+        if version is not None and version in known:
+            return known[version]
+        row = await self.write.store.data_key(version)
+        if row is None and present is not None:
+            raise SecretsUnreadable
+        key = await self._make_data_key() if row is None else self._unwrapped(row)
+        known[key.version] = key
+        return key
+
+    def _unwrapped(self, row: DataKeyRow) -> DataKey:
+        keyring, owner = self.write.unsealed.keyring, self.write.state.id
+        key = keyring.unwrap(row.kek_id, row.wrapped, purpose="data", owner=owner, version=row.version)
+        return DataKey(row.version, key)
+
+    async def _make_data_key(self) -> DataKey:
         made = DataKey.generate(version=1)
-        kek_id, wrapped = write.unsealed.keyring.wrap(
-            made.key, purpose="data", owner=write.state.id, version=made.version
-        )
-        await write.store.add_data_key(DataKeyRow(made.version, wrapped, kek_id))
+        keyring, owner = self.write.unsealed.keyring, self.write.state.id
+        kek_id, wrapped = keyring.wrap(made.key, purpose="data", owner=owner, version=made.version)
+        await self.write.store.add_data_key(DataKeyRow(made.version, wrapped, kek_id))
         return made
-
-
-async def _open_data_key(store: Store, state: OrganizationState, unsealed: Unsealed, version: int) -> DataKey:
-    row = await store.data_key(version)
-    if row is None:
-        raise SecretsUnreadable
-    key = unsealed.keyring.unwrap(row.kek_id, row.wrapped, purpose="data", owner=state.id, version=version)
-    return DataKey(version, key)
 
 
 def secret_values(provider: AnyProvider, change: SecretsWrite) -> dict[str, SecretStr | None]:

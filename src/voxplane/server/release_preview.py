@@ -103,7 +103,9 @@ def _moved(
     row: ConfigRow, before: dict[str, Any], after: dict[str, Any], effective: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the settings that have another default and no override, as they were and as they become in force."""
-    names = [name for name in sorted({*before, *after}) if name not in row.config and before.get(name) != after.get(name)]
+    names = [
+        name for name in sorted({*before, *after}) if name not in row.config and before.get(name) != after.get(name)
+    ]
     return (
         {f"config.{name}": before.get(name) for name in names},
         {f"config.{name}": effective.get(name) for name in names},

@@ -15,10 +15,10 @@ from voxplane.server.audit import AuditEvent, chained
 from voxplane.server.store import ConfigRow, HistoryRow, OrganizationState, Store, add_organization
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Collection
     from datetime import datetime
 
-    from voxplane.schemas import JsonObject
+    from voxplane.schemas import JsonObject, OrganizationCreate
     from voxplane.server.auth import Principal
     from voxplane.server.changes import Changes
     from voxplane.server.database import Connection, Database
@@ -132,17 +132,27 @@ async def continue_with(connection: Connection, principal: Principal, unsealed: 
 
 
 async def found(
-    connection: Connection, principal: Principal, slug: str, name: str, unsealed: Unsealed | None, at: datetime
+    connection: Connection,
+    principal: Principal,
+    new: OrganizationCreate,
+    unsealed: Unsealed | None,
+    at: datetime,
+    *,
+    providers: Collection[str] = (),
 ) -> Write:
     """Create the principal's organization and make the first write of it, in a transaction of the platform.
+
+    `providers` are those that it begins with, for the record.
 
     Raises:
         OrganizationExists: the slug is taken.
         KeyUnavailable: the installation is sealed.
     """
-    await add_organization(connection, principal.tenant, slug, name)
-    write = await continue_with(connection, principal, unsealed, at)
-    await write.audit("organization.create", slug, {"providers": []})
+    if unsealed is None:
+        raise KeyUnavailable
+    state = await add_organization(connection, principal.tenant, new.slug, new.name)
+    write = Write(Store(connection, principal.tenant), state, principal, unsealed, at)
+    await write.audit("organization.create", new.slug, {"providers": sorted(providers)})
     return write
 
 
