@@ -14,7 +14,6 @@ from pydantic import SecretStr, ValidationError
 from voxplane import organization_file
 from voxplane.command import account, read_settings, run
 from voxplane.errors import ConfigurationError, FieldError, Invalid
-from voxplane.organization_file import OrganizationFile
 from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.organization_files import Apply, Change, Keys, OrganizationPlan, Plan
 from voxplane.terminal import say
@@ -22,6 +21,7 @@ from voxplane.terminal import say
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from voxplane.organization_file import OrganizationFile
     from voxplane.schemas import Organization
     from voxplane.server.auth import Principal
 
@@ -99,8 +99,7 @@ def apply(
     if plan_only:
         typer.echo(json.dumps(agreed.model_dump(mode="json", by_alias=True), indent=2))
         return
-    if before is not None and before != agreed:
-        raise ConfigurationError("This is no longer what the plan says: something changed since. Make a new plan.")
+    _agree(before, agreed)
     if not any(each.is_new or each.changes for each in agreed.organizations):
         say("Nothing changes.")
         return
@@ -108,6 +107,11 @@ def apply(
     if not yes:
         typer.confirm("Write this?", abort=True, err=True)
     run(write)
+
+
+def _agree(before: Plan | None, now: Plan) -> None:
+    if before is not None and before != now:
+        raise ConfigurationError("This is no longer what the plan says: something changed since. Make a new plan.")
 
 
 def preview(

@@ -3,7 +3,8 @@
 Only `openai.chatModel`, `openai.temperature`, `stt.provider` and `stt.model` are known from the old system's own
 description. The other names are what backends of this kind usually wrote; a wrong guess costs a line in the report.
 
-Every name here is folded: in lower case, without `_`, `-` and spaces, so that `apiKey`, `api_key` and `API-KEY` are one.
+Every name here is folded: in lower case, without `_`, `-`, `.` and spaces, so that `apiKey`, `api_key` and `API-KEY`
+are one.
 """
 
 from __future__ import annotations

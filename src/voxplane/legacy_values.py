@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from voxplane.rules import Limits
 
@@ -65,39 +65,50 @@ def fit(schema: JsonObject, value: object, *, setting: str = "", is_inverted: bo
         return _text(schema, value, setting)
     if kind == "array":
         return _list(value)
-    if not isinstance(value, dict):
+    if not is_object(value):
         raise Refused("An object is wanted here.")
     return Fitted(value)
 
 
 def _number(schema: JsonObject, given: object, *, is_inverted: bool) -> Fitted:
-    how = "moved"
-    value = given
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        value, how = float(value), "converted"
-    if schema["type"] == "integer" and value is False and schema.get("minimum") == 0:
-        value, how = 0, "converted"  # endpointing: false is 0, which switches it off
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    value = _read_number(given)
+    is_whole = schema["type"] == "integer"
+    if is_whole and given is False and schema.get("minimum") == 0:
+        value = 0  # endpointing: false is 0, which switches it off
+    if value is None:
         raise Refused("A number is wanted here.")
     if is_inverted:
-        if value <= 0:
-            raise Refused("A number above 0 is wanted here.")
-        value, how = round(1 / value, 4), "converted"
-    if schema["type"] == "integer" and value != int(value):
+        value = _inverted(value)
+    if is_whole and value != int(value):
         raise Refused("A whole number is wanted here.")
     low, high = schema.get("minimum"), schema.get("maximum")
     if high is not None and value > high:
         return Fitted(high, "clamped", "The most that it takes.")
     if low is not None and value < low:
-        if schema["type"] == "integer":
+        if is_whole:
             # Below the least, a whole number usually means something else, as -1 does for no limit.
             raise Refused(f"The least is {low}.")
         return Fitted(low, "clamped", "The least that it takes.")
-    if schema["type"] == "integer":
-        how = "converted" if not isinstance(value, int) else how
-        return Fitted(int(value), how)
-    whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
-    return Fitted(int(value) if whole and isinstance(given, str) else value, how)
+    value = int(value) if is_whole else value
+    return Fitted(value, "moved" if _is_number(given) and not is_inverted else "converted")
+
+
+def _inverted(value: float) -> float:
+    if value <= 0:
+        raise Refused("A number above 0 is wanted here.")
+    return round(1 / value, 4)
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _read_number(given: object) -> int | float | None:
+    """Return a number that is one, or that is written out; None for anything else."""
+    if isinstance(given, str) and _NUMBER.fullmatch(given.strip()):
+        text = given.strip()
+        return float(text) if "." in text else int(text)
+    return given if _is_number(given) and math.isfinite(given) else None
 
 
 def _switch(value: object) -> Fitted:
@@ -146,7 +157,7 @@ def _spellings(setting: str, given: str) -> Iterator[str]:
 
 
 def _list(value: object) -> Fitted:
-    if isinstance(value, list):
+    if is_list(value):
         return Fitted(value)
     if isinstance(value, str):
         return Fitted([part.strip() for part in value.split(",") if part.strip()], "converted")
@@ -167,6 +178,16 @@ def within_rules(provider: AnyProvider, config: JsonObject) -> list[tuple[str, f
     ]
 
 
+def is_object(value: object) -> TypeGuard[JsonObject]:
+    """Whether a value of JSON is an object."""
+    return isinstance(value, dict)
+
+
+def is_list(value: object) -> TypeGuard[list[Any]]:
+    """Whether a value of JSON is a list."""
+    return isinstance(value, list)
+
+
 def empty(value: object) -> bool:
     """Whether there is nothing in it: null, no text, no members."""
     return value is None or value in ([], {}) or (isinstance(value, str) and not value.strip())
@@ -182,10 +203,10 @@ def holds_keys(value: object) -> bool:
     waiting: list[Any] = [value]
     while waiting:
         each = waiting.pop()
-        if isinstance(each, dict):
+        if is_object(each):
             waiting += each.keys()
             waiting += each.values()
-        elif isinstance(each, list):
+        elif is_list(each):
             waiting += each
         elif isinstance(each, str) and looks_like_a_key(each):
             return True

@@ -17,7 +17,8 @@ import anyio
 from pydantic import TypeAdapter, ValidationError
 
 from voxplane.errors import Invalid, OrganizationExists, VoxplaneError
-from voxplane.legacy import Converted, Finding, LegacyProvider, Outcome, convert
+from voxplane.legacy import Converted, LegacyProvider, convert
+from voxplane.legacy_reading import Finding, Outcome
 from voxplane.schemas import ConfigWrite, OrganizationCreate, SecretsWrite, Slug, Wire
 from voxplane.server import store
 from voxplane.server.provider_write import ProviderWrite, secret_values
@@ -225,7 +226,7 @@ class LegacyImport:
                 if known is None or reports[0].status is Status.IMPORTED:
                     await write.advance()
                 if not options.apply:
-                    raise TakenBack
+                    raise TakenBack  # noqa: TRY301 - that is how a transaction ends
         except TakenBack:
             return reports[0]
         except OrganizationExists:
@@ -320,26 +321,15 @@ class _Organization:
                 note = f"Where it would be sent is not known: set {', '.join(provider.destinations.settings)} first."
             self._keep(legacy.key, note, lambda finding: finding.secret is not None)
             return (), origins or ()
-        taken: list[str] = []
-        values: dict[str, str | None] = {}
-        for name, secret in legacy.secrets.items():
-            change = SecretsWrite(secrets={name: secret.get_secret_value()})
-            try:
-                secret_values(provider, change)
-            except Invalid as invalid:
-                self._keep(legacy.key, invalid.errors[0].message, lambda finding, name=name: finding.secret == name)
-                continue
-            values[name] = secret.get_secret_value()
-            taken.append(name)
+        values = {name: secret.get_secret_value() for name, secret in legacy.secrets.items()}
         change = SecretsWrite.model_validate(
             {"secrets": values} | ({"approvedOrigins": list(origins)} if origins else {})
         )
-        if taken:
-            await self._providers.put_secrets(provider, change, secret_values(provider, change), is_precise=True)
-        return tuple(taken), origins
+        await self._providers.put_secrets(provider, change, secret_values(provider, change), is_precise=True)
+        return tuple(sorted(values)), origins
 
     def _unusual_origins(self, provider: AnyProvider) -> tuple[str, ...] | None:
-        """Return where calls go with the settings in force: nothing when that is the provider's own, None if unknown."""
+        """Return where calls go with the settings in force: nothing for the provider's own, None if unknown."""
         try:
             config = provider.validate(self._providers.view.overrides(provider))
         except Invalid:

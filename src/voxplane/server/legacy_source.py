@@ -15,9 +15,10 @@ from psycopg import sql
 
 from voxplane.errors import ConfigurationError, Unavailable
 from voxplane.legacy_names import fold
+from voxplane.legacy_values import is_object
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, Iterator
 
     from voxplane.schemas import JsonObject
 
@@ -38,7 +39,7 @@ class Record:
     problem: str | None = None
 
 
-async def records(source: str, organization: str | None) -> AsyncIterator[Record]:
+async def records(source: str, organization: str | None) -> AsyncGenerator[Record]:
     """Read a source; with an organization, only what is that organization's.
 
     A `.json` file holds one blob, which is of `organization` or of `default`, or names its organization beside it. A
@@ -99,15 +100,15 @@ def _record(number: int, content: bytes | str | None, organization: str) -> Reco
     if content is None:
         return Record(number, organization, None, _TOO_LARGE)
     document = _parsed(content)
-    if not isinstance(document, dict):
+    if not is_object(document):
         return Record(number, organization, None, "It is no JSON object.")
-    members: JsonObject = document
+    members = document
     by_name = {fold(name): value for name, value in members.items()}
     named = next((str(by_name[name]) for name in _ORGANIZATION if isinstance(by_name.get(name), str | int)), None)
     inner = next((by_name[name] for name in _BLOB if name in by_name), None)
     if isinstance(inner, str):
         inner = _parsed(inner)
-    if named is not None and isinstance(inner, dict):
+    if named is not None and is_object(inner):
         return Record(number, named, inner)
     if not organization:
         problem = 'The line is not of the form {"organization": "...", "config": {...}}.'
@@ -123,7 +124,7 @@ def _parsed(content: bytes | str) -> Any:
         return None
 
 
-async def _table(url: str) -> AsyncIterator[Record]:
+async def _table(url: str) -> AsyncGenerator[Record]:
     try:
         async with await psycopg.AsyncConnection.connect(url, application_name="voxplane legacy import") as connection:
             await connection.set_read_only(True)
@@ -138,8 +139,10 @@ async def _table(url: str) -> AsyncIterator[Record]:
                         yield Record(number, organization or "", None, _TOO_LARGE)
                     else:
                         blob = _parsed(content)
-                        problem = None if isinstance(blob, dict) else "It is no JSON object."
-                        yield Record(number, organization or "", blob if problem is None else None, problem)
+                        if is_object(blob):
+                            yield Record(number, organization or "", blob)
+                        else:
+                            yield Record(number, organization or "", None, "It is no JSON object.")
     except psycopg.Error as error:
         raise Unavailable(f"The table {TABLE} cannot be read at this address ({type(error).__name__}).") from None
 

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from pydantic import SecretStr
 
 from voxplane.errors import FieldError, Invalid, RevisionConflict, SecretsUnreadable
-from voxplane.organization_file import OrganizationFile, ProviderEntry, suggested
+from voxplane.organization_file import OrganizationFile, ProviderEntry, references, suggested
 from voxplane.schemas import ConfigWrite, OrganizationCreate, ProviderType, SecretsWrite, Wire
 from voxplane.server import store
 from voxplane.server.organization_view import OrganizationView
@@ -135,10 +135,11 @@ class OrganizationFiles:
             if row is not None:
                 async with self._database.transaction(organization_id=row.id) as connection:
                     stored = _stored_secrets(self._view(await Store(connection, row.id).state()))
-            for key, entry in file.providers.items():
-                for name in entry.secrets or {}:
-                    if (key, name) not in keys[file.organization] and name not in stored.get(key, ()):
-                        lacking.append((file.organization, key, name))
+            lacking += [
+                (file.organization, key, name)
+                for key, name, _ in references(file)
+                if (key, name) not in keys[file.organization] and name not in stored.get(key, ())
+            ]
         return lacking
 
     async def plan(self, operator: Principal, wanted: Apply) -> OrganizationPlan:
@@ -191,7 +192,7 @@ class OrganizationFiles:
                 if row is None or plans[0].changes:
                     await write.advance()
                 if not keep:
-                    raise TakenBack
+                    raise TakenBack  # noqa: TRY301 - that is how a transaction ends
         except TakenBack:
             return plans[0]
         self._changes.note(organization_id)

@@ -6,7 +6,6 @@ Every way in comes through here: the API, the command line, files, and what is b
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from voxplane.errors import (
     ProviderRetired,
     SecretsUnreadable,
 )
+from voxplane.secret_value import not_a_secret
 from voxplane.server import envelope
 from voxplane.server.auth import Scope
 from voxplane.server.envelope import DataKey, Envelope, SecretChange, SecretContext
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from voxplane.registry import ProviderRegistry
     from voxplane.schemas import ConfigWrite, JsonObject, Provider, SecretsWrite
     from voxplane.server.write import Write
-
-_MASK = re.compile(r"[*•.xX\s]+|<?\[?(?:redacted|masked|hidden|secret)\]?>?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -205,7 +203,7 @@ def secret_values(provider: AnyProvider, change: SecretsWrite) -> dict[str, Secr
             continue
         try:
             values[name] = provider.validate_secret(name, value or "", at="/secrets")
-            errors += _not_a_secret(f"/secrets/{name}", value or "")
+            errors += not_a_secret(f"/secrets/{name}", value or "")
             if value and change.label is not None and value in change.label:
                 errors.append(FieldError("/label", "holds_the_secret", "A label is shown to everybody: name the key."))
         except Invalid as error:
@@ -213,18 +211,6 @@ def secret_values(provider: AnyProvider, change: SecretsWrite) -> dict[str, Secr
     if errors:
         raise Invalid(errors)
     return values
-
-
-def _not_a_secret(pointer: str, value: str) -> list[FieldError]:
-    if _MASK.fullmatch(value):
-        return [FieldError(pointer, "masked_value", "This is a placeholder, not a secret; enter the secret itself.")]
-    # A document, such as a service account's, is stored as it is; anything else ends up in a header of HTTP.
-    is_document = value.startswith("{")
-    is_plain = is_document or (value.isascii() and value.isprintable())
-    if value != value.strip() or value.lower().startswith("bearer ") or not is_plain:
-        message = "Enter the secret alone: ASCII, no space around it and no word before it."
-        return [FieldError(pointer, "not_bare", message)]
-    return []
 
 
 def _bound_origins(provider: AnyProvider, change: SecretsWrite, present: Envelope | None) -> frozenset[Origin]:
