@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from voxplane.legacy import MAX_FINDINGS, Converted, Outcome, convert
@@ -131,6 +131,7 @@ def leaves(value: Any, path: tuple[str, ...] = ()) -> list[str]:
     return ["".join(f"/{name}" for name in path)]
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(blob=st.dictionaries(NAMES, VALUES, max_size=6))
 def test_every_part_of_a_blob_is_in_one_finding_and_every_config_is_accepted(blob: dict[str, Any]) -> None:
     converted = convert(blob, installed(), TODAY)

@@ -89,7 +89,7 @@ class Reading:
         for entry in self._entries(members, path):
             if is_object(entry.value) and entry.value:
                 self._read_object(entry, entry.value, is_key_ring=is_key_ring)
-            elif is_list(entry.value) and entry.name in names.WRAPPERS:
+            elif is_list(entry.value) and entry.value and entry.name in names.WRAPPERS:
                 self._read_list(entry, entry.value)
             elif not self._read_value(entry, is_key_ring=is_key_ring):
                 self.rest(entry)
