@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
-import subprocess
+import logging
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import anyio
 import psycopg
 import pytest
+import structlog
 from hypothesis import HealthCheck, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from tests.conftest import stored_rows, worker_of
-from tests.test_docs import environment, ran
-from voxplane import organization_file, plain_yaml
+from tests.test_docs import environment
+from voxplane import cli, organization_file, plain_yaml
 from voxplane.errors import (
     ConfigurationError,
     Invalid,
@@ -36,7 +39,6 @@ from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.organization_files import Apply, OrganizationPlan
 from voxplane.server.settings import Settings
 
-VOXPLANE = Path(sys.executable).with_name("voxplane")
 KEY = "sk-canary-7f3a9c51e8"
 OPERATOR = local_administrator(None, "test")
 TYPES = {provider.key: provider.type.value for provider in installed().get_all_providers()}
@@ -331,48 +333,62 @@ async def test_a_release_is_compared_with_the_catalogue_that_serves(
 
 # At the terminal
 
-
-def refused(*command: object, **options: Any) -> str:
-    done = subprocess.run([str(each) for each in command], capture_output=True, text=True, check=False, **options)
-    assert done.returncode == 1, done.stdout
-    assert done.stdout == ""
-    return done.stderr
+Typed = Callable[..., tuple[int, str, str]]
 
 
-def test_at_the_terminal_a_file_goes_round(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def typed(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Typed]:
+    """Run commands in this process on a database of the test's own; what they answer: code, output, remarks."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     environment(monkeypatch, settings)
+
+    def run(*words: object, stdin: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["voxplane", *map(str, words)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        said = capsys.readouterr()
+        return int(exit_.value.code or 0), said.out, said.err
+
+    yield run
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def test_at_the_terminal_a_file_goes_round(typed: Typed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file, plan = tmp_path / "acme.yaml", tmp_path / "plan.json"
     (tmp_path / "key").write_text(f"{KEY}\n")
-    text = ran(VOXPLANE, "export")
+    _, text, _ = typed("export")
     assert text.startswith("organization: default\nname: Default organization\nproviders:\n  # stt\n  deepgram:\n")
     file.write_text(
         text.replace("organization: default", "organization: acme")
         + f"    secrets:\n      apiKey: file:{tmp_path / 'key'}\n"
-        + "---\norganization: default\nproviders:\n  groq:\n    enabled: true\n    secrets:\n      apiKey: env:GROQ_KEY\n"
+        + "---\norganization: default\nproviders:\n  groq:\n    enabled: true\n"
+        + "    secrets:\n      apiKey: env:GROQ_KEY\n"
     )
-    missing = refused(VOXPLANE, "apply", "-f", file, "--yes")
-    assert "default/groq/secrets/apiKey: Its reference leads nowhere" in missing
-    assert "~ groq" not in missing
-    looked = ran(VOXPLANE, "preview", "-f", file)
-    assert "  + groq enabled: true" in looked or "  ~ groq enabled: false -> true" in looked
+    code, out, err = typed("apply", "-f", file, "--yes")
+    assert (code, out) == (1, "")
+    assert "default/groq/secrets/apiKey: Its reference leads nowhere" in err
+    _, looked, _ = typed("preview", "-f", file)
+    assert "  ~ groq enabled: false -> true" in looked
     monkeypatch.setenv("GROQ_KEY", "gsk_canary7f3a9c51e8")
-    plan.write_text(ran(VOXPLANE, "apply", "-f", file, "--plan"))
-    assert (
-        "No"
-        in subprocess.run(
-            [VOXPLANE, "apply", "-f", file], input="n\n", capture_output=True, text=True, check=False
-        ).stderr.title()
-    )
-    done = ran(VOXPLANE, "apply", "-f", file, "--as-planned", plan, "--yes")
-    assert "+ acme\n" in done
-    assert "  + groq secrets.apiKey\n" in done
-    again = subprocess.run([VOXPLANE, "apply", "-f", file], capture_output=True, text=True, check=True)
-    assert (again.stdout, again.stderr) == ("", "Nothing changes.\n")
-    assert "no longer what the plan says" in refused(VOXPLANE, "apply", "-f", file, "--as-planned", plan)
-    assert "This is no plan" in refused(VOXPLANE, "apply", "-f", file, "--as-planned", file)
-    everybody = ran(VOXPLANE, "export", "--all")
+    plan.write_text(typed("apply", "-f", file, "--plan")[1])
+    code, _, err = typed("apply", "-f", "-", stdin=file.read_text())
+    assert (code, "Write this?" in err) == (1, True)
+    code, done, _ = typed("apply", "-f", file, "--as-planned", plan, "--yes")
+    assert (code, "+ acme\n" in done, "  + groq secrets.apiKey\n" in done) == (0, True, True)
+    assert typed("apply", "-f", file) == (0, "", "Nothing changes.\n")
+    assert "no longer what the plan says" in typed("apply", "-f", file, "--as-planned", plan)[2]
+    assert "This is no plan" in typed("apply", "-f", file, "--as-planned", file)[2]
+    _, everybody, _ = typed("export", "--all")
     assert everybody.count("organization: ") == 2
-    assert json.loads(ran(VOXPLANE, "preview", "--json")) == {"organizations": []}
-    assert "cannot be read as text" in refused(VOXPLANE, "apply", "-f", tmp_path)
-    for said in (text, missing, looked, plan.read_text(), done, everybody):
+    assert json.loads(typed("preview", "--json")[1]) == {"organizations": []}
+    assert "No call changes." in typed("preview")[2]
+    assert "cannot be read as text" in typed("apply", "-f", tmp_path)[2]
+    (tmp_path / "key").write_bytes(b"\xff")
+    assert "a reference leads to cannot be read" in typed("apply", "-f", file)[2]
+    for said in (text, looked, plan.read_text(), done, everybody):
         assert "canary" not in said

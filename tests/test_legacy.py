@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -123,10 +123,10 @@ VALUES = st.recursive(
 
 def leaves(value: Any, path: tuple[str, ...] = ()) -> list[str]:
     if isinstance(value, dict) and value:
-        members: dict[str, Any] = value
+        members = cast("dict[str, Any]", value)
         return [leaf for name, each in members.items() for leaf in leaves(each, (*path, name))]
     if isinstance(value, list) and value:
-        items: list[Any] = value
+        items = cast("list[Any]", value)
         return [leaf for number, each in enumerate(items) for leaf in leaves(each, (*path, str(number)))]
     return ["".join(f"/{name}" for name in path)]
 

@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 
 from tests.conftest import stored_rows, worker_of
 from tests.test_docs import DOCS, blocks, environment, ran
+from tests.test_files import Typed, typed
 from tests.test_legacy import BLOBS, CANARIES
 from voxplane.errors import ConfigurationError, KeyUnavailable, SecretsNotFound, Unavailable
 from voxplane.legacy_reading import Outcome
@@ -33,6 +34,8 @@ Superuser = psycopg.Connection[tuple[object, ...]]
 SEED = {"openai": {"chatModel": "gpt-4o-mini", "temperature": 0.3}, "stt": {"provider": "deepgram", "model": "nova-2"}}
 KEY = "sk-canary-7f3a9c51e8"
 OPERATOR = local_administrator(None, "test")
+
+__all__ = ["typed"]  # a fixture
 
 
 async def each(*blobs: tuple[str, dict[str, Any]]) -> AsyncGenerator[Record]:
@@ -184,7 +187,7 @@ async def test_files_folders_and_lines_are_read_and_what_is_unreadable_says_so(
     assert await read(folder) == [
         ("acme", {"stt": "deepgram"}),
         ("beta", "It is no JSON object."),
-        ("gamma", legacy_source._TOO_LARGE),
+        ("gamma", legacy_source.TOO_LARGE),
     ]
     assert await read(folder, "acme") == [("acme", {"stt": "deepgram"})]
     one = folder / "acme.json"
@@ -201,7 +204,7 @@ async def test_files_folders_and_lines_are_read_and_what_is_unreadable_says_so(
         ("acme", {"stt": "deepgram"}),
         ("7", {"llm": "groq"}),
         ("", form),
-        ("", legacy_source._TOO_LARGE),
+        ("", legacy_source.TOO_LARGE),
         ("", "It is no JSON object."),
         ("last", {}),
     ]
@@ -229,7 +232,7 @@ async def test_the_table_is_read_by_its_address(
     no_object = "It is no JSON object."
     assert await read(url) == [
         ("acme", SEED),
-        ("big", legacy_source._TOO_LARGE),
+        ("big", legacy_source.TOO_LARGE),
         ("none", no_object),
         ("odd", no_object),
     ]
@@ -244,30 +247,27 @@ async def test_the_table_is_read_by_its_address(
     assert "hunter2" not in str(refused.value)
 
 
-def test_at_the_terminal_it_looks_first_and_prints_text_or_json(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    environment(monkeypatch, settings)
+def test_at_the_terminal_it_looks_first_and_prints_text_or_json(typed: Typed, tmp_path: Path) -> None:
     source = tmp_path / "org_configs.jsonl"
     blob = {**SEED, "tts": {"provider": "elevenlabs", "voiceId": "21m00Tcm4TlvDq8ikWAM", "speed": 9, "apiKey": KEY}}
     lines = [{"organization": f"org-{number}", "config": blob} for number in range(3)]
     source.write_text("\n".join(json.dumps(line) for line in lines))
-    command = [VOXPLANE, "legacy", "import", source, "--create-organizations"]
-    text = ran(*command)
+    command = ("legacy", "import", source, "--create-organizations")
+    code, text, _ = typed(*command)
+    assert code == 0
     assert "clamped /tts/speed to elevenlabs speed (1.2)" in text
     assert "3 organizations: 3 imported; 3 keys sealed" in text
     assert text.rstrip().endswith("Nothing was written: this is what --apply does.")
-    document = json.loads(ran(*command, "--apply", "--json"))
+    document = json.loads(typed(*command, "--apply", "--json")[1])
     assert document["totals"] | {"isApplied": True, "created": 3, "secrets": 3} == document["totals"]
     assert len(document["organizations"]) == 3
-    again = ran(*command, "--apply")
+    _, again, _ = typed(*command, "--apply")
     assert "3 unchanged" in again
     assert KEY not in text + json.dumps(document) + again
-    missing = subprocess.run([*command[:-1], "--organization", "org-9"], capture_output=True, text=True, check=False)
-    assert (missing.returncode, missing.stdout.splitlines()[0]) == (
-        0,
-        "0 organizations: none; nothing found. Nothing was written: this is what --apply does.",
-    )
+    assert typed(*command, "--organization", "org-9")[1].startswith("0 organizations: none; nothing found.")
+    (tmp_path / "missing.jsonl").write_text('{"organization": "org-9", "config": {}}')
+    code, missing, _ = typed("legacy", "import", tmp_path / "missing.jsonl")
+    assert (code, missing.splitlines()[0][:15]) == (1, "org-9: missing.")
 
 
 def killed_and_run_again(source: Path, after_lines: int) -> None:

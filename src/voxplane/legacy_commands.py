@@ -35,7 +35,8 @@ def legacy_import(
     source: Annotated[
         str,
         typer.Argument(
-            help="A .json file, a folder of them, a .jsonl file, or the address of a PostgreSQL with org_configs."
+            metavar="SOURCE",
+            help="A .json file, a folder of them, a .jsonl file, or the address of a PostgreSQL with org_configs.",
         ),
     ],
     organization: Annotated[

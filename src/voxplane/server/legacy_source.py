@@ -26,7 +26,7 @@ MAX_BLOB_BYTES = 4 * 1024 * 1024
 TABLE = "org_configs"
 _ORGANIZATION = ("organization", "organizationslug", "slug", "organizationid", "orgid", "org", "tenantid", "tenant")
 _BLOB = ("config", "configs", "configuration", "settings", "blob", "data", "value")
-_TOO_LARGE = f"It is larger than {MAX_BLOB_BYTES // 1024 // 1024} MiB."
+TOO_LARGE = f"It is larger than {MAX_BLOB_BYTES // 1024 // 1024} MiB."
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _lines(path: Path) -> Iterator[Record]:
             if len(line) > MAX_BLOB_BYTES:
                 while line and not line.endswith(b"\n"):
                     line = file.readline(MAX_BLOB_BYTES)
-                yield Record(number, "", None, _TOO_LARGE)
+                yield Record(number, "", None, TOO_LARGE)
             elif line.strip():
                 yield _record(number, line, "")
 
@@ -98,7 +98,7 @@ def _lines(path: Path) -> Iterator[Record]:
 def _record(number: int, content: bytes | str | None, organization: str) -> Record:
     """Read one document: a blob, or an object that names an organization and holds its blob."""
     if content is None:
-        return Record(number, organization, None, _TOO_LARGE)
+        return Record(number, organization, None, TOO_LARGE)
     document = _parsed(content)
     if not is_object(document):
         return Record(number, organization, None, "It is no JSON object.")
@@ -136,7 +136,7 @@ async def _table(url: str) -> AsyncGenerator[Record]:
                 async for organization, content in cursor:
                     number += 1
                     if content is None:
-                        yield Record(number, organization or "", None, _TOO_LARGE)
+                        yield Record(number, organization or "", None, TOO_LARGE)
                     else:
                         blob = _parsed(content)
                         if is_object(blob):

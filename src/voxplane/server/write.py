@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from voxplane.schemas import JsonObject, OrganizationCreate
+    from voxplane.server.audit import ChainedEvent
     from voxplane.server.auth import Principal
     from voxplane.server.changes import Changes
     from voxplane.server.database import Connection, Database
@@ -46,6 +47,8 @@ class Write:
     """The providers of which anything is written."""
     renewed: set[str] = field(default_factory=set[str])
     """Those of them with other settings or secrets than before: the switch and the priority are neither."""
+    unrecorded: list[ChainedEvent] = field(default_factory=list["ChainedEvent"])
+    """What is to be put on record when the write ends, in one statement."""
 
     @property
     def revision(self) -> int:
@@ -66,9 +69,15 @@ class Write:
             detail=detail,
         )
         rows = chained(self.unsealed.audit_key, self.state.audit_hash, [event])
-        await self.store.append_audit(rows)
+        self.unrecorded += rows
         self.state = replace(self.state, audit_seq=event.seq, audit_hash=rows[-1].hash)
         return event
+
+    async def record(self) -> None:
+        """Write what is to be put on record."""
+        if self.unrecorded:
+            await self.store.append_audit(self.unrecorded)
+            self.unrecorded = []
 
     async def put_config(self, provider_key: str, row: ConfigRow | None) -> None:
         """Write one provider's settings, or remove them, and keep what they were and became."""
@@ -101,6 +110,7 @@ class Write:
 
     async def advance(self) -> None:
         """End the write: the organization is at its next revision, and whoever follows it is told."""
+        await self.record()
         renewed = sorted(self.renewed)
         await self.store.advance(self.revision, self.state.secret_versions, sorted(self.changed), renewed)
         revisions = self.state.provider_revisions | dict.fromkeys(renewed, self.revision)
@@ -119,7 +129,9 @@ async def begin(
     """
     # In a pipeline statements go out together: lock and read, then all that is written.
     async with database.transaction(organization_id=principal.tenant) as connection, connection.pipeline():
-        yield await continue_with(connection, principal, unsealed, at)
+        write = await continue_with(connection, principal, unsealed, at)
+        yield write
+        await write.record()
     changes.note(principal.tenant)
 
 
