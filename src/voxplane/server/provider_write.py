@@ -82,7 +82,7 @@ class ProviderWrite:
         overrides = view.overrides(provider)
         if "config" in change.model_fields_set and change.config is not None:
             overrides = change.config
-            self._gate(view, provider, overrides)
+            self.gate(view, provider, overrides)
         row = replace(
             present,
             config=overrides,
@@ -153,8 +153,12 @@ class ProviderWrite:
         await write.put_secrets(key, sealed)
         return True
 
-    def _gate(self, view: OrganizationView, provider: AnyProvider, overrides: JsonObject) -> None:
-        """Refuse settings that are not valid, or that send calls where the principal may not send them."""
+    def gate(self, view: OrganizationView, provider: AnyProvider, overrides: JsonObject) -> None:
+        """Refuse settings that are not valid, or that send calls where the principal may not send them.
+
+        Raises:
+            Invalid, DestinationChange: they are that; `put_config` asks this itself.
+        """
         origins = provider.effective_origins(provider.validate(overrides, at="/config"))
         if Scope.ADMIN_SECRETS not in self.write.principal.scopes and not origins <= view.allowed_origins(provider):
             settings = ", ".join(provider.destinations.settings)

@@ -49,6 +49,8 @@ class Write:
     """Those of them with other settings or secrets than before: the switch and the priority are neither."""
     unrecorded: list[ChainedEvent] = field(default_factory=list["ChainedEvent"])
     """What is to be put on record when the write ends, in one statement."""
+    has_new_secrets: bool = False
+    """Whether the organization's envelopes are to be written when the write ends, which are one document."""
 
     @property
     def revision(self) -> int:
@@ -103,7 +105,7 @@ class Write:
         secrets = {key: stored for key, stored in self.state.secrets.items() if key != provider_key}
         if sealed is not None:
             secrets[provider_key] = sealed.to_json()
-        await self.store.put_secrets(secrets, self.at)
+        self.has_new_secrets = True
         versions = self.state.secret_versions
         versions = {**versions, provider_key: versions.get(provider_key, 0) + 1}
         self.state = replace(self.state, secrets=secrets, secret_versions=versions)
@@ -111,6 +113,9 @@ class Write:
     async def advance(self) -> None:
         """End the write: the organization is at its next revision, and whoever follows it is told."""
         await self.record()
+        if self.has_new_secrets:
+            await self.store.put_secrets(self.state.secrets, self.at)
+            self.has_new_secrets = False
         renewed = sorted(self.renewed)
         await self.store.advance(self.revision, self.state.secret_versions, sorted(self.changed), renewed)
         revisions = self.state.provider_revisions | dict.fromkeys(renewed, self.revision)
