@@ -136,5 +136,7 @@ def _summary(totals: Totals) -> str:
     )
     said = ", ".join(f"{number} {outcome}" for outcome, number in totals.findings.items() if number)
     keys = f"{totals.secrets} keys sealed; " if totals.secrets else ""
-    end = "Written." if totals.is_applied else "Nothing was written: this is what --apply does."
+    end = "Written." if totals.imported else "Nothing had to be written."
+    if not totals.is_applied:
+        end = "Nothing was written: this is what --apply does."
     return f"{totals.organizations} organizations: {counted or 'none'}; {keys}{said or 'nothing found'}. {end}"
