@@ -311,7 +311,7 @@ async def test_origins_that_were_approved_are_exported_and_come_back(
 
 
 async def test_a_release_is_compared_with_the_catalogue_that_serves(
-    settings: Settings, plane: ControlPlane, administrator: Principal
+    settings: Settings, plane: ControlPlane, administrator: Principal, superuser: Superuser
 ) -> None:
     await plane.providers.upsert_organization_provider_config(
         administrator, "openai", ConfigWrite(config={"temperature": 0.3})
@@ -321,14 +321,35 @@ async def test_a_release_is_compared_with_the_catalogue_that_serves(
     for entry in entries:
         if entry["key"] == "openai":
             entry["defaultConfig"] |= {"maxTokens": 500, "temperature": 1.0}
+        if entry["key"] == "piper":
+            entry["description"] = "As it was."
     murmur = {**entries[0], "key": "murmur"}
     since = json.dumps({"providers": [*entries, murmur]})
     [plan] = [each async for each in release_preview.compare(settings, since)]
     assert [(each.provider, each.what, each.before, each.after) for each in plan.effects] == [
         ("openai", "config.maxTokens", 500, 1000)  # temperature is overridden
     ]
+    # A provider that is gone, and settings that are no longer taken.
+    superuser.execute(
+        "INSERT INTO providers SELECT 'murmur', type, name, definition, 'x' FROM providers WHERE key = 'piper'"
+    )
+    superuser.execute(
+        "UPDATE organization_provider_configs SET provider_key = 'murmur' WHERE provider_key = 'deepgram'"
+    )
+    superuser.execute(
+        """UPDATE organization_provider_configs SET config = '{"volume": 9}' WHERE provider_key = 'piper'"""
+    )
+    [plan] = [each async for each in release_preview.compare(settings, since)]
+    assert [(each.provider, each.what, each.kind) for each in plan.effects] == [
+        ("murmur", "offered", "removed"),
+        ("openai", "config.maxTokens", "changed"),
+        ("piper", "valid", "removed"),
+    ]
     with pytest.raises(ConfigurationError):
         [each async for each in release_preview.compare(settings, "{}")]
+    superuser.execute("UPDATE alembic_version SET version_num = '0001'")
+    with pytest.raises(ConfigurationError, match="another schema"):
+        [each async for each in release_preview.compare(settings, None)]
 
 
 # At the terminal

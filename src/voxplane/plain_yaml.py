@@ -124,7 +124,7 @@ for _tag, _pattern, _first in _RESOLVED:
 
 def _integer(loader: _Loader, node: Any) -> int:
     text: str = loader.construct_scalar(node)
-    if len(text) > _MAX_DIGITS:
+    if len(text.lstrip("+-")) > _MAX_DIGITS:
         raise _NotTaken(problem="the number is too large", problem_mark=node.start_mark)
     return int(text)
 
