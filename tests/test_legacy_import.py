@@ -291,15 +291,18 @@ def killed_and_run_again(source: Path, after_lines: int) -> None:
     ran(*command)
 
 
+@pytest.mark.parametrize(
+    "after_lines", [1, *(pytest.param(lines, marks=pytest.mark.deep) for lines in (0, 100, 200, 300, 400))]
+)
 async def test_killed_anywhere_and_run_again_it_ends_in_the_same_state(
-    settings: Settings, superuser: Superuser, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    settings: Settings, superuser: Superuser, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, after_lines: int
 ) -> None:
     environment(monkeypatch, settings)
     source = tmp_path / "org_configs.jsonl"
     blob = {**SEED, "openai": {**SEED["openai"], "apiKey": KEY}}
     lines = [{"organization": f"org-{number:03}", "config": blob} for number in range(120)]
     source.write_text("\n".join(json.dumps(line) for line in lines))
-    killed_and_run_again(source, after_lines=1)
+    killed_and_run_again(source, after_lines)
     async with ControlPlane.open(settings) as plane:
         for number in (0, 31, 32, 60, 119):
             slug = f"org-{number:03}"

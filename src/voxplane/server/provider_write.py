@@ -173,7 +173,8 @@ class ProviderWrite:
         version = max(known, default=None) if present is None else present.data_key
         if version is not None and version in known:
             return known[version]
-        row = await self.write.store.data_key(version)
+        # An organization that is being made has none.
+        row = await self.write.store.data_key(version) if self.write.state.revision else None
         if row is None and present is not None:
             raise SecretsUnreadable
         key = await self._make_data_key() if row is None else self._unwrapped(row)
