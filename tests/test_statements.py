@@ -36,7 +36,7 @@ STATEMENTS = {
     "POST /api/organizations/{organization}/resolve": 7,
     "POST /api/organizations/{organization}/reports": 4,
     "GET /api/organizations": 4,
-    "POST /api/organizations": 8,
+    "POST /api/organizations": 6,
     "GET /api/me": 4,
     "POST /api/sign-in": 6,
     "GET /api/sign-in/methods": 0,

@@ -23,7 +23,9 @@ from voxplane import errors
 from voxplane.audit_commands import audit
 from voxplane.command import Json, Organization, account, model, read_settings, run, run_for
 from voxplane.errors import Invalid, VoxplaneError
+from voxplane.file_commands import apply, export, preview
 from voxplane.history_commands import history
+from voxplane.legacy_commands import legacy
 from voxplane.provider import unknown_field
 from voxplane.registry import ProviderRegistry
 from voxplane.schemas import (
@@ -74,6 +76,9 @@ app.add_typer(history, name="history")
 app.add_typer(audit, name="audit")
 app.add_typer(token, name="token")
 app.command("verify")(verify)
+app.add_typer(legacy, name="legacy")
+for command in (export, apply, preview):
+    app.command()(command)
 
 Key = Annotated[str, typer.Argument(help="The provider's key, such as openai.", metavar="PROVIDER")]
 

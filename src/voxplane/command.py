@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -72,7 +73,7 @@ def run(work: Callable[[ControlPlane], Awaitable[T]]) -> T:
         async with plane() as opened:
             return await work(opened)
 
-    return anyio.run(with_plane)
+    return anyio.run(with_plane, backend_options={"use_uvloop": sys.platform != "win32"})
 
 
 def run_for(slug: str, work: Callable[[ControlPlane, Principal], Awaitable[T]]) -> T:

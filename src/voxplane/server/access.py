@@ -32,7 +32,7 @@ from voxplane.server import auth, store
 from voxplane.server.auth import ORGANIZATION_SCOPES, Principal, Scope
 from voxplane.server.store import ConfigRow, Store, TokenRow
 from voxplane.server.turns import Turns
-from voxplane.server.write import Unsealed, begin, continue_with
+from voxplane.server.write import Unsealed, begin, found
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -220,13 +220,14 @@ class AccessService:
         """
         owner = replace(principal, organization_id=uuid4())
         async with self._database.transaction(organization_id=owner.tenant, platform=True) as connection:
-            row = await store.add_organization(connection, owner.tenant, new.slug, new.name)
-            write = await continue_with(connection, owner, self._unsealed, self._clock())
-            await write.audit("organization.create", row.slug, {"providers": sorted(configs or {})})
+            write = await found(connection, owner, new, self._unsealed, self._clock(), providers=configs or {})
             for key, (is_enabled, priority) in (configs or {}).items():
                 await write.put_config(key, replace(ConfigRow.nothing(key), is_enabled=is_enabled, priority=priority))
             await write.advance()
-        return Organization(**vars(replace(row, revision=write.state.revision)))
+        made = write.state
+        return Organization(
+            id=made.id, slug=made.slug, name=made.name, revision=made.revision, created_at=made.created_at
+        )
 
     async def get_tokens(self, principal: Principal) -> AccessTokens:
         """Return the access tokens of the principal's organization, newest first."""

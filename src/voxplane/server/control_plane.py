@@ -37,7 +37,10 @@ from voxplane.server.denials import Denials
 from voxplane.server.envelope import Keyring
 from voxplane.server.history import HistoryService
 from voxplane.server.issuers import Issuers
+from voxplane.server.legacy_import import LegacyImport
 from voxplane.server.oidc import OidcProvider
+from voxplane.server.organization_files import OrganizationFiles
+from voxplane.server.provider_write import Catalogue
 from voxplane.server.service import ProviderService
 from voxplane.server.sign_in import SignInCodes
 from voxplane.server.vendor_client import Resolve, VendorClient
@@ -72,6 +75,8 @@ class ControlPlane:
     workers: WorkerService
     verification: VerificationService
     access: AccessService
+    legacy: LegacyImport
+    files: OrganizationFiles
     sign_in: SignInCodes
     oidc: OidcProvider | None
     """The identity provider that people sign in with, when one is configured."""
@@ -126,6 +131,7 @@ class ControlPlane:
         changes = Changes(catalogue=registry.digest, max_subscriptions=settings.organization_streams)
         issuers = Issuers(settings.trusted_issuers)
         denials = Denials(connections, unsealed, lambda: datetime.now(UTC))
+        catalogue = Catalogue(registry, retired)
         access = AccessService(
             database=connections,
             changes=changes,
@@ -166,6 +172,8 @@ class ControlPlane:
                 models_dir=settings.models_dir,
             ),
             access=access,
+            legacy=LegacyImport(catalogue=catalogue, database=connections, changes=changes, unsealed=unsealed),
+            files=OrganizationFiles(catalogue=catalogue, database=connections, changes=changes, unsealed=unsealed),
             sign_in=SignInCodes(access),
             oidc=OidcProvider.configured(settings, issuers, access),
         )

@@ -270,6 +270,13 @@ def publish_catalogue(connection: psycopg.Connection[Any], entries: Iterable[tup
         )
 
 
+def catalogue(connection: psycopg.Connection[Any]) -> tuple[dict[str, str], str]:
+    """Return what the database holds of the providers on offer: digests by key, and the entries as one document."""
+    rows = connection.execute("SELECT key, digest, definition FROM providers WHERE retired_at IS NULL").fetchall()
+    entries = [definition for _, _, definition in rows]
+    return {key: digest for key, digest, _ in rows}, json.dumps({"providers": entries})
+
+
 class Database:
     """The application's connections. Every statement runs in a transaction that names its tenant."""
 

@@ -5,57 +5,43 @@ How a change is written, in one transaction and on record, is `voxplane.server.w
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from voxplane.destination import Origin
 from voxplane.errors import (
-    DestinationChange,
     FieldError,
     Invalid,
     NoPrimaryProvider,
-    PreconditionRequired,
-    ProviderRetired,
     RevisionConflict,
     SecretsNotFound,
-    SecretsUnreadable,
     VersionNotFound,
 )
 from voxplane.resolution import primary
 from voxplane.schemas import (
     MAX_PRIORITY,
-    ConfigWrite,
     OrganizationProvider,
     OrganizationProviders,
     ProviderType,
 )
-from voxplane.server import envelope
 from voxplane.server.auth import Principal, Scope
-from voxplane.server.envelope import DataKey, Envelope, SecretChange, SecretContext
-from voxplane.server.fingerprints import fingerprints
 from voxplane.server.history import restorable
 from voxplane.server.history_store import HistoryStore
 from voxplane.server.organization_view import OrganizationView
-from voxplane.server.store import ConfigRow, DataKeyRow, Store
+from voxplane.server.provider_write import Catalogue, ProviderWrite, secret_values
+from voxplane.server.store import ConfigRow, Store
 from voxplane.server.write import Unsealed, Write, begin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from pydantic import SecretStr
-
-    from voxplane.provider import AnyProvider
     from voxplane.registry import ProviderRegistry
-    from voxplane.schemas import JsonObject, OrderWrite, Provider, SecretsWrite
+    from voxplane.schemas import ConfigWrite, OrderWrite, Provider, SecretsWrite
     from voxplane.schemas.history import Restoration
     from voxplane.server.changes import Changes
     from voxplane.server.database import Database
     from voxplane.server.store import OrganizationState
-
-_MASK = re.compile(r"[*•.xX\s]+|<?\[?(?:redacted|masked|hidden|secret)\]?>?", re.IGNORECASE)
 
 
 class ProviderService:
@@ -78,6 +64,7 @@ class ProviderService:
         """Take what it works with; `unsealed` is None while the key is missing or is another one."""
         self._registry = registry
         self._retired = retired
+        self._catalogue = Catalogue(registry, retired)
         self._database = database
         self._changes = changes
         self._unsealed = unsealed
@@ -134,31 +121,13 @@ class ProviderService:
             ProviderNotFound, ProviderRetired: there is no such provider, or it is no longer offered.
             KeyUnavailable: the installation is sealed.
         """
-        provider = self._offered(key)
+        provider = self._catalogue.offered(key)
         async with self._write(principal) as write:
-            view = self._view_of(write.state)
-            _match(if_match, view.etag(key))
-            present = view.config_row(key)
-            overrides = view.overrides(provider)
-            if "config" in change.model_fields_set and change.config is not None:
-                overrides = change.config
-                self._gate(principal, view, provider, overrides)
-            row = replace(
-                present,
-                config=overrides,
-                schema_version=provider.schema_version,
-                is_enabled=present.is_enabled if change.is_enabled is None else change.is_enabled,
-                priority=present.priority if change.priority is None else change.priority,
-            )
-            if key in write.state.configs and row == present:
-                return view.provider(key)
-            changed = sorted(
-                name for name in ("config", "is_enabled", "priority") if getattr(row, name) != getattr(present, name)
-            )
-            await write.audit("config.put", key, {"changed": changed, "settings": sorted(overrides)})
-            await write.put_config(key, row)
-            await write.advance()
-            return self._view_of(write.state).provider(key)
+            changing = self._changing(write)
+            _match(if_match, changing.view.etag(key))
+            if await changing.put_config(provider, change):
+                await write.advance()
+            return changing.view.provider(key)
 
     async def restore_organization_provider_config(
         self, principal: Principal, key: str, wanted: Restoration, *, if_match: str | None = None
@@ -172,15 +141,16 @@ class ProviderService:
             RestoreRefused: the present definition no longer takes those settings.
             DestinationChange, RevisionConflict, ProviderNotFound, ProviderRetired, KeyUnavailable: as for settings.
         """
-        provider = self._offered(key)
+        provider = self._catalogue.offered(key)
         async with self._write(principal) as write:
-            view = self._view_of(write.state)
+            changing = self._changing(write)
+            view = changing.view
             _match(if_match, view.etag(key))
             version = await HistoryStore(write.store.connection, write.state.id).version(key, wanted.revision)
             if version is None:
                 raise VersionNotFound
             overrides = restorable(provider, version, valid_only=wanted.valid_only)
-            self._gate(principal, view, provider, overrides)
+            changing.gate(view, provider, overrides)
             present, then = view.config_row(key), version.after or {"isEnabled": False, "priority": 0}
             row = replace(
                 present,
@@ -194,7 +164,7 @@ class ProviderService:
             await write.audit("config.restore", key, {"from": version.revision, "settings": sorted(overrides)})
             await write.put_config(key, row, restored_from=version.revision)
             await write.advance()
-            return self._view_of(write.state).provider(key)
+            return changing.view.provider(key)
 
     async def delete_organization_provider_config(
         self, principal: Principal, key: str, *, if_match: str | None = None
@@ -207,11 +177,9 @@ class ProviderService:
             KeyUnavailable: the installation is sealed.
         """
         async with self._write(principal) as write:
-            view = self._view_of(write.state)
-            _match(if_match, view.etag(key))
-            if key in write.state.configs:
-                await write.audit("config.delete", key, {})
-                await write.put_config(key, None)
+            changing = self._changing(write)
+            _match(if_match, changing.view.etag(key))
+            if await changing.delete_config(key):
                 await write.advance()
 
     async def order_organization_providers(
@@ -261,38 +229,14 @@ class ProviderService:
             SecretsUnreadable: what is stored does not open; remove it first.
         """
         principal.require(Scope.ADMIN_SECRETS)
-        provider = self._offered(key)
+        provider = self._catalogue.offered(key)
         values = secret_values(provider, change.secrets, change.label)
         async with self._write(principal) as write:
-            view = self._view_of(write.state)
-            _match(if_match, view.etag(key))
-            present = view.own_envelope(key)
-            origins = _bound_origins(provider, change, present)
-            _check_rebinding(change, present, origins, if_match)
-            if present is None and change.approved_origins is None and not any(values.values()):
-                return view.provider(key)
-            version = write.state.secret_versions.get(key, 0) + 1
-            sealed = envelope.seal(
-                await self._data_key(write, present),
-                SecretContext(write.state.id, key),
-                SecretChange(values, origins, change.label, write.at.isoformat(), principal.name),
-                present=present,
-                version=version,
-            )
-            if sealed is None:
-                return view.provider(key)
-            detail = {
-                "set": sorted(name for name, value in values.items() if value is not None),
-                "removed": sorted(name for name, value in values.items() if value is None),
-                "origins": sorted(str(origin) for origin in origins),
-                "version": version,
-                "revision": write.revision,
-                "fingerprints": await fingerprints(write, values),
-            }
-            await write.audit("secrets.put", key, detail)
-            await write.put_secrets(key, sealed)
-            await write.advance()
-            return self._view_of(write.state).provider(key)
+            changing = self._changing(write)
+            _match(if_match, changing.view.etag(key))
+            if await changing.put_secrets(provider, change, values, is_precise=if_match is not None):
+                await write.advance()
+            return changing.view.provider(key)
 
     async def remove_provider_secrets(self, principal: Principal, key: str, *, if_match: str | None = None) -> None:
         """Remove all secrets of one provider, and the approval of origins with them.
@@ -312,21 +256,6 @@ class ProviderService:
             await write.put_secrets(key, None)
             await write.advance()
 
-    def _offered(self, key: str) -> AnyProvider:
-        if key in self._retired:
-            raise ProviderRetired
-        return self._registry.get_provider_by_key(key)
-
-    def _gate(self, principal: Principal, view: OrganizationView, provider: AnyProvider, overrides: JsonObject) -> None:
-        """Refuse settings that are not valid, or that send calls where the caller may not send them."""
-        origins = provider.effective_origins(provider.validate(overrides, at="/config"))
-        if Scope.ADMIN_SECRETS not in principal.scopes and not origins <= view.allowed_origins(provider):
-            settings = ", ".join(provider.destinations.settings)
-            raise DestinationChange(
-                f"These settings decide where calls and keys are sent: {settings}. "
-                "Ask a holder of admin:secrets to approve the new destination first."
-            )
-
     async def _view(self, principal: Principal) -> OrganizationView:
         async with self._database.transaction(organization_id=principal.tenant) as connection:
             return self._view_of(await Store(connection, principal.tenant).state())
@@ -337,27 +266,8 @@ class ProviderService:
     def _write(self, principal: Principal) -> AbstractAsyncContextManager[Write]:
         return begin(self._database, self._changes, principal, self._unsealed, self._clock())
 
-    async def _data_key(self, write: Write, present: Envelope | None) -> DataKey:
-        """Return the key that the present envelope is sealed with, else the newest, made if there is none yet."""
-        if present is not None:
-            return await self._open_data_key(write.store, write.state, write.unsealed, present.data_key)
-        row = await write.store.data_key()
-        if row is not None:
-            return await self._open_data_key(write.store, write.state, write.unsealed, row.version)
-        made = DataKey.generate(version=1)
-        kek_id, wrapped = write.unsealed.keyring.wrap(
-            made.key, purpose="data", owner=write.state.id, version=made.version
-        )
-        await write.store.add_data_key(DataKeyRow(made.version, wrapped, kek_id))
-        return made
-
-    @staticmethod
-    async def _open_data_key(store: Store, state: OrganizationState, unsealed: Unsealed, version: int) -> DataKey:
-        row = await store.data_key(version)
-        if row is None:
-            raise SecretsUnreadable
-        key = unsealed.keyring.unwrap(row.kek_id, row.wrapped, purpose="data", owner=state.id, version=version)
-        return DataKey(version, key)
+    def _changing(self, write: Write) -> ProviderWrite:
+        return ProviderWrite(write, self._catalogue, self._clock().date())
 
 
 def _match(if_match: str | None, etag: str) -> None:
@@ -380,95 +290,3 @@ def _check_order(order: list[str], known: list[str]) -> None:
     ]
     if errors:
         raise Invalid(errors)
-
-
-def secret_values(
-    provider: AnyProvider, given: Mapping[str, str | None], label: str | None = None
-) -> dict[str, SecretStr | None]:
-    """Check secrets as they were entered.
-
-    Raises:
-        Invalid: a field is unknown, or a value cannot be a secret.
-    """
-    values: dict[str, SecretStr | None] = {}
-    errors: list[FieldError] = []
-    for name, value in given.items():
-        if value is None and name in provider.secret_names:
-            values[name] = None
-            continue
-        try:
-            values[name] = provider.validate_secret(name, value or "", at="/secrets")
-            errors += _not_a_secret(f"/secrets/{name}", value or "")
-            if value and label is not None and value in label:
-                errors.append(FieldError("/label", "holds_the_secret", "A label is shown to everybody: name the key."))
-        except Invalid as error:
-            errors += error.errors
-    if errors:
-        raise Invalid(errors)
-    return values
-
-
-def _not_a_secret(pointer: str, value: str) -> list[FieldError]:
-    if _MASK.fullmatch(value):
-        return [FieldError(pointer, "masked_value", "This is a placeholder, not a secret; enter the secret itself.")]
-    # A document, such as a service account's, is stored as it is; anything else ends up in a header of HTTP.
-    is_document = value.startswith("{")
-    is_plain = is_document or (value.isascii() and value.isprintable())
-    if value != value.strip() or value.lower().startswith("bearer ") or not is_plain:
-        message = "Enter the secret alone: ASCII, no space around it and no word before it."
-        return [FieldError(pointer, "not_bare", message)]
-    return []
-
-
-def _bound_origins(provider: AnyProvider, change: SecretsWrite, present: Envelope | None) -> frozenset[Origin]:
-    """Decide where the secrets may be sent: what was named, else what was approved before, else the provider's own.
-
-    Never what the settings say now: whoever wrote them may have been waiting for this key.
-    """
-    if change.approved_origins is not None:
-        return parsed_origins(provider, change.approved_origins)
-    if present is not None:
-        return present.origins
-    if not provider.default_origins and any(value is not None for value in change.secrets.values()):
-        message = "Name where this secret may be sent: this provider has no address of its own."
-        raise Invalid([FieldError("/approvedOrigins", "missing", message)])
-    return provider.default_origins
-
-
-def parsed_origins(provider: AnyProvider, urls: list[str]) -> frozenset[Origin]:
-    """Read the origins that a holder of admin:secrets approves.
-
-    Raises:
-        Invalid: one cannot be read in exactly one way, or is none that a key may be sent to.
-    """
-    origins: set[Origin] = set()
-    errors: list[FieldError] = []
-    for index, url in enumerate(urls):
-        pointer = f"/approvedOrigins/{index}"
-        try:
-            origin = Origin.parse(url)
-        except ValueError as error:
-            errors.append(FieldError(pointer, "origin", f"To approve an origin, {error}."))
-            continue
-        if origin.scheme != "https" and not (provider.hosting == "local" and origin.is_loopback):
-            errors.append(FieldError(pointer, "origin", "To approve an origin, write one that starts with https://."))
-        origins.add(origin)
-    if errors:
-        raise Invalid(errors)
-    return frozenset(origins)
-
-
-def _check_rebinding(
-    change: SecretsWrite, present: Envelope | None, origins: frozenset[Origin], if_match: str | None
-) -> None:
-    """Make sending stored secrets to a new place a deliberate act: said so, and on the version that was seen."""
-    if present is None or origins <= present.origins:
-        return
-    kept = [name for name in present.fields if name not in change.secrets]
-    if not kept:
-        return
-    if not change.rebind:
-        message = f"Enter these secrets again for the new origins, or say rebind: {', '.join(kept)}."
-        raise Invalid([FieldError("/rebind", "rebind_required", message)])
-    if if_match is None:
-        raise PreconditionRequired

@@ -594,25 +594,36 @@ async def organizations(connection: Connection, after: str, limit: int) -> list[
     return await cursor.fetchall()
 
 
-async def add_organization(connection: Connection, organization_id: UUID, slug: str, name: str) -> OrganizationRow:
-    """Create an organization, in a transaction of the platform.
+async def organizations_named(
+    connection: Connection, slugs: Sequence[str], ids: Sequence[UUID]
+) -> list[OrganizationRow]:
+    """Read the organizations that have these slugs or ids, in a transaction of the platform."""
+    cursor = connection.cursor(row_factory=class_row(OrganizationRow))
+    await cursor.execute(
+        _ORGANIZATION + "WHERE slug = ANY(%(slugs)s) OR id = ANY(%(ids)s)", {"slugs": list(slugs), "ids": list(ids)}
+    )
+    return await cursor.fetchall()
+
+
+async def add_organization(connection: Connection, organization_id: UUID, slug: str, name: str) -> OrganizationState:
+    """Create an organization, in a transaction of the platform, and return it as it begins.
 
     Raises:
         OrganizationExists: the slug is taken.
     """
-    cursor = connection.cursor(row_factory=class_row(OrganizationRow))
-    await cursor.execute(
+    cursor = await connection.execute(
         """
         INSERT INTO organizations (id, slug, name) VALUES (%(id)s, %(slug)s, %(name)s)
         ON CONFLICT (slug) DO NOTHING
-        RETURNING id, slug, name, revision, created_at
+        RETURNING id, slug, name, epoch, revision, created_at, audit_seq, audit_hash, secret_versions,
+                  provider_revisions
         """,
         {"id": organization_id, "slug": slug, "name": name},
     )
     row = await cursor.fetchone()
     if row is None:
         raise OrganizationExists
-    return row
+    return OrganizationState(**row, configs={}, secrets={}, reports={})
 
 
 async def retired_providers(connection: Connection) -> list[Provider]:

@@ -37,7 +37,7 @@ from voxplane.server import verification_store
 from voxplane.server.auth import Principal, Scope
 from voxplane.server.organization_view import OrganizationView, shown_verification
 from voxplane.server.position import Position
-from voxplane.server.service import parsed_origins, secret_values
+from voxplane.server.provider_write import parsed_origins, secret_values
 from voxplane.server.store import Store
 from voxplane.server.vendor_client import Unanswered, VendorRequest, origin_of
 from voxplane.server.verdict import verdict_of

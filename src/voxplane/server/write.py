@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from voxplane.errors import KeyUnavailable
 from voxplane.server.audit import AuditEvent, chained
-from voxplane.server.store import ConfigRow, HistoryRow, OrganizationState, Store
+from voxplane.server.store import ConfigRow, HistoryRow, OrganizationState, Store, add_organization
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Collection
     from datetime import datetime
 
-    from voxplane.schemas import JsonObject
+    from voxplane.schemas import JsonObject, OrganizationCreate
+    from voxplane.server.audit import ChainedEvent
     from voxplane.server.auth import Principal
     from voxplane.server.changes import Changes
     from voxplane.server.database import Connection, Database
@@ -48,6 +49,10 @@ class Write:
     """Those of them with other settings or secrets than before: the switch and the priority are neither."""
     action: str = ""
     """What was last put on record as done: what is written then is written by it."""
+    unrecorded: list[ChainedEvent] = field(default_factory=list["ChainedEvent"])
+    """What is to be put on record when the write ends, in one statement."""
+    has_new_secrets: bool = False
+    """Whether the organization's envelopes are to be written when the write ends, which are one document."""
 
     @property
     def revision(self) -> int:
@@ -68,10 +73,16 @@ class Write:
             detail=detail,
         )
         rows = chained(self.unsealed.audit_key, self.state.audit_hash, [event])
-        await self.store.append_audit(rows)
+        self.unrecorded += rows
         self.state = replace(self.state, audit_seq=event.seq, audit_hash=rows[-1].hash)
         self.action = action
         return event
+
+    async def record(self) -> None:
+        """Write what is to be put on record."""
+        if self.unrecorded:
+            await self.store.append_audit(self.unrecorded)
+            self.unrecorded = []
 
     async def put_config(self, provider_key: str, row: ConfigRow | None, *, restored_from: int | None = None) -> None:
         """Write one provider's settings, or remove them, and keep what they were and became.
@@ -110,13 +121,17 @@ class Write:
         secrets = {key: stored for key, stored in self.state.secrets.items() if key != provider_key}
         if sealed is not None:
             secrets[provider_key] = sealed.to_json()
-        await self.store.put_secrets(secrets, self.at)
+        self.has_new_secrets = True
         versions = self.state.secret_versions
         versions = {**versions, provider_key: versions.get(provider_key, 0) + 1}
         self.state = replace(self.state, secrets=secrets, secret_versions=versions)
 
     async def advance(self) -> None:
         """End the write: the organization is at its next revision, and whoever follows it is told."""
+        await self.record()
+        if self.has_new_secrets:
+            await self.store.put_secrets(self.state.secrets, self.at)
+            self.has_new_secrets = False
         renewed = sorted(self.renewed)
         await self.store.advance(self.revision, self.state.secret_versions, sorted(self.changed), renewed)
         revisions = self.state.provider_revisions | dict.fromkeys(renewed, self.revision)
@@ -135,7 +150,9 @@ async def begin(
     """
     # In a pipeline statements go out together: lock and read, then all that is written.
     async with database.transaction(organization_id=principal.tenant) as connection, connection.pipeline():
-        yield await continue_with(connection, principal, unsealed, at)
+        write = await continue_with(connection, principal, unsealed, at)
+        yield write
+        await write.record()
     changes.note(principal.tenant)
 
 
@@ -145,3 +162,32 @@ async def continue_with(connection: Connection, principal: Principal, unsealed: 
         raise KeyUnavailable
     store = Store(connection, principal.tenant)
     return Write(store, await store.state(lock=True), principal, unsealed, at)
+
+
+async def found(
+    connection: Connection,
+    principal: Principal,
+    new: OrganizationCreate,
+    unsealed: Unsealed | None,
+    at: datetime,
+    *,
+    providers: Collection[str] = (),
+) -> Write:
+    """Create the principal's organization and make the first write of it, in a transaction of the platform.
+
+    `providers` are those that it begins with, for the record.
+
+    Raises:
+        OrganizationExists: the slug is taken.
+        KeyUnavailable: the installation is sealed.
+    """
+    if unsealed is None:
+        raise KeyUnavailable
+    state = await add_organization(connection, principal.tenant, new.slug, new.name)
+    write = Write(Store(connection, principal.tenant), state, principal, unsealed, at)
+    await write.audit("organization.create", new.slug, {"providers": sorted(providers)})
+    return write
+
+
+class TakenBack(Exception):
+    """Ends a transaction of which nothing is to stay: it was only to be seen what would come of it."""

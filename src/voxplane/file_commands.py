@@ -1,0 +1,242 @@
+"""`voxplane export`, `apply` and `preview`: organizations as files, and what a change would do."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import SecretStr, ValidationError
+
+from voxplane import organization_file
+from voxplane.command import account, read_settings, run
+from voxplane.errors import ConfigurationError, FieldError, Invalid
+from voxplane.server.control_plane import ControlPlane, local_administrator
+from voxplane.server.organization_files import Apply, Change, Keys, OrganizationPlan, Plan
+from voxplane.terminal import say
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from voxplane.organization_file import OrganizationFile
+    from voxplane.schemas import Organization
+    from voxplane.server.auth import Principal
+
+_MAX_KEY_BYTES = 16 * 1024
+_PAGE = 100
+
+File = Annotated[Path, typer.Option("--file", "-f", help="The YAML file; - is standard input.")]
+
+
+def export(
+    organization: Annotated[str, typer.Option("--organization", "-o", help="The organization's slug.")] = "default",
+    everybody: Annotated[bool, typer.Option("--all", help="All organizations, a document each.")] = False,
+) -> None:
+    """Write an organization's settings, switches and order as YAML; keys are named, never written."""
+
+    async def write(plane: ControlPlane) -> None:
+        types = {each.key: each.type.value for each in plane.registry.get_all_providers()}
+        found = _everybody(plane) if everybody else _one(plane, organization)
+        is_first = True
+        async for each in found:
+            file = await plane.files.export(local_administrator(each.id, account()))
+            text = organization_file.written(file, types)
+            typer.echo(text if is_first else f"---\n{text}", nl=False)
+            is_first = False
+
+    run(write)
+
+
+async def _one(plane: ControlPlane, slug: str) -> AsyncIterator[Organization]:
+    yield await plane.access.find_organization(slug)
+
+
+async def _everybody(plane: ControlPlane) -> AsyncIterator[Organization]:
+    after = ""
+    while found := (await plane.access.get_organizations(after=after, limit=_PAGE)).organizations:
+        for each in found:
+            yield each
+        after = found[-1].slug
+
+
+def apply(
+    file: File,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", help="Put providers that the file does not name back to their defaults, disabled."),
+    ] = False,
+    skip_missing_keys: Annotated[
+        bool, typer.Option("--skip-missing-keys", help="Go on without keys whose references lead nowhere.")
+    ] = False,
+    plan_only: Annotated[bool, typer.Option("--plan", help="Print the plan as JSON, and stop.")] = False,
+    as_planned: Annotated[
+        Path | None,
+        typer.Option("--as-planned", help="Do what this plan says, or nothing: --plan printed it."),
+    ] = None,
+) -> None:
+    """Bring organizations to what a file says: show what changes, ask, and write, one transaction each.
+
+    What has changed since the plan was made is refused. Keys come from where the file's references lead.
+    """
+    files = organization_file.read(_text(file))
+    before = None if as_planned is None else _read_plan(as_planned)
+
+    async def plan(plane: ControlPlane) -> tuple[list[Apply], Plan]:
+        wanted = await _wanted(plane, files, prune=prune, skip_missing_keys=skip_missing_keys)
+        return wanted, await _plan(plane, wanted)
+
+    async def write(plane: ControlPlane) -> None:
+        for each, planned in zip(wanted, agreed.organizations, strict=True):
+            if planned.is_new or planned.changes:
+                await plane.files.apply(_operator(), each, planned)
+                say(f"{planned.organization}: written.")
+
+    wanted, agreed = run(plan)
+    if plan_only:
+        typer.echo(json.dumps(agreed.model_dump(mode="json", by_alias=True), indent=2))
+        return
+    _agree(before, agreed)
+    if not any(each.is_new or each.changes for each in agreed.organizations):
+        say("Nothing changes.")
+        return
+    _show(agreed, effects=False)
+    if not yes:
+        typer.confirm("Write this?", abort=True, err=True)
+    run(write)
+
+
+def _agree(before: Plan | None, now: Plan) -> None:
+    if before is not None and before != now:
+        raise ConfigurationError("This is no longer what the plan says: something changed since. Make a new plan.")
+
+
+def preview(
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", help="A YAML file, as for apply; without it, what this release changes."),
+    ] = None,
+    since: Annotated[
+        Path | None,
+        typer.Option("--since", help="The catalogue of another release, from `voxplane providers list --json` there."),
+    ] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="As for apply.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a file, or the definitions and defaults of this release, would change in whose calls.
+
+    Nothing is written. Keys whose references lead nowhere are taken as they are.
+    """
+    if file is None:
+        plan = _preview_release(since)
+    else:
+        files = organization_file.read(_text(file))
+
+        async def look(plane: ControlPlane) -> Plan:
+            return await _plan(plane, await _wanted(plane, files, prune=prune, skip_missing_keys=True))
+
+        plan = run(look)
+    if as_json:
+        typer.echo(json.dumps(plan.model_dump(mode="json", by_alias=True), indent=2))
+    elif any(each.is_new or each.effects for each in plan.organizations):
+        _show(plan, effects=True)
+    else:
+        say("No call changes.")
+
+
+def _preview_release(since: Path | None) -> Plan:
+    import anyio  # noqa: PLC0415 - for this command alone
+
+    from voxplane.server import release_preview  # noqa: PLC0415 - same reason
+
+    async def look() -> Plan:
+        found = release_preview.compare(read_settings(), None if since is None else _text(since))
+        return Plan(organizations=tuple([each async for each in found]))
+
+    return anyio.run(look)
+
+
+def _operator() -> Principal:
+    return local_administrator(None, account())
+
+
+async def _plan(plane: ControlPlane, wanted: list[Apply]) -> Plan:
+    return Plan(organizations=tuple([await plane.files.plan(_operator(), each) for each in wanted]))
+
+
+async def _wanted(
+    plane: ControlPlane, files: list[OrganizationFile], *, prune: bool, skip_missing_keys: bool
+) -> list[Apply]:
+    keys = {each.organization: _keys(each) for each in files}
+    if not skip_missing_keys and (lacking := await plane.files.missing(files, keys)):
+        message = "Its reference leads nowhere and no key is stored: set it, or say --skip-missing-keys."
+        raise Invalid([FieldError(f"/{slug}/{key}/secrets/{name}", "missing", message) for slug, key, name in lacking])
+    return [Apply(each, keys[each.organization], prune) for each in files]
+
+
+def _keys(file: OrganizationFile) -> Keys:
+    found: Keys = {}
+    for key, name, reference in organization_file.references(file):
+        kind, _, where = reference.partition(":")
+        value = os.environ.get(where) if kind == "env" else _key_file(Path(where))  # noqa: TID251 - the file's author named it
+        if value:
+            found[key, name] = SecretStr(value)
+    return found
+
+
+def _key_file(path: Path) -> str | None:
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.read(_MAX_KEY_BYTES).strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError):
+        raise ConfigurationError("A file that a reference leads to cannot be read as text.") from None
+
+
+def _text(path: Path) -> str:
+    try:
+        if str(path) == "-":
+            return sys.stdin.read(organization_file.MAX_FILE_BYTES + 1)
+        with path.open(encoding="utf-8") as file:
+            return file.read(organization_file.MAX_FILE_BYTES + 1)
+    except (OSError, UnicodeDecodeError):
+        raise ConfigurationError("The file cannot be read as text.") from None
+
+
+def _read_plan(path: Path) -> Plan:
+    try:
+        return Plan.model_validate_json(_text(path))
+    except ValidationError:
+        raise ConfigurationError("This is no plan: `voxplane apply --plan` prints one.") from None
+
+
+_SIGNS = {"set": "+", "changed": "~", "removed": "-"}
+
+
+def _show(plan: Plan, *, effects: bool) -> None:
+    for each in plan.organizations:
+        lines = each.effects if effects else each.changes
+        if not (each.is_new or lines):
+            continue
+        typer.echo(f"{'+ ' if each.is_new else ''}{each.organization}{_at(each)}")
+        for change in lines:
+            typer.echo(f"  {_SIGNS[change.kind]} {change.provider} {change.what}{_values(change)}")
+
+
+def _at(plan: OrganizationPlan) -> str:
+    return "" if plan.at is None else f" (revision {plan.at.rpartition('.')[2]})"
+
+
+def _values(change: Change) -> str:
+    if change.what.startswith("secrets."):
+        return ""
+    after = "" if change.after is None else _json(change.after)
+    return f": {_json(change.before)} -> {after}" if change.kind == "changed" else f": {after or _json(change.before)}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

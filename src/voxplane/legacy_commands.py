@@ -1,0 +1,142 @@
+"""`voxplane legacy`: bring what the old system kept in `org_configs` here."""
+
+from __future__ import annotations
+
+import json
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from voxplane.command import Json, account, run
+from voxplane.legacy_reading import Outcome
+from voxplane.server import legacy_source
+from voxplane.server.control_plane import ControlPlane, local_administrator
+from voxplane.server.legacy_import import ImportOptions, OrganizationReport, Status, Tally
+from voxplane.terminal import err, say
+
+if TYPE_CHECKING:
+    from voxplane.legacy_reading import Finding
+    from voxplane.server.legacy_import import ImportedProvider, Totals
+
+legacy = typer.Typer(help="Bring the settings and keys of the old org_configs here.", no_args_is_help=True)
+
+_PROGRESS_EVERY = 1000
+
+
+@legacy.callback()
+def _before_any_command() -> None:
+    """Keep `import` a command of a group, although it is the only one."""
+
+
+@legacy.command("import")
+def legacy_import(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A .json file, a folder of them, a .jsonl file, or the address of a PostgreSQL with org_configs.",
+        ),
+    ],
+    organization: Annotated[
+        str | None,
+        typer.Option("--organization", "-o", help="Only this one; a file of one blob is of `default` otherwise."),
+    ] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Write. Otherwise it only says what it would do.")] = False,
+    create_organizations: Annotated[
+        bool, typer.Option("--create-organizations", help="Create organizations that are not here yet.")
+    ] = False,
+    approve_origins: Annotated[
+        bool,
+        typer.Option(
+            "--approve-origins", help="Let keys go to the addresses that the blobs name for them; look at them first."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring settings and keys of the old org_configs here; what is here already stays.
+
+    It only says what it would do, unless --apply. When it was cut off, run it again.
+    """
+    options = ImportOptions(apply, create_organizations, approve_origins)
+    tally = Tally(is_applied=apply)
+
+    async def bring(plane: ControlPlane) -> None:
+        who = local_administrator(None, account())
+        found = legacy_source.records(source, organization)
+        columns = (SpinnerColumn(), TextColumn("organizations"), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+            task = progress.add_task("organizations", total=None)
+            async with aclosing(found), aclosing(plane.legacy.run(who, found, options)) as reports:
+                async for report in reports:
+                    tally.add(report)
+                    _print(report, as_json=as_json, is_first=tally.totals.organizations == 1)
+                    progress.advance(task)
+                    if not err.is_terminal and tally.totals.organizations % _PROGRESS_EVERY == 0:
+                        say(f"{tally.totals.organizations} organizations")
+
+    if as_json:
+        typer.echo('{"organizations": [')
+    run(bring)
+    totals = tally.totals
+    if as_json:
+        typer.echo(f'], "totals": {json.dumps(totals.model_dump(mode="json", by_alias=True))}}}')
+    else:
+        typer.echo(_summary(totals))
+    if totals.missing or totals.refused:
+        raise typer.Exit(1)
+
+
+def _print(report: OrganizationReport, *, as_json: bool, is_first: bool) -> None:
+    if as_json:
+        document = json.dumps(report.model_dump(mode="json", by_alias=True, exclude_none=True))
+        typer.echo(document if is_first else f",{document}")
+        return
+    head = f"{report.organization}: {report.status}{' (new)' if report.is_new else ''}"
+    typer.echo(f"{head}. {report.note}" if report.note else head)
+    for provider in report.providers:
+        typer.echo(f"  {_described(provider)}")
+        for notice in provider.notices:
+            typer.echo(f"    {notice}")
+    for finding in report.findings:
+        if finding.outcome is not Outcome.MOVED:
+            typer.echo(f"  {_worded(finding)}")
+
+
+def _described(provider: ImportedProvider) -> str:
+    parts = [f"{'enabled' if provider.is_enabled else 'disabled'}, priority {provider.priority}"]
+    if provider.settings:
+        parts.append(f"settings {', '.join(provider.settings)}")
+    if provider.secrets:
+        parts.append(f"keys {', '.join(provider.secrets)}")
+    if provider.origins:
+        parts.append(f"goes to {', '.join(provider.origins)}")
+    return f"{provider.key}: {'; '.join(parts)}"
+
+
+def _worded(finding: Finding) -> str:
+    to = " ".join(part for part in (finding.provider, finding.setting or finding.secret) if part)
+    target = f" to {to}" if to and finding.outcome in {Outcome.CONVERTED, Outcome.CLAMPED} else ""
+    value = "" if finding.value is None else f" ({json.dumps(finding.value)})"
+    note = f": {finding.note}" if finding.note else ""
+    return f"{finding.outcome} {finding.at or '/'}{target}{value}{note}"
+
+
+def _summary(totals: Totals) -> str:
+    counted = ", ".join(
+        f"{number} {word}"
+        for word, number in (
+            (Status.IMPORTED.value, totals.imported),
+            (Status.UNCHANGED.value, totals.unchanged),
+            (Status.MISSING.value, totals.missing),
+            (Status.REFUSED.value, totals.refused),
+        )
+        if number
+    )
+    said = ", ".join(f"{number} {outcome}" for outcome, number in totals.findings.items() if number)
+    keys = f"{totals.secrets} keys sealed; " if totals.secrets else ""
+    end = "Written." if totals.imported else "Nothing had to be written."
+    if not totals.is_applied:
+        end = "Nothing was written: this is what --apply does."
+    return f"{totals.organizations} organizations: {counted or 'none'}; {keys}{said or 'nothing found'}. {end}"

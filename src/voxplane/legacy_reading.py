@@ -1,0 +1,362 @@
+"""One blob of the old system taken apart: what it says of which provider, and what it says of none."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from voxplane import legacy_names as names
+from voxplane.legacy_names import fold
+from voxplane.legacy_values import empty, holds_keys, is_list, is_object, looks_like_a_key
+from voxplane.schemas import JsonObject, ProviderType, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from voxplane.provider import AnyProvider
+    from voxplane.registry import ProviderRegistry
+
+_MAX_DEPTH = 8
+_MAX_INDEX_DIGITS = 5
+_SHOWN = re.compile(r"[A-Za-z]{1,24}(?:[_-]?[A-Za-z]{1,24}){0,3}[0-9]{0,2}|11labs", re.ASCII)
+_AZURE = re.compile(r"https://[^/]+\.(?:openai|services\.ai|cognitiveservices)\.azure\.com(?:/|$)", re.IGNORECASE)
+
+
+class Outcome(StrEnum):
+    """What became of one part of a blob."""
+
+    MOVED = "moved"
+    CONVERTED = "converted"
+    CLAMPED = "clamped"
+    LEFT = "left"
+    UNKNOWN = "unknown"
+
+
+class Finding(Wire):
+    """What became of one part of a blob."""
+
+    at: str
+    """Where it stands: a JSON Pointer in which names that could be a key are `?`."""
+    outcome: Outcome
+    provider: str | None = None
+    setting: str | None = None
+    secret: str | None = None
+    value: bool | int | float | str | None = None
+    """What is written, when that is a number, a switch or a name that the definition knows."""
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One named value of a blob. `number` is its place in it."""
+
+    number: int
+    path: tuple[str, ...]
+    name: str
+    value: Any = field(repr=False)
+
+
+@dataclass
+class _Section:
+    """A section of a type: the provider that it names, if any, and what it says of it."""
+
+    choice: Entry | None
+    entries: list[Entry]
+
+
+class Reading:
+    """A blob taken apart into what is said of each provider."""
+
+    def __init__(self, registry: ProviderRegistry) -> None:
+        self.registry = registry
+        self.findings: list[tuple[int, Finding]] = []
+        self.own: dict[str, list[Entry]] = defaultdict(list)
+        self.sections: dict[ProviderType, list[_Section]] = defaultdict(list)
+        self.chosen: dict[ProviderType, str] = {}
+        self.vendors = {fold(each.key): each.key for each in registry.get_all_providers()} | {
+            name: key for name, key in names.VENDORS.items() if _has(registry, key)
+        }
+        self._number = 0
+
+    # Reading
+
+    def read(self, members: JsonObject, path: tuple[str, ...], *, is_key_ring: bool = False) -> None:
+        """Take an object apart that holds sections."""
+        for entry in self._entries(members, path):
+            if is_object(entry.value) and entry.value:
+                self._read_object(entry, entry.value, is_key_ring=is_key_ring)
+            elif is_list(entry.value) and entry.value and entry.name in names.WRAPPERS:
+                self._read_list(entry, entry.value)
+            elif not self._read_value(entry, is_key_ring=is_key_ring):
+                self.rest(entry)
+
+    def _entries(self, members: JsonObject, path: tuple[str, ...]) -> Iterator[Entry]:
+        for name, value in members.items():
+            self._number += 1
+            yield Entry(self._number, (*path, name), fold(name), value)
+
+    def _read_object(self, entry: Entry, members: JsonObject, *, is_key_ring: bool) -> None:
+        kind = names.TYPES.get(entry.name) or (
+            names.SAID_TO_BE.get(entry.name) if any(fold(name) in names.CHOICE for name in members) else None
+        )
+        if kind is not None:
+            self._read_section(kind, members, entry.path)
+        elif entry.name in self.vendors:
+            self.own[self.vendors[entry.name]] += self._flat(members, entry.path)
+        elif entry.name in names.WRAPPERS | names.KEY_RINGS and len(entry.path) < _MAX_DEPTH:
+            self.read(members, entry.path, is_key_ring=is_key_ring or entry.name in names.KEY_RINGS)
+        else:
+            self.rest(entry)
+
+    def _read_list(self, entry: Entry, members: list[Any]) -> None:
+        """Take a list of providers apart; each names itself."""
+        for index, member in enumerate(members):
+            self._number += 1
+            one = Entry(self._number, (*entry.path, str(index)), "", member)
+            given = member if is_object(member) else JsonObject()
+            key = next(
+                (self.vendors[fold(value)] for name, value in given.items() if self._names_vendor(name, value)), None
+            )
+            if key is None:
+                self.rest(one)
+                continue
+            for each in self._flat(given, one.path):
+                if each.name in {*names.CHOICE, "key", "type"} and not looks_like_a_key(str(each.value)):
+                    self.found(each, Outcome.MOVED, note="Says which provider it is.", provider=key)
+                else:
+                    self.own[key].append(each)
+
+    def _names_vendor(self, name: str, value: object) -> bool:
+        return fold(name) in {*names.CHOICE, "key"} and isinstance(value, str) and fold(value) in self.vendors
+
+    def _read_section(self, kind: ProviderType, members: JsonObject, path: tuple[str, ...]) -> None:
+        section = _Section(None, [])
+        found = list(self._flat(members, path))
+        by_name = {each.name: each for each in found if isinstance(each.value, str)}
+        choice = next((by_name[name] for name in names.CHOICE if name in by_name), None)
+        section.choice = choice
+        for each in found:
+            vendor = self.vendor(kind, each.name)
+            if each is choice:
+                continue
+            if each.name == names.CHOICE[0] and not empty(each.value) and not isinstance(each.value, str):
+                self.found(each, Outcome.LEFT, note="A provider is named by a text.")
+                continue
+            if vendor is not None and is_object(each.value):
+                self.own[vendor] += self._flat(each.value, each.path)
+            else:
+                section.entries.append(each)
+        self.sections[kind].append(section)
+
+    def _flat(self, members: JsonObject, path: tuple[str, ...]) -> Iterator[Entry]:
+        """Yield what a section says, whatever objects it is sorted into."""
+        for entry in self._entries(members, path):
+            if is_object(entry.value) and entry.value and entry.name in names.INNER and len(path) < _MAX_DEPTH:
+                yield from self._flat(entry.value, entry.path)
+            else:
+                yield entry
+
+    def _read_value(self, entry: Entry, *, is_key_ring: bool) -> bool:
+        """Read what stands beside the sections: a provider's name, a key, or `openaiApiKey`; whether it was that."""
+        text = entry.value if isinstance(entry.value, str) else ""
+        if entry.name in names.TYPES and text:
+            self.sections[names.TYPES[entry.name]].append(_Section(entry, []))
+            return True
+        if entry.name in self.vendors and text and (is_key_ring or looks_like_a_key(text)):
+            self.own[self.vendors[entry.name]].append(replace(entry, name=names.KEYS[0]))
+            return True
+        return self._read_long_name(entry)
+
+    def _read_long_name(self, entry: Entry) -> bool:
+        for prefix in sorted(self.vendors, key=len, reverse=True):
+            rest = entry.name.removeprefix(prefix)
+            key = self.vendors[prefix]
+            if rest != entry.name and rest and self._is_said_of(key, rest):
+                self.own[key].append(replace(entry, name=rest))
+                return True
+        for prefix, kind in names.TYPES.items():
+            rest = entry.name.removeprefix(prefix)
+            if rest == entry.name or not rest:
+                continue
+            if rest in names.CHOICE and isinstance(entry.value, str):
+                self.sections[kind].append(_Section(entry, []))
+                return True
+            if any(self._is_said_of(each.key, rest) for each in self.registry.get_providers_by_type(kind)):
+                self.sections[kind].append(_Section(None, [replace(entry, name=rest)]))
+                return True
+        return False
+
+    def _is_said_of(self, key: str, name: str) -> bool:
+        provider = self.registry.get_provider_by_key(key)
+        return (
+            name in settings_of(provider) or name in secrets_of(provider) or (key == "openai" and name in names.SPOKEN)
+        )
+
+    # Choosing
+
+    def settle(self) -> None:
+        """Decide which provider each section of a type is about."""
+        self._move_to_azure()
+        for kind, sections in self.sections.items():
+            self._choose(kind, sections)
+        self._move_speech()
+
+    def _choose(self, kind: ProviderType, sections: list[_Section]) -> None:
+        named = [section for section in sections if section.choice is not None]
+        entries = [entry for section in sections for entry in section.entries]
+        if not named:
+            key = self._implied(kind, entries)
+        else:
+            choice = named[0].choice
+            key = self.vendor(kind, fold(choice.value)) if choice else None
+            for section in named:
+                self._report_choice(kind, section.choice, key, is_first=section is named[0])
+        if key is None:
+            for entry in entries:
+                self.found(entry, Outcome.LEFT, note="It belongs to a provider that is not offered here.")
+            return
+        self.chosen[kind] = key
+        self.own[key] += entries
+
+    def _report_choice(self, kind: ProviderType, choice: Entry | None, key: str | None, *, is_first: bool) -> None:
+        if choice is None:
+            return
+        if not is_first:
+            self.found(choice, Outcome.LEFT, note="Another part of the blob says which provider is used.")
+        elif key is not None:
+            same = fold(choice.value) == fold(key)
+            self.found(choice, Outcome.MOVED if same else Outcome.CONVERTED, provider=key, note="Answers first.")
+        elif kind is names.STT and "openai" in fold(choice.value):
+            self.found(choice, Outcome.LEFT, note=names.TRANSCRIPTION)
+        else:
+            self.found(choice, Outcome.UNKNOWN, note="There is no provider of this type by this name.")
+
+    def _implied(self, kind: ProviderType, entries: list[Entry]) -> str | None:
+        """Say which provider is meant where none is named: the only one there is, whose model it is, or the usual."""
+        of_type = [key for key in self.own if self.registry.get_provider_by_key(key).type is kind]
+        if len(of_type) == 1:
+            return of_type[0]
+        models = {
+            entry.value for entry in entries if entry.name in {"model", "chatmodel"} and isinstance(entry.value, str)
+        }
+        for provider in self.registry.get_providers_by_type(kind):
+            if any(model.name in models for model in provider.models):
+                return provider.key
+        return names.USUAL[kind] if _has(self.registry, names.USUAL[kind]) else None
+
+    def vendor(self, kind: ProviderType, name: str) -> str | None:
+        """Return the provider of a type that a folded name means."""
+        key = (names.SPEAKING.get(name) if kind is names.TTS else None) or self.vendors.get(name)
+        return key if key and self.registry.get_provider_by_key(key).type is kind else None
+
+    def _move_to_azure(self) -> None:
+        addresses = names.SETTINGS["openai"]
+        for entry in self.own.get("openai", []):
+            if addresses.get(entry.name) == "baseUrl" and isinstance(entry.value, str) and _AZURE.match(entry.value):
+                self.own["azure-openai"] += self.own.pop("openai")
+                return
+
+    def _move_speech(self) -> None:
+        speaks = self.chosen.get(names.TTS, "openai-tts")
+        kept: list[Entry] = []
+        for entry in self.own.get("openai", []):
+            if entry.name not in names.SPOKEN:
+                kept.append(entry)
+            elif speaks == "openai-tts":
+                self.own["openai-tts"].append(replace(entry, name=names.SPOKEN[entry.name]))
+            else:
+                self.found(entry, Outcome.LEFT, note="Another provider speaks for this organization.")
+        if "openai" in self.own:
+            self.own["openai"] = kept
+
+    def named(self) -> list[AnyProvider]:
+        """Return the providers that the blob says anything of."""
+        said = set(self.own) | set(self.chosen.values())
+        return [each for each in self.registry.get_all_providers() if each.key in said]
+
+    def primary(self, kind: ProviderType) -> str | None:
+        """Return the provider of a type that answers first; a language model also when it is the only one."""
+        if kind in self.chosen or kind is not names.LLM:
+            return self.chosen.get(kind)
+        only = [
+            key
+            for key, entries in self.own.items()
+            if not all(empty(entry.value) for entry in entries) and self.registry.get_provider_by_key(key).type is kind
+        ]
+        return only[0] if len(only) == 1 else None
+
+    # Reporting
+
+    def rest(self, entry: Entry) -> None:
+        """Report what is said of no provider."""
+        note = names.NOT_SETTINGS.get(entry.name)
+        if empty(entry.value):
+            self.found(entry, Outcome.LEFT, note="It is empty.")
+        elif note is not None:
+            self.found(entry, Outcome.LEFT, note=with_keys(note, entry.value))
+        else:
+            self.found(entry, Outcome.UNKNOWN, note=with_keys("Nothing here goes by this name.", entry.value))
+
+    def found(  # noqa: PLR0913 - a part of a finding each, by name
+        self,
+        entry: Entry,
+        outcome: Outcome,
+        *,
+        note: str | None = None,
+        provider: str | None = None,
+        setting: str | None = None,
+        secret: str | None = None,
+        value: Any = None,
+    ) -> None:
+        """Report one entry."""
+        finding = Finding(
+            at=pointer(entry.path),
+            outcome=outcome,
+            provider=provider,
+            setting=setting,
+            secret=secret,
+            value=value,
+            note=note,
+        )
+        self.findings.append((entry.number, finding))
+
+
+def pointer(path: tuple[str, ...]) -> str:
+    """Write a place in a blob without anything in it that could be a key."""
+    return "".join(
+        f"/{name if (name.isdecimal() and len(name) <= _MAX_INDEX_DIGITS) or _is_shown(name) else '?'}" for name in path
+    )
+
+
+def _is_shown(name: str) -> bool:
+    return _SHOWN.fullmatch(name) is not None and not looks_like_a_key(name)
+
+
+def with_keys(note: str, value: object) -> str:
+    """Add to a note that a value holds what looks like a key, when it does."""
+    if not holds_keys(value):
+        return note
+    return f"{note} It holds what looks like a key: move it by hand, with `voxplane secrets set`."
+
+
+def _has(registry: ProviderRegistry, key: str) -> bool:
+    return any(each.key == key for each in registry.get_all_providers())
+
+
+@lru_cache(maxsize=64)
+def settings_of(provider: AnyProvider) -> dict[str, str]:
+    """The folded names of a provider's settings."""
+    own = list(provider.config_schema["properties"])
+    other = names.SETTINGS.get(provider.key, {}) | names.INVERTED.get(provider.key, {})
+    return {name: setting for name, setting in other.items() if setting in own} | {fold(name): name for name in own}
+
+
+@lru_cache(maxsize=64)
+def secrets_of(provider: AnyProvider) -> dict[str, str]:
+    """The folded names of a provider's secrets."""
+    keys = dict.fromkeys(names.KEYS, "apiKey") if "apiKey" in provider.secret_names else {}
+    return keys | names.SECRETS.get(provider.key, {}) | {fold(name): name for name in provider.secret_names}

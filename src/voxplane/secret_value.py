@@ -1,0 +1,22 @@
+"""What can be a secret: the value alone, and not a placeholder that somebody's form shows in its place."""
+
+from __future__ import annotations
+
+import re
+
+from voxplane.errors import FieldError
+
+_MASK = re.compile(r"[*•.xX\s]+|<?\[?(?:redacted|masked|hidden|secret)\]?>?", re.IGNORECASE)
+
+
+def not_a_secret(pointer: str, value: str) -> list[FieldError]:
+    """Say why a value cannot be a secret; nothing when it can. The value is in no message."""
+    if _MASK.fullmatch(value):
+        return [FieldError(pointer, "masked_value", "This is a placeholder, not a secret; enter the secret itself.")]
+    # A document, such as a service account's, is stored as it is; anything else ends up in a header of HTTP.
+    is_document = value.startswith("{")
+    is_plain = is_document or (value.isascii() and value.isprintable())
+    if value != value.strip() or value.lower().startswith("bearer ") or not is_plain:
+        message = "Enter the secret alone: ASCII, no space around it and no word before it."
+        return [FieldError(pointer, "not_bare", message)]
+    return []

@@ -1,0 +1,363 @@
+"""Blobs of the old `org_configs` brought into organizations, each in one transaction and through the same gates.
+
+What an organization already has wins over its blob, so a run that was cut off is simply run again. A run that is only
+to be looked at does everything and takes it back: what it reports is what happens.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import anyio
+from pydantic import TypeAdapter, ValidationError
+
+from voxplane.errors import Invalid, OrganizationExists, VoxplaneError
+from voxplane.legacy import Converted, LegacyProvider, convert
+from voxplane.legacy_reading import Finding, Outcome
+from voxplane.schemas import ConfigWrite, OrganizationCreate, SecretsWrite, Slug, Wire
+from voxplane.server import store
+from voxplane.server.provider_write import ProviderWrite, secret_values
+from voxplane.server.write import TakenBack, continue_with, found
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+
+    from voxplane.destination import Origin
+    from voxplane.provider import AnyProvider
+    from voxplane.server.auth import Principal
+    from voxplane.server.changes import Changes
+    from voxplane.server.database import Connection, Database
+    from voxplane.server.legacy_source import Record
+    from voxplane.server.provider_write import Catalogue
+    from voxplane.server.store import OrganizationRow
+    from voxplane.server.write import Unsealed, Write
+
+_AT_ONCE = 4
+_BATCH = 32
+_slug = TypeAdapter[str](Slug)
+
+
+class Status(StrEnum):
+    """What became of one organization."""
+
+    IMPORTED = "imported"
+    UNCHANGED = "unchanged"
+    MISSING = "missing"
+    REFUSED = "refused"
+
+
+class ImportedProvider(Wire):
+    """What was written of one provider: names, never a value."""
+
+    key: str
+    is_enabled: bool
+    priority: int
+    settings: tuple[str, ...]
+    secrets: tuple[str, ...]
+    origins: tuple[str, ...]
+    """Where its key may be sent, when that is not where the provider's keys usually go."""
+    notices: tuple[str, ...]
+
+
+class OrganizationReport(Wire):
+    """What became of one organization's blob."""
+
+    organization: str
+    status: Status
+    is_new: bool = False
+    note: str | None = None
+    providers: tuple[ImportedProvider, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+class Totals(Wire):
+    """What became of all of them."""
+
+    is_applied: bool
+    organizations: int
+    imported: int
+    unchanged: int
+    missing: int
+    refused: int
+    created: int
+    secrets: int
+    findings: dict[Outcome, int]
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """How to import: whether to write at all, to create organizations, and to approve where the blobs send keys."""
+
+    apply: bool = False
+    create_organizations: bool = False
+    approve_origins: bool = False
+
+
+class Tally:
+    """Counts reports."""
+
+    def __init__(self, *, is_applied: bool) -> None:
+        """Begin at nothing."""
+        self._is_applied = is_applied
+        self._by_status: Counter[Status] = Counter()
+        self._findings: Counter[Outcome] = Counter()
+        self._created = self._secrets = 0
+
+    def add(self, report: OrganizationReport) -> None:
+        """Count one."""
+        self._by_status[report.status] += 1
+        self._created += report.is_new
+        self._secrets += sum(len(provider.secrets) for provider in report.providers)
+        self._findings.update(finding.outcome for finding in report.findings)
+
+    @property
+    def totals(self) -> Totals:
+        """Return the sums."""
+        return Totals(
+            is_applied=self._is_applied,
+            organizations=self._by_status.total(),
+            **{status.value: self._by_status[status] for status in Status},
+            created=self._created,
+            secrets=self._secrets,
+            findings={outcome: self._findings[outcome] for outcome in Outcome},
+        )
+
+
+class LegacyImport:
+    """Brings blobs into organizations, as the administrator of this installation's own machine."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        database: Database,
+        changes: Changes,
+        unsealed: Unsealed | None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Take what it works with; `unsealed` is None while the installation is sealed."""
+        self._catalogue = catalogue
+        self._database = database
+        self._changes = changes
+        self._unsealed = unsealed
+        self._clock = clock
+
+    async def run(
+        self, operator: Principal, records: AsyncIterator[Record], options: ImportOptions
+    ) -> AsyncGenerator[OrganizationReport]:
+        """Import record by record, a few organizations at a time, and yield their reports in the records' order.
+
+        Raises:
+            KeyUnavailable: the installation is sealed.
+            Unavailable: the database does not answer; what was reported stays, the rest is as it was.
+        """
+        batch: list[Record] = []
+        async for record in records:
+            # An organization that comes twice is done one after the other.
+            if len(batch) == _BATCH or any(record.organization == other.organization for other in batch):
+                for report in await self._run_batch(operator, batch, options):
+                    yield report
+                batch = []
+            batch.append(record)
+        for report in await self._run_batch(operator, batch, options):
+            yield report
+
+    async def _run_batch(
+        self, operator: Principal, batch: list[Record], options: ImportOptions
+    ) -> list[OrganizationReport]:
+        known = await self._find([record.organization for record in batch])
+        reports: dict[int, OrganizationReport] = {}
+        errors: list[VoxplaneError] = []
+        turns = anyio.Semaphore(_AT_ONCE)
+
+        async def one(number: int, record: Record) -> None:
+            async with turns:
+                if errors:
+                    return
+                try:
+                    reports[number] = await self._import(operator, record, known.get(record.organization), options)
+                except VoxplaneError as error:
+                    errors.append(error)
+
+        async with anyio.create_task_group() as group:
+            for number, record in enumerate(batch):
+                group.start_soon(one, number, record)
+        if errors:
+            raise errors[0]
+        return [reports[number] for number in range(len(batch))]
+
+    async def _find(self, references: list[str]) -> dict[str, OrganizationRow]:
+        """Look up organizations by slug, or by id where a reference is one."""
+        ids = {reference: found for reference in references if (found := _uuid(reference)) is not None}
+        async with self._database.transaction(platform=True) as connection:
+            rows = await store.organizations_named(
+                connection, [each.lower() for each in references], list(ids.values())
+            )
+        by_slug, by_id = {row.slug: row for row in rows}, {row.id: row for row in rows}
+        rows_of = {each: by_slug.get(each.lower()) or by_id.get(ids.get(each, UUID(int=0))) for each in references}
+        return {reference: row for reference, row in rows_of.items() if row is not None}
+
+    async def _import(
+        self, operator: Principal, record: Record, known: OrganizationRow | None, options: ImportOptions
+    ) -> OrganizationReport:
+        name = known.slug if known else _named(record.organization)
+        if record.blob is None or name is None:
+            note = record.problem or "This is no name that an organization can have: a-z, 0-9 and hyphens."
+            return OrganizationReport(organization=name or f"record {record.number}", status=Status.REFUSED, note=note)
+        if known is None and not options.create_organizations:
+            note = "No organization has this slug or id: create it, or say --create-organizations."
+            return OrganizationReport(organization=name, status=Status.MISSING, note=note)
+        converted = convert(record.blob, self._catalogue.registry, self._clock().date())
+        organization_id = known.id if known else _uuid(record.organization) or uuid4()
+        who = replace(operator, organization_id=organization_id)
+        reports: list[OrganizationReport] = []
+        try:
+            async with (
+                self._database.transaction(organization_id=organization_id, platform=known is None) as connection,
+                connection.pipeline(),
+            ):
+                write = await self._begin(connection, who, name if known is None else None)
+                reports.append(await _Organization(write, self._catalogue, options, converted).take(name))
+                if known is None or reports[0].status is Status.IMPORTED:
+                    await write.advance()
+                if not options.apply:
+                    raise TakenBack  # noqa: TRY301 - that is how a transaction ends
+        except TakenBack:
+            return reports[0]
+        except OrganizationExists:
+            note = "Another organization took this slug in the meantime: run it again."
+            return OrganizationReport(organization=name, status=Status.REFUSED, note=note)
+        self._changes.note(organization_id)
+        return reports[0]
+
+    async def _begin(self, connection: Connection, who: Principal, new_slug: str | None) -> Write:
+        if new_slug is None:
+            return await continue_with(connection, who, self._unsealed, self._clock())
+        new = OrganizationCreate(slug=new_slug, name=new_slug)
+        return await found(connection, who, new, self._unsealed, self._clock())
+
+
+class _Organization:
+    """One organization that takes what its blob says."""
+
+    def __init__(self, write: Write, catalogue: Catalogue, options: ImportOptions, converted: Converted) -> None:
+        self._write = write
+        self._is_new = write.state.revision == 0
+        self._providers = ProviderWrite(write, catalogue, write.at.date())
+        self._catalogue = catalogue
+        self._options = options
+        self._converted = converted
+        self._findings = list(converted.findings)
+
+    async def take(self, name: str) -> OrganizationReport:
+        """Write what is not there yet, and report everything."""
+        taken = [each for legacy in self._converted.providers if (each := await self._take(legacy)) is not None]
+        return OrganizationReport(
+            organization=name,
+            status=Status.IMPORTED if taken or self._is_new else Status.UNCHANGED,
+            is_new=self._is_new,
+            providers=tuple(taken),
+            findings=tuple(self._findings),
+        )
+
+    async def _take(self, legacy: LegacyProvider) -> ImportedProvider | None:
+        provider = self._catalogue.offered(legacy.key)
+        settings = await self._take_settings(provider, legacy)
+        secrets, origins = await self._take_secrets(provider, legacy)
+        if settings is None and not secrets:
+            return None
+        row = self._providers.view.config_row(legacy.key)
+        return ImportedProvider(
+            key=legacy.key,
+            is_enabled=row.is_enabled,
+            priority=row.priority,
+            settings=tuple(sorted(settings or ())),
+            secrets=secrets,
+            origins=origins,
+            notices=legacy.notices,
+        )
+
+    async def _take_settings(self, provider: AnyProvider, legacy: LegacyProvider) -> list[str] | None:
+        """Write settings where there are none; return their names, or None when nothing was written."""
+        present = self._write.state.configs.get(legacy.key)
+        # The installation's first start writes rows of the default organization, which nobody has touched since.
+        if present is not None and (present.config or present.revision > 1):
+            stored = self._providers.view.overrides(provider)
+            self._keep(
+                legacy.key,
+                f"This organization has settings of {provider.name} already: they stay.",
+                lambda finding: (
+                    finding.setting is not None
+                    and (finding.setting not in stored or stored[finding.setting] != legacy.config.get(finding.setting))
+                ),
+            )
+            return None
+        change = ConfigWrite(is_enabled=legacy.is_enabled, priority=legacy.priority)
+        if legacy.config:
+            change = change.model_copy(update={"config": legacy.config})
+            change.model_fields_set.add("config")
+        return list(legacy.config) if await self._providers.put_config(provider, change) else None
+
+    async def _take_secrets(
+        self, provider: AnyProvider, legacy: LegacyProvider
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Seal keys where there never were any; return their names, and where they may be sent if that is unusual."""
+        if not legacy.secrets:
+            return (), ()
+        if legacy.key in self._write.state.secret_versions:
+            note = f"This organization has, or had, a key of {provider.name} here: nothing of it is changed."
+            self._keep(legacy.key, note, lambda finding: finding.secret is not None)
+            return (), ()
+        origins = self._unusual_origins(provider)
+        if origins is None or (origins and not self._options.approve_origins):
+            to = f" to {', '.join(origins)}" if origins else ""
+            note = f"With these settings it would be sent{to}: say --approve-origins if it may."
+            if origins is None:
+                note = f"Where it would be sent is not known: set {', '.join(provider.destinations.settings)} first."
+            self._keep(legacy.key, note, lambda finding: finding.secret is not None)
+            return (), origins or ()
+        values = {name: secret.get_secret_value() for name, secret in legacy.secrets.items()}
+        change = SecretsWrite.model_validate(
+            {"secrets": values} | ({"approvedOrigins": list(origins)} if origins else {})
+        )
+        await self._providers.put_secrets(
+            provider, change, secret_values(provider, change.secrets, change.label), is_precise=True
+        )
+        return tuple(sorted(values)), origins
+
+    def _unusual_origins(self, provider: AnyProvider) -> tuple[str, ...] | None:
+        """Return where calls go with the settings in force: nothing for the provider's own, None if unknown."""
+        try:
+            config = provider.validate(self._providers.view.overrides(provider))
+        except Invalid:
+            return () if provider.default_origins else None
+        origins: frozenset[Origin] = provider.effective_origins(config)
+        return () if origins <= provider.default_origins else tuple(sorted(str(origin) for origin in origins))
+
+    def _keep(self, key: str, note: str, of: Callable[[Finding], bool]) -> None:
+        """Say of findings that were to be written that they stay where they are."""
+        for number, finding in enumerate(self._findings):
+            if finding.provider == key and finding.outcome not in {Outcome.LEFT, Outcome.UNKNOWN} and of(finding):
+                self._findings[number] = finding.model_copy(
+                    update={"outcome": Outcome.LEFT, "note": note, "value": None}
+                )
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _named(reference: str) -> str | None:
+    """Return the slug that a reference of the old system gives an organization; None when it can give none."""
+    try:
+        return _slug.validate_python(reference.lower())
+    except ValidationError:
+        return None

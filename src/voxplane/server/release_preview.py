@@ -1,0 +1,112 @@
+"""What the definitions of this release change in whose calls, before it is installed.
+
+The database still has the catalogue of the release that serves, and it is only read. With a catalogue given, that one
+is compared instead.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from anyio import to_thread
+from pydantic import ValidationError
+
+from voxplane.errors import ConfigurationError, Invalid
+from voxplane.registry import ProviderRegistry
+from voxplane.schemas import Provider, Providers
+from voxplane.server import database, store
+from voxplane.server.database import Location
+from voxplane.server.organization_files import Change, OrganizationPlan, compared
+from voxplane.server.position import Position
+from voxplane.server.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
+
+    from voxplane.server.settings import Settings
+    from voxplane.server.store import ConfigRow, OrganizationState
+
+_PAGE = 100
+
+
+async def compare(settings: Settings, since: str | None) -> AsyncGenerator[OrganizationPlan]:
+    """Yield the organizations in whose calls something changes.
+
+    Raises:
+        ConfigurationError: the database's schema is older than this release, or `since` is no catalogue.
+        Unavailable: the database does not answer.
+    """
+    registry = ProviderRegistry()
+    registry.initialize()
+    location = await to_thread.run_sync(Location.find, settings)
+    try:
+        with database.reading(location) as connection:
+            if (database.schema_version(connection) or "") < database.SCHEMA_VERSION:
+                raise ConfigurationError(
+                    "This release has another schema: upgrade a copy of the database, and give --since the catalogue "
+                    "of the release that serves, from its `voxplane providers list --json`."
+                )
+            digests, served = database.catalogue(connection)
+        old = _catalogue(served if since is None else since)
+        connections = await database.open_database(location, settings, digests)
+        try:
+            after = ""
+            while True:
+                async with connections.transaction(platform=True) as connection:
+                    page = await store.organizations(connection, after, _PAGE)
+                for row in page:
+                    async with connections.transaction(organization_id=row.id) as connection:
+                        state = await Store(connection, row.id).state()
+                    if effects := tuple(_effects(state, old, registry)):
+                        at = str(Position(str(state.epoch), state.revision))
+                        yield OrganizationPlan(
+                            organization=state.slug, is_new=False, at=at, changes=(), effects=effects
+                        )
+                if len(page) < _PAGE:
+                    return
+                after = page[-1].slug
+        finally:
+            await connections.close()
+    finally:
+        await to_thread.run_sync(location.close)
+
+
+def _catalogue(text: str) -> dict[str, Provider]:
+    try:
+        return {each.key: each for each in Providers.model_validate_json(text).providers}
+    except ValidationError:
+        raise ConfigurationError("This is no catalogue: `voxplane providers list --json` prints one.") from None
+
+
+def _effects(state: OrganizationState, old: dict[str, Provider], registry: ProviderRegistry) -> Iterator[Change]:
+    offered = {each.key: each for each in registry.get_all_providers()}
+    for key, row in sorted(state.configs.items()):
+        if not row.is_enabled or key not in old:
+            continue
+        if key not in offered:
+            yield Change(provider=key, what="offered", kind="removed", before=True)
+            continue
+        provider, entry = offered[key], old[key]
+        if provider.entry.model_dump(exclude={"retired_at"}) == entry.model_dump(exclude={"retired_at"}):
+            continue
+        try:
+            overrides = provider.upgrade(row.config, row.schema_version)
+            effective = provider.validate(overrides).effective()
+        except Invalid as invalid:
+            reasons = [f"{error.pointer.lstrip('/')}: {error.message}" for error in invalid.errors]
+            yield Change(provider=key, what="valid", kind="removed", before=True, after=reasons)
+            continue
+        yield from compared(key, *_moved(row, entry.default_config, provider.config.defaults(), effective))
+
+
+def _moved(
+    row: ConfigRow, before: dict[str, Any], after: dict[str, Any], effective: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings that have another default and no override, as they were and as they become in force."""
+    names = [
+        name for name in sorted({*before, *after}) if name not in row.config and before.get(name) != after.get(name)
+    ]
+    return (
+        {f"config.{name}": before.get(name) for name in names},
+        {f"config.{name}": effective.get(name) for name in names},
+    )

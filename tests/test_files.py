@@ -1,0 +1,415 @@
+"""Organizations as files: what is exported comes back, a plan is what happens, and no key is ever in either."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import psycopg
+import pytest
+import structlog
+from hypothesis import HealthCheck, given
+from hypothesis import settings as profile
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from tests.conftest import stored_rows, worker_of
+from tests.test_docs import environment
+from voxplane import cli, organization_file, plain_yaml
+from voxplane.errors import (
+    ConfigurationError,
+    Invalid,
+    OrganizationExists,
+    ProviderNotFound,
+    RevisionConflict,
+    VoxplaneError,
+)
+from voxplane.organization_file import OrganizationFile
+from voxplane.registry import installed
+from voxplane.schemas import ConfigWrite, OrganizationCreate, SecretsWrite
+from voxplane.server import release_preview
+from voxplane.server.auth import Principal
+from voxplane.server.control_plane import ControlPlane, local_administrator
+from voxplane.server.organization_files import Apply, OrganizationPlan
+from voxplane.server.settings import Settings
+
+KEY = "sk-canary-7f3a9c51e8"
+OPERATOR = local_administrator(None, "test")
+TYPES = {provider.key: provider.type.value for provider in installed().get_all_providers()}
+Superuser = psycopg.Connection[tuple[object, ...]]
+
+
+def file_of(organization: str, **providers: Any) -> OrganizationFile:
+    named = {key.replace("_", "-"): entry for key, entry in providers.items()}
+    return OrganizationFile.model_validate({"organization": organization, "providers": named})
+
+
+async def applied(plane: ControlPlane, wanted: Apply) -> OrganizationPlan:
+    return await plane.files.apply(OPERATOR, wanted, await plane.files.plan(OPERATOR, wanted))
+
+
+# YAML
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &x [1]\nb: *x", "anchors"),
+        ("a: 1\na: 2", "second time"),
+        ("- !!python/object:os.system x", "tags"),
+        ("1: x", "a name is a text"),
+        ("a: 1234567890123456789012", "too large"),
+        (f"{KEY}: [", "line 1"),
+        ("x: " + "[" * 40, "deep"),
+        ("\x01", "YAML"),
+        ("organization: acme\n" + "#" * organization_file.MAX_FILE_BYTES, "MiB"),
+    ],
+)
+def test_a_file_holds_plain_values_and_nothing_else(text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        organization_file.read(text)
+    assert message in refused.value.message
+    assert KEY not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("document", "pointer"),
+    [
+        ({"organization": "No!"}, "/0/organization"),
+        ({"organization": "a", "providers": {"openai": {"secrets": {"apiKey": KEY}}}}, "/0/providers/openai/secrets"),
+        ({"organization": "a", "providers": {"openai": {"priority": 2000}}}, "/0/providers/openai/priority"),
+        ({"organization": "a", "providers": {KEY: {"frob": 1}}}, "/0/providers"),
+        ({"organization": "a", "providers": {"openai": None}}, "/0/providers/openai"),
+        ([1], "/0"),
+    ],
+)
+def test_a_document_that_is_not_valid_is_pointed_at_and_not_repeated(document: Any, pointer: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        organization_file.read(json.dumps(document))
+    assert [error.pointer for error in refused.value.errors] == [pointer]
+    assert KEY not in str([vars(OrganizationFile), refused.value.errors])
+
+
+def test_an_organization_stands_in_a_file_once() -> None:
+    with pytest.raises(Invalid):
+        organization_file.read("organization: a\n---\norganization: a\n")
+
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=12) | st.sampled_from(
+    ["on", "no", "2024-10-21", "1:30", "010", "1e3", "~", "null", "0x1F", "a: b", "#x", "- x", "two\nlines", "true", ""]
+)
+
+
+@given(
+    value=st.dictionaries(
+        TEXTS,
+        st.recursive(
+            TEXTS | st.integers(-(10**17), 10**17) | st.booleans() | st.floats(allow_nan=False, allow_infinity=False),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+            max_leaves=5,
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+@profile(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_what_is_written_as_yaml_is_read_as_it_was(value: dict[str, Any]) -> None:
+    assert plain_yaml.read_all(plain_yaml.written(value)) == [value]
+
+
+# Export and apply
+
+CONFIGS: dict[str, list[dict[str, Any]]] = {
+    "openai": [{}, {"temperature": 0.3, "model": "gpt-4o-mini"}, {"organization": "org-x", "maxTokens": 7}],
+    "deepgram": [{"model": "nova-2", "keywords": ["no", "on:2"]}, {"language": "de", "redact": ["pci"]}],
+    "elevenlabs": [{"voiceId": "21m00Tcm4TlvDq8ikWAM", "applyTextNormalization": "on", "language": "no"}],
+    "openai-tts": [{"instructions": "Speak warmly.\nWithout haste: please."}],
+    "azure-openai": [
+        {
+            "endpoint": "https://a.openai.azure.com",
+            "deployment": "no",
+            "apiSurface": "dated",
+            "apiVersion": "2024-10-21",
+        }
+    ],
+}
+ORGANIZATIONS = st.lists(
+    st.dictionaries(
+        st.sampled_from(sorted(CONFIGS)), st.tuples(st.integers(0, 5), st.booleans(), st.integers(0, 1000)), max_size=5
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(wanted=ORGANIZATIONS)
+@profile(
+    max_examples=4,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+def test_export_then_apply_gives_the_same_and_applying_again_writes_nothing(
+    settings: Settings, superuser: Superuser, wanted: list[dict[str, tuple[int, bool, int]]]
+) -> None:
+    async def there_and_back() -> None:
+        async with ControlPlane.open(settings) as plane:
+            start = (await plane.access.get_organizations(limit=1000)).organizations
+            for number, chosen in enumerate(wanted, len(start)):
+                new = OrganizationCreate(slug=f"from-{number}", name="From: here")
+                who = local_administrator((await plane.access.create_organization(OPERATOR, new)).id, "test")
+                for key, (which, is_enabled, priority) in chosen.items():
+                    config = CONFIGS[key][which % len(CONFIGS[key])]
+                    change = ConfigWrite(config=config, is_enabled=is_enabled, priority=priority)
+                    await plane.providers.upsert_organization_provider_config(who, key, change)
+                text = organization_file.written(await plane.files.export(who), TYPES)
+                [file] = organization_file.read(text.replace(f"from-{number}", f"to-{number}"))
+                plan = await applied(plane, Apply(file))
+                assert plan.is_new
+                other = local_administrator((await plane.access.find_organization(f"to-{number}")).id, "test")
+                assert shown(await plane.providers.get_organization_providers(other)) == shown(
+                    await plane.providers.get_organization_providers(who)
+                )
+                before = stored_rows(superuser)
+                again = await applied(plane, Apply(file, prune=True))
+                assert (again.changes, again.effects) == ((), ())
+                assert stored_rows(superuser) == before
+
+    anyio.run(there_and_back)
+
+
+def shown(found: Any) -> list[tuple[Any, ...]]:
+    return [
+        (
+            each.provider.key,
+            each.config,
+            each.overrides,
+            each.is_enabled,
+            each.priority,
+            each.usable,
+            each.is_configured,
+        )
+        for each in found.providers
+    ]
+
+
+async def test_a_plan_writes_nothing_says_what_changes_and_is_what_happens(
+    plane: ControlPlane, superuser: Superuser, administrator: Principal
+) -> None:
+    change = ConfigWrite(config={"temperature": 0.9, "maxTokens": 7})
+    await plane.providers.upsert_organization_provider_config(administrator, "openai", change)
+    before = stored_rows(superuser)
+    entry = {"enabled": True, "priority": 300, "config": {"temperature": 0.3}}
+    wanted = Apply(
+        file_of("default", openai={"config": {"temperature": 0.3}, "secrets": {"apiKey": "env:X"}}, groq=entry),
+        {("openai", "apiKey"): SecretStr(KEY)},
+        prune=True,
+    )
+    plan = await plane.files.plan(OPERATOR, wanted)
+    assert stored_rows(superuser) == before
+    assert [(each.provider, each.what, each.kind, each.before, each.after) for each in plan.changes] == [
+        ("deepgram", "enabled", "removed", True, None),
+        ("deepgram", "priority", "removed", 100, None),
+        ("groq", "config.temperature", "set", None, 0.3),
+        ("groq", "enabled", "set", None, True),
+        ("groq", "priority", "set", None, 300),
+        ("openai", "approvedOrigins", "set", None, ["https://api.openai.com:443/v1"]),
+        ("openai", "config.maxTokens", "removed", 7, None),
+        ("openai", "config.temperature", "changed", 0.9, 0.3),
+        ("openai", "secrets.apiKey", "set", None, None),
+        ("piper", "enabled", "removed", True, None),
+        ("piper", "priority", "removed", 100, None),
+    ]
+    effects = {(each.provider, each.what): each.after for each in plan.effects}
+    assert effects[("openai", "usable")] is True
+    assert effects[("openai", "config.maxTokens")] == 1000
+    assert effects[("openai", "answers llm")] == "openai"
+    assert effects[("deepgram", "enabled")] is False
+    done = await plane.files.apply(OPERATOR, wanted, plan)
+    assert done == plan
+    assert KEY not in plan.model_dump_json() + json.dumps(stored_rows(superuser), default=str) + repr(wanted)
+    released = await plane.workers.release(worker_of(administrator.tenant), "openai")
+    assert released.secrets["apiKey"].get_secret_value() == KEY
+    found = await plane.access.find_organization("default")
+    assert found.revision == 3  # one transaction
+    assert KEY not in organization_file.written(await plane.files.export(administrator), TYPES)
+
+
+async def test_what_moved_on_since_the_plan_is_refused_and_stays(
+    plane: ControlPlane, superuser: Superuser, administrator: Principal
+) -> None:
+    wanted, new = Apply(file_of("default", openai={"priority": 7})), Apply(file_of("acme", openai={"priority": 7}))
+    planned, planned_new = [await plane.files.plan(OPERATOR, each) for each in (wanted, new)]
+    await plane.providers.upsert_organization_provider_config(administrator, "groq", ConfigWrite(priority=1))
+    await plane.access.create_organization(OPERATOR, OrganizationCreate(slug="acme", name="Acme"))
+    before = stored_rows(superuser)
+    with pytest.raises(RevisionConflict):
+        await plane.files.apply(OPERATOR, wanted, planned)
+    with pytest.raises(OrganizationExists):
+        await plane.files.apply(OPERATOR, new, planned_new)
+    gone = planned.model_copy(update={"organization": "gone"})
+    with pytest.raises(RevisionConflict):
+        await plane.files.apply(OPERATOR, Apply(file_of("gone", openai={"priority": 7})), gone)
+    assert stored_rows(superuser) == before
+
+
+@pytest.mark.parametrize(
+    ("providers", "error", "pointer"),
+    [
+        (
+            {"openai": {"priority": 1}, "groq": {"config": {"temperature": 9}}},
+            Invalid,
+            "/default/groq/config/temperature",
+        ),
+        ({"openai": {"config": {"apiKey": "x"}}}, Invalid, "/default/openai/config"),
+        ({"openai": {"approvedOrigins": ["ftp://x"]}}, Invalid, "/default/openai/approvedOrigins/0"),
+        ({"nobody": {"priority": 1}}, ProviderNotFound, None),
+    ],
+)
+async def test_a_file_that_is_refused_leaves_everything_as_it_was(
+    plane: ControlPlane,
+    superuser: Superuser,
+    providers: dict[str, Any],
+    error: type[VoxplaneError],
+    pointer: str | None,
+) -> None:
+    before = stored_rows(superuser)
+    with pytest.raises(error) as refused:
+        await plane.files.plan(OPERATOR, Apply(file_of("default", **providers)))
+    if isinstance(refused.value, Invalid):
+        assert [each.pointer for each in refused.value.errors] == [pointer]
+    assert stored_rows(superuser) == before
+
+
+async def test_origins_that_were_approved_are_exported_and_come_back(
+    plane: ControlPlane, administrator: Principal
+) -> None:
+    own = "https://llm.acme.example/v1"
+    await plane.providers.upsert_organization_provider_config(
+        administrator, "openai", ConfigWrite(config={"baseUrl": own})
+    )
+    secrets = SecretsWrite(secrets={"apiKey": KEY}, approved_origins=[own])
+    await plane.providers.update_provider_secrets(administrator, "openai", secrets)
+    exported = await plane.files.export(administrator)
+    assert exported.providers["openai"].approved_origins == ["https://llm.acme.example:443/v1"]
+    assert exported.providers["openai"].secrets == {"apiKey": "env:DEFAULT_OPENAI_API_KEY"}
+    assert (await plane.files.plan(OPERATOR, Apply(exported))).changes == ()
+    file = exported.model_copy(update={"organization": "acme"})
+    assert await plane.files.missing([exported], {"default": {}}) == []
+    assert await plane.files.missing([file], {"acme": {}}) == [("acme", "openai", "apiKey")]
+    await applied(plane, Apply(file, {("openai", "apiKey"): SecretStr(KEY)}))
+    acme = local_administrator((await plane.access.find_organization("acme")).id, "test")
+    assert (await plane.providers.get_organization_provider(acme, "openai")).usable
+
+
+# A release
+
+
+async def test_a_release_is_compared_with_the_catalogue_that_serves(
+    settings: Settings, plane: ControlPlane, administrator: Principal, superuser: Superuser
+) -> None:
+    await plane.providers.upsert_organization_provider_config(
+        administrator, "openai", ConfigWrite(config={"temperature": 0.3})
+    )
+    assert [each async for each in release_preview.compare(settings, None)] == []
+    entries = [each.entry.model_dump(mode="json", by_alias=True) for each in installed().get_all_providers()]
+    for entry in entries:
+        if entry["key"] == "openai":
+            entry["defaultConfig"] |= {"maxTokens": 500, "temperature": 1.0}
+        if entry["key"] == "piper":
+            entry["description"] = "As it was."
+    murmur = {**entries[0], "key": "murmur"}
+    since = json.dumps({"providers": [*entries, murmur]})
+    [plan] = [each async for each in release_preview.compare(settings, since)]
+    assert [(each.provider, each.what, each.before, each.after) for each in plan.effects] == [
+        ("openai", "config.maxTokens", 500, 1000)  # temperature is overridden
+    ]
+    # A provider that is gone, and settings that are no longer taken.
+    superuser.execute(
+        "INSERT INTO providers SELECT 'murmur', type, name, definition, 'x' FROM providers WHERE key = 'piper'"
+    )
+    superuser.execute(
+        "UPDATE organization_provider_configs SET provider_key = 'murmur' WHERE provider_key = 'deepgram'"
+    )
+    superuser.execute(
+        """UPDATE organization_provider_configs SET config = '{"volume": 9}' WHERE provider_key = 'piper'"""
+    )
+    [plan] = [each async for each in release_preview.compare(settings, since)]
+    assert [(each.provider, each.what, each.kind) for each in plan.effects] == [
+        ("murmur", "offered", "removed"),
+        ("openai", "config.maxTokens", "changed"),
+        ("piper", "valid", "removed"),
+    ]
+    with pytest.raises(ConfigurationError):
+        [each async for each in release_preview.compare(settings, "{}")]
+    superuser.execute("UPDATE alembic_version SET version_num = '0001'")
+    with pytest.raises(ConfigurationError, match="another schema"):
+        [each async for each in release_preview.compare(settings, None)]
+
+
+# At the terminal
+
+Typed = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def typed(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Typed]:
+    """Run commands in this process on a database of the test's own; what they answer: code, output, remarks."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    environment(monkeypatch, settings)
+
+    def run(*words: object, stdin: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["voxplane", *map(str, words)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        said = capsys.readouterr()
+        return int(exit_.value.code or 0), said.out, said.err
+
+    yield run
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def test_at_the_terminal_a_file_goes_round(typed: Typed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file, plan = tmp_path / "acme.yaml", tmp_path / "plan.json"
+    (tmp_path / "key").write_text(f"{KEY}\n")
+    _, text, _ = typed("export")
+    assert text.startswith("organization: default\nname: Default organization\nproviders:\n  # stt\n  deepgram:\n")
+    file.write_text(
+        text.replace("organization: default", "organization: acme")
+        + f"    secrets:\n      apiKey: file:{tmp_path / 'key'}\n"
+        + "---\norganization: default\nproviders:\n  groq:\n    enabled: true\n"
+        + "    secrets:\n      apiKey: env:GROQ_KEY\n"
+    )
+    code, out, err = typed("apply", "-f", file, "--yes")
+    assert (code, out) == (1, "")
+    assert "default/groq/secrets/apiKey: Its reference leads nowhere" in err
+    _, looked, _ = typed("preview", "-f", file)
+    assert "  ~ groq enabled: false -> true" in looked
+    monkeypatch.setenv("GROQ_KEY", "gsk_canary7f3a9c51e8")
+    plan.write_text(typed("apply", "-f", file, "--plan")[1])
+    code, _, err = typed("apply", "-f", "-", stdin=file.read_text())
+    assert (code, "Write this?" in err) == (1, True)
+    code, done, _ = typed("apply", "-f", file, "--as-planned", plan, "--yes")
+    assert (code, "+ acme\n" in done, "  + groq secrets.apiKey\n" in done) == (0, True, True)
+    assert typed("apply", "-f", file) == (0, "", "Nothing changes.\n")
+    assert "no longer what the plan says" in typed("apply", "-f", file, "--as-planned", plan)[2]
+    assert "This is no plan" in typed("apply", "-f", file, "--as-planned", file)[2]
+    _, everybody, _ = typed("export", "--all")
+    assert everybody.count("organization: ") == 2
+    assert json.loads(typed("preview", "--json")[1]) == {"organizations": []}
+    assert "No call changes." in typed("preview")[2]
+    assert "cannot be read as text" in typed("apply", "-f", tmp_path)[2]
+    (tmp_path / "key").write_bytes(b"\xff")
+    assert "a reference leads to cannot be read" in typed("apply", "-f", file)[2]
+    for said in (text, looked, plan.read_text(), done, everybody):
+        assert "canary" not in said

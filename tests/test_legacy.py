@@ -1,0 +1,152 @@
+"""Blobs of the old system: what each comes to, and that no report holds what could be a key.
+
+`tests/data/legacy` holds blobs and, beside each, the report that was read through. After a deliberate change
+`python -m tests.test_legacy` writes them anew, to be read through again.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from voxplane.legacy import MAX_FINDINGS, Converted, Outcome, convert
+from voxplane.registry import installed
+
+CORPUS = Path(__file__).parent / "data" / "legacy"
+BLOBS = sorted(path for path in CORPUS.glob("*.json") if not path.name.endswith(".report.json"))
+TODAY = date(2026, 11, 28)
+CANARIES = ("canary", "c0ffee", "plainsecret", "0123456789abcdef")
+
+
+def report_of(converted: Converted) -> dict[str, Any]:
+    """What is said of one blob; of keys, their names."""
+    return {
+        "providers": [
+            {
+                "key": each.key,
+                "isEnabled": each.is_enabled,
+                "priority": each.priority,
+                "config": each.config,
+                "secrets": sorted(each.secrets),
+                "notices": list(each.notices),
+            }
+            for each in converted.providers
+        ],
+        "findings": [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in converted.findings],
+    }
+
+
+def reported(path: Path) -> str:
+    report = report_of(convert(json.loads(path.read_text()), installed(), TODAY))
+    return json.dumps(report, indent=2) + "\n"
+
+
+@pytest.mark.parametrize("path", BLOBS, ids=lambda path: path.stem)
+def test_a_blob_comes_to_what_its_report_says(path: Path) -> None:
+    report = reported(path)
+    assert report == path.with_suffix(".report.json").read_text()
+    assert not [canary for canary in CANARIES if canary in report]
+
+
+def test_the_corpus_is_whole() -> None:
+    assert len(BLOBS) >= 40
+    reports = [path.read_text() for path in CORPUS.glob("*.report.json")]
+    assert len(reports) == len(BLOBS)
+    assert all(any(f'"outcome": "{outcome}"' in report for report in reports) for outcome in Outcome)
+
+
+def test_the_blob_of_the_seed_comes_to_exactly_its_two_providers() -> None:
+    converted = convert(json.loads((CORPUS / "seed.json").read_text()), installed(), TODAY)
+    assert [(each.key, each.config, each.secrets, each.is_enabled, each.priority) for each in converted.providers] == [
+        ("deepgram", {"model": "nova-2"}, {}, True, 100),
+        ("openai", {"model": "gpt-4o-mini", "temperature": 0.3}, {}, True, 100),
+    ]
+
+
+def test_a_megabyte_of_anything_is_read_and_reported_within_bounds() -> None:
+    blob: dict[str, Any] = {f"junk{number}": "x" * 100 for number in range(9000)}
+    blob["openai"] = {"temperature": 0.3, "chatModel": "g" * 100_000, "apiKey": "k" * 100_000}
+    assert len(json.dumps(blob)) > 1_000_000
+    converted = convert(blob, installed(), TODAY)
+    [openai] = converted.providers
+    assert (openai.config, dict(openai.secrets)) == ({"temperature": 0.3}, {})
+    assert len(converted.findings) == MAX_FINDINGS + 1
+
+
+NAMES = st.sampled_from(
+    [
+        "openai",
+        "stt",
+        "tts",
+        "llm",
+        "provider",
+        "model",
+        "chatModel",
+        "temperature",
+        "apiKey",
+        "voice",
+        "speed",
+        "azure",
+        "baseUrl",
+        "config",
+        "secrets",
+        "keywords",
+        "language",
+        "enabled",
+        "priority",
+        "deepgram",
+        "elevenlabs",
+        "voiceId",
+        "providers",
+        "apiKeys",
+        "OPENAI_API_KEY",
+        "junk",
+    ]
+)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.floats()
+    | st.integers()
+    | st.text(max_size=8)
+    | st.sampled_from(["0.3", "deepgram", "openai", "nova-2", "gpt-4o", "https://a.openai.azure.com", "en", "KEY"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=5),
+    max_leaves=20,
+)
+
+
+def leaves(value: Any, path: tuple[str, ...] = ()) -> list[str]:
+    if isinstance(value, dict) and value:
+        members = cast("dict[str, Any]", value)
+        return [leaf for name, each in members.items() for leaf in leaves(each, (*path, name))]
+    if isinstance(value, list) and value:
+        items = cast("list[Any]", value)
+        return [leaf for number, each in enumerate(items) for leaf in leaves(each, (*path, str(number)))]
+    return ["".join(f"/{name}" for name in path)]
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(blob=st.dictionaries(NAMES, VALUES, max_size=6))
+def test_every_part_of_a_blob_is_in_one_finding_and_every_config_is_accepted(blob: dict[str, Any]) -> None:
+    converted = convert(blob, installed(), TODAY)
+    for each in converted.providers:
+        provider = installed().get_provider_by_key(each.key)
+        if each.config:
+            provider.validate(each.config)
+        for name, secret in each.secrets.items():
+            provider.validate_secret(name, secret.get_secret_value(), at="")
+    places = [finding.at for finding in converted.findings]
+    assert len(set(places)) == len(places)
+    for leaf in leaves(blob) if blob else []:
+        assert len([at for at in places if leaf == at or leaf.startswith(f"{at}/")]) == 1, leaf
+
+
+if __name__ == "__main__":
+    for each in BLOBS:
+        each.with_suffix(".report.json").write_text(reported(each))

@@ -1,0 +1,365 @@
+"""What the old system kept is brought here: from files and from its table, once, and without a key in sight."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from tests.conftest import stored_rows, worker_of
+from tests.test_docs import DOCS, blocks, environment, ran
+from tests.test_files import Typed, typed
+from tests.test_legacy import BLOBS, CANARIES
+from voxplane.errors import ConfigurationError, KeyUnavailable, SecretsNotFound, Unavailable
+from voxplane.legacy_reading import Outcome
+from voxplane.schemas import ConfigWrite, SecretsWrite
+from voxplane.server import legacy_source
+from voxplane.server.auth import Principal
+from voxplane.server.control_plane import ControlPlane, local_administrator
+from voxplane.server.legacy_import import ImportOptions, OrganizationReport, Status
+from voxplane.server.legacy_source import Record, records
+from voxplane.server.settings import Settings
+
+VOXPLANE = Path(sys.executable).with_name("voxplane")
+Superuser = psycopg.Connection[tuple[object, ...]]
+SEED = {"openai": {"chatModel": "gpt-4o-mini", "temperature": 0.3}, "stt": {"provider": "deepgram", "model": "nova-2"}}
+KEY = "sk-canary-7f3a9c51e8"
+OPERATOR = local_administrator(None, "test")
+
+__all__ = ["typed"]  # a fixture
+
+
+async def each(*blobs: tuple[str, dict[str, Any]]) -> AsyncGenerator[Record]:
+    for number, (organization, blob) in enumerate(blobs, 1):
+        yield Record(number, organization, blob)
+
+
+async def imported(
+    plane: ControlPlane, *blobs: tuple[str, dict[str, Any]], **options: bool
+) -> list[OrganizationReport]:
+    wanted = ImportOptions(**{"apply": True, "create_organizations": True} | options)
+    return [report async for report in plane.legacy.run(OPERATOR, each(*blobs), wanted)]
+
+
+async def principal_of(plane: ControlPlane, slug: str) -> Principal:
+    return local_administrator((await plane.access.find_organization(slug)).id, "test")
+
+
+async def configured(plane: ControlPlane, slug: str) -> dict[str, tuple[Any, ...]]:
+    found = await plane.providers.get_organization_providers(await principal_of(plane, slug))
+    return {
+        each.provider.key: (each.overrides, each.is_enabled, each.priority)
+        for each in found.providers
+        if each.is_configured
+    }
+
+
+async def test_the_blob_of_the_seed_comes_to_its_two_providers_and_nothing_else(
+    plane: ControlPlane, superuser: Superuser
+) -> None:
+    before = stored_rows(superuser)
+    [looked_at] = await imported(plane, ("default", SEED), apply=False)
+    assert stored_rows(superuser) == before
+    [report] = await imported(plane, ("default", SEED))
+    assert looked_at == report
+    assert await configured(plane, "default") == {
+        "deepgram": ({"model": "nova-2"}, True, 100),
+        "openai": ({"model": "gpt-4o-mini", "temperature": 0.3}, True, 100),
+        "piper": ({}, True, 100),  # from the installation's first start
+    }
+    after = stored_rows(superuser)
+    changed = {table for table in after if after[table] != before[table]}
+    assert changed == {"audit_events", "config_history", "organization_provider_configs", "organizations"}
+    [again] = await imported(plane, ("default", SEED))
+    assert (again.status, stored_rows(superuser)) == (Status.UNCHANGED, after)
+    assert {finding.outcome for finding in again.findings} == {Outcome.MOVED}
+
+
+async def test_the_whole_corpus_is_imported_once_and_no_key_is_in_a_report_or_a_row(
+    plane: ControlPlane, superuser: Superuser, capfd: pytest.CaptureFixture[str]
+) -> None:
+    blobs = [(path.stem, json.loads(path.read_text())) for path in BLOBS]
+    options = {"approve_origins": True}
+    reports = await imported(plane, *blobs, **options)
+    assert [report.organization for report in reports] == [slug for slug, _ in blobs]
+    assert {report.status for report in reports} == {Status.IMPORTED}
+    stored = stored_rows(superuser)
+    again = await imported(plane, *blobs, **options)
+    assert {report.status for report in again} == {Status.UNCHANGED}
+    assert stored_rows(superuser) == stored
+    shown = "".join(report.model_dump_json() for report in [*reports, *again])
+    rows = json.dumps(stored, default=str)
+    said = "".join(capfd.readouterr())
+    for canary in CANARIES:
+        assert (canary in shown, canary in rows, canary in said) == (False, False, False), canary
+    slugs = [report.organization for report in reports if any(each.secrets for each in report.providers)]
+    assert len(slugs) > 15
+    released = await plane.workers.release(worker_of((await principal_of(plane, "camel-case")).tenant), "openai")
+    assert released.secrets["apiKey"].get_secret_value() == KEY
+    azure = await plane.workers.release(worker_of((await principal_of(plane, "azure")).tenant), "azure-openai")
+    assert azure.origins == ("https://acme.openai.azure.com:443",)
+
+
+async def test_what_is_here_already_wins_and_a_removed_key_does_not_come_back(
+    plane: ControlPlane, administrator: Principal
+) -> None:
+    await plane.providers.upsert_organization_provider_config(
+        administrator, "openai", ConfigWrite(config={"temperature": 0.9, "model": "gpt-4o-mini"})
+    )
+    blob = {**SEED, "openai": {**SEED["openai"], "apiKey": KEY}}
+    [report] = await imported(plane, ("default", blob))
+    assert (await configured(plane, "default"))["openai"][0] == {"temperature": 0.9, "model": "gpt-4o-mini"}
+    outcomes = {finding.at: finding.outcome for finding in report.findings}
+    assert outcomes["/openai/temperature"] is Outcome.LEFT
+    assert outcomes["/openai/chatModel"] is Outcome.MOVED  # it says the same
+    assert outcomes["/openai/apiKey"] is Outcome.MOVED
+    await plane.providers.remove_provider_secrets(administrator, "openai")
+    [report] = await imported(plane, ("default", blob))
+    assert (report.status, report.findings[2].outcome) == (Status.UNCHANGED, Outcome.LEFT)
+    with pytest.raises(SecretsNotFound):
+        await plane.providers.remove_provider_secrets(administrator, "openai")
+
+
+async def test_a_key_goes_elsewhere_only_when_that_is_approved(plane: ControlPlane) -> None:
+    blob = {"openai": {"baseUrl": "https://llm.acme.example/v1", "apiKey": KEY}}
+    [report] = await imported(plane, ("acme", blob))
+    assert report.findings[1].outcome is Outcome.LEFT
+    assert report.providers[0].origins == ("https://llm.acme.example:443/v1",)
+    who = await principal_of(plane, "acme")
+    assert (await plane.providers.get_organization_provider(who, "openai")).reason == "secrets_missing"
+    [report] = await imported(plane, ("acme", blob), approve_origins=True)
+    assert report.providers[0].secrets == ("apiKey",)
+    assert (await plane.providers.get_organization_provider(who, "openai")).usable
+    incomplete = {"azure": {"apiKey": "0123456789abcdef0123456789abcdef"}}
+    [report] = await imported(plane, ("beta", incomplete), approve_origins=True)
+    assert "is not known" in str(report.findings[0].note)
+
+
+async def test_organizations_are_found_by_slug_or_id_and_made_only_when_asked(
+    plane: ControlPlane, administrator: Principal
+) -> None:
+    other = "2f0c1f5e-0000-4000-8000-00000000000a"
+    blobs = ((str(administrator.tenant), SEED), (other, SEED), ("No Slug!", SEED), (other, SEED))
+    reports = await imported(plane, *blobs, create_organizations=False)
+    assert [report.status for report in reports] == [Status.IMPORTED, Status.MISSING, Status.REFUSED, Status.MISSING]
+    assert reports[0].organization == "default"
+    reports = await imported(plane, *blobs)
+    assert [(report.status, report.is_new) for report in reports] == [
+        (Status.UNCHANGED, False),
+        (Status.IMPORTED, True),
+        (Status.REFUSED, False),
+        (Status.UNCHANGED, False),
+    ]
+    # It keeps the id that identity providers know it by.
+    assert str((await principal_of(plane, other)).tenant) == other
+
+
+async def test_nothing_is_imported_while_sealed(settings: Settings, tmp_path: Path) -> None:
+    elsewhere = settings.model_copy(update={"keyring_file": tmp_path / "none.json"})
+    async with ControlPlane.open(elsewhere) as plane:
+        with pytest.raises(KeyUnavailable):
+            await imported(plane, ("default", SEED))
+
+
+async def read(source: object, organization: str | None = None) -> list[tuple[str, object]]:
+    found = [record async for record in records(str(source), organization)]
+    return [(record.organization, record.blob if record.problem is None else record.problem) for record in found]
+
+
+async def test_files_folders_and_lines_are_read_and_what_is_unreadable_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(legacy_source, "MAX_BLOB_BYTES", 200)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "acme.json").write_text('{"stt": "deepgram"}')
+    (folder / "beta.json").write_text(f'{{"broken": "{KEY}"')
+    (folder / "gamma.json").write_text('{"big": "' + "x" * 300 + '"}')
+    assert await read(folder) == [
+        ("acme", {"stt": "deepgram"}),
+        ("beta", "It is no JSON object."),
+        ("gamma", legacy_source.TOO_LARGE),
+    ]
+    assert await read(folder, "acme") == [("acme", {"stt": "deepgram"})]
+    one = folder / "acme.json"
+    assert await read(one) == [("default", {"stt": "deepgram"})]
+    assert await read(one, "beta") == [("beta", {"stt": "deepgram"})]
+    lines = tmp_path / "all.jsonl"
+    lines.write_text(
+        '{"organization": "acme", "config": {"stt": "deepgram"}}\n\n'
+        '{"org_id": 7, "config": "{\\"llm\\": \\"groq\\"}"}\n'
+        f'{{"config": {{"a": "{KEY}"}}}}\n' + "x" * 500 + '\n[1]\n{"slug": "last", "settings": {}}'
+    )
+    form = 'The line is not of the form {"organization": "...", "config": {...}}.'
+    assert await read(lines) == [
+        ("acme", {"stt": "deepgram"}),
+        ("7", {"llm": "groq"}),
+        ("", form),
+        ("", legacy_source.TOO_LARGE),
+        ("", "It is no JSON object."),
+        ("last", {}),
+    ]
+    deep = tmp_path / "deep.json"
+    monkeypatch.setattr(legacy_source, "MAX_BLOB_BYTES", 10**6)
+    deep.write_text('{"a":' * 100_000 + "1" + "}" * 100_000)
+    assert await read(deep) == [("default", "It is no JSON object.")]
+    for nothing in (tmp_path / "none.json", tmp_path / "none.jsonl", "\x00"):
+        with pytest.raises(ConfigurationError):
+            await read(nothing)
+
+
+async def test_the_table_is_read_by_its_address(
+    superuser: Superuser, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = address_of(superuser)
+    with pytest.raises(ConfigurationError, match="make a view"):
+        await read(url)
+    superuser.execute("CREATE TABLE public.org_configs (id serial, org_id text, config jsonb)")
+    insert = sql.SQL("INSERT INTO public.org_configs (org_id, config) VALUES (%s, %s)")
+    blobs: list[tuple[str, Any]] = [("acme", SEED), ("big", {"a": "x" * 300}), ("none", None), ("odd", ["x"])]
+    for slug, blob in blobs:
+        superuser.execute(insert, [slug, None if blob is None else Jsonb(blob)])
+    monkeypatch.setattr(legacy_source, "MAX_BLOB_BYTES", 200)
+    no_object = "It is no JSON object."
+    assert await read(url) == [
+        ("acme", SEED),
+        ("big", legacy_source.TOO_LARGE),
+        ("none", no_object),
+        ("odd", no_object),
+    ]
+    found = records(url, "acme")
+    reports = [
+        report
+        async for report in plane.legacy.run(OPERATOR, found, ImportOptions(apply=True, create_organizations=True))
+    ]
+    assert [(report.organization, report.status) for report in reports] == [("acme", Status.IMPORTED)]
+    with pytest.raises(Unavailable) as refused:
+        await read("postgresql://nobody:hunter2@127.0.0.1:1/x")
+    assert "hunter2" not in str(refused.value)
+
+
+def test_at_the_terminal_it_looks_first_and_prints_text_or_json(typed: Typed, tmp_path: Path) -> None:
+    source = tmp_path / "org_configs.jsonl"
+    blob = {**SEED, "tts": {"provider": "elevenlabs", "voiceId": "21m00Tcm4TlvDq8ikWAM", "speed": 9, "apiKey": KEY}}
+    lines = [{"organization": f"org-{number}", "config": blob} for number in range(3)]
+    source.write_text("\n".join(json.dumps(line) for line in lines))
+    command = ("legacy", "import", source, "--create-organizations")
+    code, text, _ = typed(*command)
+    assert code == 0
+    assert "clamped /tts/speed to elevenlabs speed (1.2)" in text
+    assert "3 organizations: 3 imported; 3 keys sealed" in text
+    assert text.rstrip().endswith("Nothing was written: this is what --apply does.")
+    document = json.loads(typed(*command, "--apply", "--json")[1])
+    assert document["totals"] | {"isApplied": True, "created": 3, "secrets": 3} == document["totals"]
+    assert len(document["organizations"]) == 3
+    _, again, _ = typed(*command, "--apply")
+    assert "3 unchanged" in again
+    assert KEY not in text + json.dumps(document) + again
+    assert typed(*command, "--organization", "org-9")[1].startswith("0 organizations: none; nothing found.")
+    (tmp_path / "missing.jsonl").write_text('{"organization": "org-9", "config": {}}')
+    code, missing, _ = typed("legacy", "import", tmp_path / "missing.jsonl")
+    assert (code, missing.splitlines()[0][:15]) == (1, "org-9: missing.")
+
+
+def killed_and_run_again(source: Path, after_lines: int) -> None:
+    """Kill an import once it has reported some organizations, then run it to its end."""
+    command = [
+        sys.executable,
+        "-u",
+        str(VOXPLANE),
+        "legacy",
+        "import",
+        str(source),
+        "--create-organizations",
+        "--apply",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        for _ in range(after_lines):
+            process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    ran(*command)
+
+
+@pytest.mark.parametrize(
+    "after_lines", [1, *(pytest.param(lines, marks=pytest.mark.deep) for lines in (0, 100, 200, 300, 400))]
+)
+async def test_killed_anywhere_and_run_again_it_ends_in_the_same_state(
+    settings: Settings, superuser: Superuser, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, after_lines: int
+) -> None:
+    environment(monkeypatch, settings)
+    source = tmp_path / "org_configs.jsonl"
+    blob = {**SEED, "openai": {**SEED["openai"], "apiKey": KEY}}
+    lines = [{"organization": f"org-{number:03}", "config": blob} for number in range(120)]
+    source.write_text("\n".join(json.dumps(line) for line in lines))
+    killed_and_run_again(source, after_lines)
+    async with ControlPlane.open(settings) as plane:
+        for number in (0, 31, 32, 60, 119):
+            slug = f"org-{number:03}"
+            assert await configured(plane, slug) == {
+                "deepgram": ({"model": "nova-2"}, True, 100),
+                "openai": ({"model": "gpt-4o-mini", "temperature": 0.3}, True, 100),
+            }
+            released = await plane.workers.release(worker_of((await principal_of(plane, slug)).tenant), "openai")
+            assert released.secrets["apiKey"].get_secret_value() == KEY
+        organizations = (await plane.access.get_organizations(limit=1000)).organizations
+        assert {each.revision for each in organizations} == {1}
+        assert len(organizations) == 121
+    counted = superuser.execute(
+        "SELECT count(*), count(DISTINCT (organization_id, provider_key)) FROM config_history"
+    ).fetchone()
+    assert counted == (243, 243)  # two for each, and the three of the first start: nothing was written twice
+
+
+async def test_a_stored_key_is_never_replaced(plane: ControlPlane, administrator: Principal) -> None:
+    own = SecretsWrite(secrets={"apiKey": "sk-my-own-key-123"})
+    await plane.providers.update_provider_secrets(administrator, "openai", own)
+    await imported(plane, ("default", {"openai": {"apiKey": KEY}}))
+    released = await plane.workers.release(worker_of(administrator.tenant), "openai")
+    assert released.secrets["apiKey"].get_secret_value() == "sk-my-own-key-123"
+
+
+def test_a_team_is_taken_from_the_table_to_voxplane_as_the_page_says(
+    settings: Settings, superuser: Superuser, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    page = {block.info: block.text for block in blocks(DOCS / "migrating.md")}
+    environment(monkeypatch, settings)
+    monkeypatch.setenv("PATH", str(VOXPLANE.parent), prepend=":")
+    monkeypatch.setenv("OLD_DATABASE", address_of(superuser))
+    blob: dict[str, Any] = json.loads(page["json"].replace("sk-…", KEY))
+    superuser.execute("SET search_path = public")
+    superuser.execute("CREATE TABLE blobs (id int, body jsonb); CREATE TABLE customers (id int, slug text)")
+    superuser.execute("INSERT INTO customers VALUES (1, 'acme')")
+    superuser.execute(sql.SQL("INSERT INTO blobs VALUES (1, {})").format(sql.Literal(json.dumps(blob))))
+    superuser.execute(sql.SQL(page["sql"]))  # pyright: ignore[reportArgumentType] - the page's own
+
+    def shell(block: str) -> str:
+        return ran("sh", "-eu", "-c", page[block], cwd=tmp_path)
+
+    looked = shell("sh look")
+    assert "1 organizations: 1 imported; 1 keys sealed; 4 moved, 1 converted, 1 left. Nothing was written" in looked
+    [report] = json.loads((tmp_path / "report.json").read_text())["organizations"]
+    assert [(each["at"], each["outcome"]) for each in report["findings"]][-1] == ("/prompts", "left")
+    assert "Written." in shell("sh import")
+    assert "apiKey: env:ACME_OPENAI_API_KEY" in shell("sh check")
+    assert shell("sh files") == ""
+    superuser.execute("CREATE TABLE kept AS SELECT * FROM org_configs; DROP VIEW org_configs")
+    superuser.execute("ALTER TABLE kept RENAME TO org_configs")
+    superuser.execute(sql.SQL(page["sql old"]))  # pyright: ignore[reportArgumentType] - the page's own
+    assert superuser.execute("SELECT config FROM org_configs").fetchall() == [({"prompts": blob["prompts"]},)]
+    assert KEY not in looked + json.dumps(report)
+
+
+def address_of(superuser: Superuser) -> str:
+    info = superuser.info
+    return f"postgresql://{info.user}@/{info.dbname}?host={info.host}&port={info.port}"
