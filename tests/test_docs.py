@@ -193,7 +193,11 @@ def test_every_setting_secret_model_and_rule_of_every_provider_is_documented() -
         section = sections[provider.key]
         cells = re.findall(r"^\| `([^`]*)` \|", section, re.MULTILINE)
         settings = list(provider.config_schema["properties"])
-        assert cells == [*settings, *provider.secret_names, *(model.name for model in provider.models)]
+        assert cells == [
+            *settings,
+            *provider.secret_names,
+            *(each.name for each in (*provider.models, *provider.voices)),
+        ]
         for rule in (*provider.config.rules, *provider.config.orders):
             assert rule.because in section
         for model in provider.models:

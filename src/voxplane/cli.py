@@ -19,8 +19,9 @@ import anyio
 import typer
 
 from voxplane import errors
-from voxplane.command import Json, Organization, account, model, read_settings, run, run_for
+from voxplane.command import Json, Key, Organization, account, installed_catalogue, model, read_settings, run, run_for
 from voxplane.errors import Invalid, VoxplaneError
+from voxplane.model_commands import models
 from voxplane.provider import unknown_field
 from voxplane.registry import ProviderRegistry
 from voxplane.schemas import (
@@ -67,8 +68,7 @@ organization = _group("organization", "Create and list organizations.")
 config = _group("config", "Look at and change an organization's settings of a provider.")
 secrets = _group("secrets", "Store and remove an organization's secrets of a provider.")
 app.add_typer(token, name="token")
-
-Key = Annotated[str, typer.Argument(help="The provider's key, such as openai.", metavar="PROVIDER")]
+app.add_typer(models, name="models")
 
 
 _REMEDIES: dict[Unusable, str] = {
@@ -200,8 +200,7 @@ def providers_list(
     as_json: Json = False,
 ) -> None:
     """List the catalogue."""
-    registry = ProviderRegistry()
-    registry.initialize()
+    registry = installed_catalogue()
     found = registry.get_providers_by_type(provider_type) if provider_type else registry.get_all_providers()
     rows = [(each.key, each.type, each.hosting, each.name, each.description) for each in found]
     entries = Providers(providers=tuple(each.entry for each in found))
@@ -211,14 +210,13 @@ def providers_list(
 @providers.command("show")
 def providers_show(key: Key, as_json: Json = False) -> None:
     """Show a provider's settings, secrets and models."""
-    registry = ProviderRegistry()
-    registry.initialize()
+    registry = installed_catalogue()
     found = registry.get_provider_by_key(key)
     show(found.entry, as_json, lambda: _settings_table(found.entry))
     if not as_json:
         out.print()
-        models = [(each.name, each.status, each.retires_on, each.replacement) for each in found.models]
-        out.print(table("Model", "Status", "Ends on", "Replacement", rows=models))
+        known = [(each.name, each.status, each.retires_on, each.replacement) for each in (*found.models, *found.voices)]
+        out.print(table("Model or voice", "Status", "Ends on", "Replacement", rows=known))
 
 
 def _settings_table(entry: Provider) -> Table:

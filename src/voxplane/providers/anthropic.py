@@ -22,7 +22,6 @@ from voxplane.provider import (
     Secret,
     ServerUrl,
     known,
-    offered,
 )
 from voxplane.rules import Forbids, Limits, NotAbove, Requires, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
@@ -61,7 +60,7 @@ class AnthropicConfig(ProviderConfig):
 
     model: Annotated[
         str,
-        Field(max_length=200, pattern="^[A-Za-z0-9][A-Za-z0-9._:/@-]*$", examples=offered(MODELS)),
+        Field(max_length=200, pattern="^[A-Za-z0-9][A-Za-z0-9._:/@-]*$"),
         UI(group="Model", widget="model-picker"),
     ] = "claude-sonnet-4-6"
     """The Claude model; claude-sonnet-4-6 is the last Sonnet that takes a temperature."""

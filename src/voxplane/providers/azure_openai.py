@@ -21,7 +21,6 @@ from voxplane.provider import (
     ProviderSecrets,
     Secret,
     known,
-    offered,
 )
 from voxplane.rules import Forbids, Limits, Requires, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
@@ -57,7 +56,6 @@ class AzureOpenAIConfig(ProviderConfig):
             title="Underlying model",
             max_length=200,
             pattern="^[A-Za-z0-9][A-Za-z0-9._:/@-]*$",
-            examples=offered(MODELS),
         ),
         UI(group="Model", widget="model-picker"),
     ] = "gpt-4o"

@@ -23,10 +23,9 @@ from voxplane.provider import (
     Secret,
     ServerUrl,
     known,
-    offered,
 )
 from voxplane.rules import Forbids, Limits, Rule, When
-from voxplane.schemas import JsonObject, ProviderType
+from voxplane.schemas import JsonObject, ProviderType, Voice
 
 # fmt: off
 MODELS = (
@@ -40,6 +39,10 @@ MODELS = (
     *known("sonic", "sonic-english", "sonic-multilingual", "sonic-2-2025-03-07", "sonic-turbo-2025-03-07",
            status="retired", retires_on=date(2026, 6, 1)),
     *known("sonic-lite", "sonic-preview", status="unverified"),
+)
+VOICES = (
+    Voice(name="f786b574-daa5-4673-aa0c-cbe3e8534c02", label="Katie"),
+    Voice(name="a5136bf9-224c-4d76-b823-52bd5efcffcc", label="Jameson"),
 )
 LANGUAGES = [
     "en", "fr", "de", "es", "pt", "zh", "ja", "hi", "it", "ko", "nl", "pl", "ru", "sv", "tr", "tl", "bg",
@@ -67,18 +70,13 @@ class CartesiaConfig(ProviderConfig):
 
     model: Annotated[
         str,
-        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$", examples=offered(MODELS)),
+        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$"),
         UI(group="Voice", widget="model-picker"),
     ] = "sonic-3.6"
     """The synthesis model; one with a date stays as it is."""
     voice_id: Annotated[
         str,
-        Field(
-            title="Voice",
-            max_length=36,
-            pattern=f"^{_UUID}$",
-            examples=["a5136bf9-224c-4d76-b823-52bd5efcffcc"],
-        ),
+        Field(title="Voice", max_length=36, pattern=f"^{_UUID}$"),
         UI(group="Voice", widget="voice-picker"),
     ] = "f786b574-daa5-4673-aa0c-cbe3e8534c02"
     """The id of a voice; the default is the public voice Katie."""
@@ -256,6 +254,7 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://cartesia.ai/pricing",
     console_url="https://play.cartesia.ai/keys",
     models=MODELS,
+    voices=VOICES,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

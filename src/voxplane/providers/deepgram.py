@@ -21,7 +21,6 @@ from voxplane.provider import (
     Secret,
     ServerUrl,
     known,
-    offered,
 )
 from voxplane.rules import Forbids, Limits, NotAbove, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
@@ -72,7 +71,7 @@ class DeepgramConfig(ProviderConfig):
 
     model: Annotated[
         str,
-        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$", examples=offered(MODELS)),
+        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$"),
         UI(group="Model", widget="model-picker"),
     ] = "nova-3"
     """Nova models transcribe; Flux models also decide when the caller's turn ends."""

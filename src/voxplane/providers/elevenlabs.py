@@ -22,7 +22,6 @@ from voxplane.provider import (
     Secret,
     ServerUrl,
     known,
-    offered,
 )
 from voxplane.rules import Forbids, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
@@ -64,7 +63,7 @@ class ElevenLabsConfig(ProviderConfig):
 
     model: Annotated[
         str,
-        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$", examples=offered(MODELS)),
+        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$"),
         UI(group="Voice", widget="model-picker"),
     ] = "eleven_flash_v2_5"
     """The synthesis model."""

@@ -22,7 +22,6 @@ from voxplane.provider import (
     ProviderSecrets,
     Secret,
     known,
-    offered,
 )
 from voxplane.rules import Forbids, Limits, Requires, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
@@ -77,7 +76,7 @@ class GoogleConfig(ProviderConfig):
 
     model: Annotated[
         str,
-        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9.@_-]*$", examples=offered(MODELS)),
+        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9.@_-]*$"),
         UI(group="Model", widget="model-picker"),
     ] = "gemini-3.5-flash-lite"
     """The Gemini model, without models/ before its name."""

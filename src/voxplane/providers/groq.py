@@ -22,7 +22,6 @@ from voxplane.provider import (
     Secret,
     ServerUrl,
     known,
-    offered,
 )
 from voxplane.rules import Forbids, Limits, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
@@ -52,7 +51,7 @@ class GroqConfig(ProviderConfig):
 
     model: Annotated[
         str,
-        Field(max_length=200, pattern="^[A-Za-z0-9][A-Za-z0-9._:/@-]*$", examples=offered(MODELS)),
+        Field(max_length=200, pattern="^[A-Za-z0-9][A-Za-z0-9._:/@-]*$"),
         UI(group="Model", widget="model-picker"),
     ] = "openai/gpt-oss-120b"
     """The hosted model."""

@@ -22,7 +22,6 @@ from voxplane.provider import (
     Secret,
     ServerUrl,
     known,
-    offered,
 )
 from voxplane.rules import Forbids, Limits, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
@@ -30,7 +29,8 @@ from voxplane.vendor_sdk import openai_client
 
 # fmt: off
 MODELS = (
-    *known("gpt-6-luna", note="Quick and cheap; for calls, set reasoningEffort to none."),
+    *known("gpt-6-luna", call_settings={"reasoningEffort": "none"},
+           note="Quick and cheap; for calls, set reasoningEffort to none."),
     *known("gpt-6.1-terra", note="The middle tier; reasons as little or as much as you set."),
     *known("gpt-6.1-sol", note="A strong all-rounder; always reasons."),
     *known("gpt-6-astra", note="The flagship; always reasons."),
@@ -66,7 +66,7 @@ class OpenAIConfig(ProviderConfig):
 
     model: Annotated[
         str,
-        Field(max_length=200, pattern="^[A-Za-z0-9][A-Za-z0-9._:/@-]*$", examples=offered(MODELS)),
+        Field(max_length=200, pattern="^[A-Za-z0-9][A-Za-z0-9._:/@-]*$"),
         UI(group="Model", widget="model-picker"),
     ] = "gpt-4o-mini"
     """The chat model; gpt-4o-mini ends on 2027-01-14, and gpt-6-luna without reasoning is its successor."""

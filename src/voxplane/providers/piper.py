@@ -19,13 +19,12 @@ from voxplane.provider import (
     NoSecrets,
     ProviderConfig,
     ProviderDefinition,
-    known,
-    offered,
+    known_voices,
 )
 from voxplane.schemas import JsonObject, ProviderType
 
 # The voice file is the model.
-MODELS = known("en_US-lessac-medium", "en_US-amy-medium", "en_US-ryan-high", "en_GB-alan-medium")
+VOICES = known_voices("en_US-lessac-medium", "en_US-amy-medium", "en_US-ryan-high", "en_GB-alan-medium")
 # Names of voices become names of files, so no dot, slash or backslash.
 _VOICE = r"^[A-Za-z]{2,3}_[A-Za-z0-9]{2,4}-[^\x00-\x20./\\-]+-[^\x00-\x20./\\-]+$"
 
@@ -35,7 +34,7 @@ class PiperConfig(ProviderConfig):
 
     voice: Annotated[
         str,
-        Field(max_length=100, pattern=_VOICE, examples=offered(MODELS)),
+        Field(max_length=100, pattern=_VOICE),
         UI(group="Voice", widget="voice-picker"),
     ] = "en_US-lessac-medium"
     """The voice, as language_REGION-name-quality; it must be present where Piper runs."""
@@ -118,7 +117,7 @@ PROVIDER = ProviderDefinition(
     secrets=NoSecrets,
     destinations=Destinations[PiperConfig](("baseUrl",), lambda config: [config.base_url]),
     docs_url="https://github.com/OHF-Voice/piper1-gpl",
-    models=MODELS,
+    voices=VOICES,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

@@ -75,11 +75,11 @@ class ControlPlane:
             Unavailable: the database does not answer.
         """
         registry = ProviderRegistry()
-        registry.initialize()
+        registry.initialize(settings.catalogue_file)
         location = await to_thread.run_sync(Location.find, settings)
         try:
             unsealed = await to_thread.run_sync(upgrade, location, settings, registry)
-            digests = {provider.key: provider.digest for provider in registry.get_all_providers()}
+            digests = {provider.key: provider.digest for provider in registry.get_released_providers()}
             connections = await database.open_database(location, settings, digests)
             try:
                 plane = await cls._assemble(settings, registry, connections, unsealed)
@@ -172,7 +172,7 @@ def upgrade(location: Location, settings: Settings, registry: ProviderRegistry) 
     with database.administration(location) as connection:
         database.migrate(connection)
         database.publish_catalogue(
-            connection, [(provider.entry, provider.digest) for provider in registry.get_all_providers()]
+            connection, [(provider.entry, provider.digest) for provider in registry.get_released_providers()]
         )
         installed = database.installation_key(connection)
         if installed is None:

@@ -63,6 +63,10 @@ class Settings(BaseSettings):
         default=None,
         description="The file with the key that seals all secrets; default: keyring.json in the data directory.",
     )
+    catalogue_file: Path | None = Field(
+        default=None,
+        description="A JSON file with newer facts on models and voices than those of the release; read at start.",
+    )
     # Left to itself, pydantic-settings decodes JSON outside of validation and fails with an error of another kind.
     trusted_issuers: Annotated[tuple[Issuer, ...], NoDecode, BeforeValidator(_from_json)] = Field(
         default=(), description="Identity providers whose JWTs are accepted, as a JSON array."
