@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from voxplane.plugin import Construct, Framework, Plugin
+    from voxplane.probe import Probe
 
 Upgrade = Callable[[JsonObject], JsonObject]
 Widget = Literal["model-picker", "voice-picker", "textarea", "slider", "tags", "duration", "language"]
@@ -242,6 +243,8 @@ class ProviderDefinition(Generic[C, S]):
     voices: tuple[Voice, ...] = ()
     """What is known of the voices that its voice setting can name, as far as they are not an account's own."""
     shares_secrets_with: str | None = None
+    probe: Probe | None = field(default=None, repr=False)
+    """How to test that it works; without one, a test says that it cannot be tested."""
     requires_secrets: tuple[Requires, ...] = ()
     """Secrets needed under a condition on the settings; those needed always have no default in `secrets`."""
     livekit: tuple[Plugin, ...] = field(default=(), repr=False)

@@ -1,4 +1,4 @@
-"""How the clients of vendors' SDKs are made: no retries, no redirects, nothing from the environment.
+"""What providers of one vendor share. Clients of its SDK: no retries, no redirects, nothing from the environment.
 
 Failover decides what is asked again, a key goes to the place that was approved for it, and whose account pays is in an
 organization's settings.
@@ -9,9 +9,32 @@ from __future__ import annotations
 from typing import Any
 
 from voxplane.plugin import Construct
+from voxplane.probe import Probe, ProbeRequest, Sign
 
 READ_TIMEOUT_SECONDS = 30.0
 """The silence after which a caller has given up too."""
+
+# The model's own entry is free and shows key and model at once. Lack of credit shows only when words are asked for.
+OPENAI_PROBE = Probe(
+    requests=(
+        ProbeRequest(
+            url="{baseUrl}/models/{model}",
+            headers={
+                "Authorization": "Bearer {apiKey}",
+                "OpenAI-Organization": "{organization}",
+                "OpenAI-Project": "{project}",
+            },
+            good=r'"id"\s*:',
+            proves="both",
+        ),
+    ),
+    signs=(
+        Sign("wrong_region_or_endpoint", (401, 403), "incorrect_hostname|unsupported_country|mismatched_organization"),
+        Sign("key_restricted", (401, 403), "missing scopes|insufficient permissions|must be a member"),
+        Sign("model_unavailable", (403, 404), "model_not_found"),
+        Sign("quota", (402, 429), "insufficient_quota|credit_balance_exhausted|exceeded your current quota"),
+    ),
+)
 
 
 def openai_client(

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from voxplane.destination import over_http
 from voxplane.plugin import Construct, Plugin
+from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
     UI,
     Destinations,
@@ -230,6 +231,22 @@ PIPECAT = (
     ),
 )
 
+PROBE = Probe(
+    requests=(
+        ProbeRequest(
+            "{baseUrl}/v1/models/{model}",
+            {"x-api-key": "{apiKey}", "anthropic-version": "2023-06-01"},
+            good=r'"id"\s*:',
+            proves="both",
+        ),
+    ),
+    signs=(
+        Sign("quota", (400, 402, 403, 429), "billing_error|credit balance is too low"),
+        Sign("wrong_region_or_endpoint", (403,), r'"forbidden"|request not allowed'),
+        Sign("model_unavailable", (404,), "not_found_error"),
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="anthropic",
     type=ProviderType.LLM,
@@ -253,6 +270,7 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://platform.claude.com/docs/en/about-claude/pricing",
     console_url="https://platform.claude.com/settings/keys",
     models=MODELS,
+    probe=PROBE,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

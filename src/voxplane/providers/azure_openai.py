@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from voxplane.plugin import Construct, Plugin
+from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
     UI,
     Destinations,
@@ -368,6 +369,44 @@ PIPECAT = (
 )
 
 
+# The first request is free and shows the key, the second costs a few tokens and alone shows the deployment. A key
+# that is right for another resource is answered as a wrong one is. Entra's sign-in is not tested.
+_KEY = {"api-key": "{apiKey}"}
+_DATED, _V1 = When("apiSurface", equals="dated"), When("apiSurface", equals="v1")
+_BRIEFLY = {"messages": [{"role": "user", "content": "Say yes."}], "max_completion_tokens": 16}
+_DEPLOYED = (
+    Sign("model_unavailable", (404,), "deploymentnotfound|model_not_found|does not exist"),
+    Sign("verified", (400,), "unsupported|content_filter"),
+    Sign("quota", (403, 429), "quota"),
+)
+
+
+def _asks_for_words(url: str, when: When, **more: str) -> ProbeRequest:
+    return ProbeRequest(
+        url,
+        {**_KEY, "Content-Type": "application/json"},
+        "POST",
+        {**_BRIEFLY, **more},
+        good=r'"choices"\s*:',
+        proves="model",
+        signs=_DEPLOYED,
+        when=when,
+    )
+
+
+PROBE = Probe(
+    requests=(
+        ProbeRequest("{endpoint}/openai/v1/models", _KEY, good=r'"data"\s*:', when=_V1),
+        ProbeRequest("{endpoint}/openai/models?api-version={apiVersion}", _KEY, good=r'"data"\s*:', when=_DATED),
+        _asks_for_words("{endpoint}/openai/v1/chat/completions", _V1, model="{deployment}"),
+        _asks_for_words("{endpoint}/openai/deployments/{deployment}/chat/completions?api-version={apiVersion}", _DATED),
+    ),
+    signs=(Sign("quota", (403, 429), "quota"),),
+    unknown_host="wrong_region_or_endpoint",
+    uncheckable=(When("clientId"),),
+    model_setting="deployment",
+)
+
 PROVIDER = ProviderDefinition(
     key="azure-openai",
     type=ProviderType.LLM,
@@ -397,6 +436,7 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://azure.microsoft.com/pricing/details/azure-openai/",
     console_url="https://ai.azure.com",
     models=MODELS,
+    probe=PROBE,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from voxplane.destination import over_http
 from voxplane.plugin import Plugin
+from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
     UI,
     Destinations,
@@ -228,6 +229,18 @@ PIPECAT = (
     ),
 )
 
+# The vendor lists voices, not models, so a model is left open.
+PROBE = Probe(
+    requests=(
+        ProbeRequest(
+            "{baseUrl}/voices?limit=1",
+            {"Authorization": "Bearer {apiKey}", "Cartesia-Version": "2026-03-01"},
+            good=r'"data"\s*:',
+        ),
+    ),
+    signs=(Sign("quota", (402, 429), "quota_exceeded|credits"),),
+)
+
 PROVIDER = ProviderDefinition(
     key="cartesia",
     type=ProviderType.TTS,
@@ -255,6 +268,7 @@ PROVIDER = ProviderDefinition(
     console_url="https://play.cartesia.ai/keys",
     models=MODELS,
     voices=VOICES,
+    probe=PROBE,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from voxplane.plugin import Plugin
+from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
     UI,
     Destinations,
@@ -370,6 +371,25 @@ PIPECAT = (
     ),
 )
 
+# Who the key is, then what it may use. Credit is missing only when something is transcribed.
+PROBE = Probe(
+    requests=(
+        ProbeRequest("{baseUrl}/v1/auth/token", {"Authorization": "Token {apiKey}"}, good=r"\A\s*\{"),
+        ProbeRequest(
+            "{baseUrl}/v1/models",
+            {"Authorization": "Token {apiKey}"},
+            good=r'"stt"\s*:',
+            # nova-3 is short for nova-3-general.
+            lists=r'"(name|canonical_name)"\s*:\s*"{model}(-general)?"',
+            proves="model",
+        ),
+    ),
+    signs=(
+        Sign("key_restricted", (401, 403), "insufficient_permissions"),
+        Sign("quota", (402, 429), "payment_required|insufficient_quota"),
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="deepgram",
     type=ProviderType.STT,
@@ -399,6 +419,7 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://deepgram.com/pricing",
     console_url="https://console.deepgram.com",
     models=MODELS,
+    probe=PROBE,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

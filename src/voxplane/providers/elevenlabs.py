@@ -13,6 +13,7 @@ from pydantic import Field
 
 from voxplane.destination import over_http
 from voxplane.plugin import Plugin
+from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
     UI,
     Destinations,
@@ -256,6 +257,24 @@ PIPECAT = (
     ),
 )
 
+# Keys with the right to speak and no other are what the vendor advises, and it answers 401 to them too.
+PROBE = Probe(
+    requests=(
+        ProbeRequest("{baseUrl}/v1/user", {"xi-api-key": "{apiKey}"}, good=r'"subscription"\s*:'),
+        ProbeRequest(
+            "{baseUrl}/v1/models",
+            {"xi-api-key": "{apiKey}"},
+            good=r'"model_id"\s*:',
+            lists=r'"model_id"\s*:\s*"{model}"',
+            proves="model",
+        ),
+    ),
+    signs=(
+        Sign("key_restricted", (401, 403), "missing_permissions|detected_unusual_activity"),
+        Sign("quota", (401, 402, 429), "quota_exceeded|payment_required"),
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="elevenlabs",
     type=ProviderType.TTS,
@@ -280,6 +299,7 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://elevenlabs.io/pricing/api",
     console_url="https://elevenlabs.io/app/settings/api-keys",
     models=MODELS,
+    probe=PROBE,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

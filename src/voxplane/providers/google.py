@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
 from voxplane.plugin import Construct, Plugin
+from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
     UI,
     Destinations,
@@ -402,6 +403,25 @@ PIPECAT = (
     ),
 )
 
+# A wrong key is answered 400. Vertex signs in with a service account, for which there is no request of this kind.
+PROBE = Probe(
+    requests=(
+        ProbeRequest(
+            f"{_GEMINI}/v1beta/models/{{model}}",
+            {"x-goog-api-key": "{apiKey}"},
+            good=r'"name"\s*:',
+            proves="both",
+        ),
+    ),
+    signs=(
+        Sign("key_rejected", (400,), "api_key_invalid|api key not valid|api key expired"),
+        Sign("wrong_region_or_endpoint", (400, 403), "user location is not supported"),
+        Sign("model_unavailable", (404,), "not_found"),
+        Sign("quota", (429,), "exceeded your current quota"),
+    ),
+    uncheckable=(When("backend", equals="vertex"),),
+)
+
 PROVIDER = ProviderDefinition(
     key="google",
     type=ProviderType.LLM,
@@ -432,6 +452,7 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://ai.google.dev/gemini-api/docs/pricing",
     console_url="https://aistudio.google.com/apikey",
     models=MODELS,
+    probe=PROBE,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

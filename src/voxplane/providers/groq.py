@@ -13,6 +13,7 @@ from pydantic import Field
 
 from voxplane.destination import over_http
 from voxplane.plugin import Construct, Plugin
+from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
     UI,
     Destinations,
@@ -174,6 +175,24 @@ PIPECAT = (
     ),
 )
 
+PROBE = Probe(
+    requests=(
+        ProbeRequest(
+            "{baseUrl}/models",
+            {"Authorization": "Bearer {apiKey}"},
+            good=r'"data"\s*:',
+            lists=r'"id"\s*:\s*"{model}"',
+            proves="both",
+        ),
+    ),
+    signs=(
+        Sign("key_restricted", (401, 403), "permission"),
+        Sign("wrong_region_or_endpoint", (403,)),  # a network or a region that is not served
+        Sign("model_unavailable", (404,), "model_not_found"),
+        Sign("quota", (429,), "insufficient_quota|exceeded your current quota"),
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="groq",
     type=ProviderType.LLM,
@@ -197,6 +216,7 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://groq.com/pricing",
     console_url="https://console.groq.com/keys",
     models=MODELS,
+    probe=PROBE,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

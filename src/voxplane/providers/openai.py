@@ -25,7 +25,7 @@ from voxplane.provider import (
 )
 from voxplane.rules import Forbids, Limits, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
-from voxplane.vendor_sdk import openai_client
+from voxplane.vendor_sdk import OPENAI_PROBE, openai_client
 
 # fmt: off
 MODELS = (
@@ -270,6 +270,7 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://developers.openai.com/api/docs/pricing",
     console_url="https://platform.openai.com/api-keys",
     models=MODELS,
+    probe=OPENAI_PROBE,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

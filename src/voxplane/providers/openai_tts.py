@@ -26,7 +26,7 @@ from voxplane.provider import (
 )
 from voxplane.rules import Forbids, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
-from voxplane.vendor_sdk import openai_client
+from voxplane.vendor_sdk import OPENAI_PROBE, openai_client
 
 # fmt: off
 MODELS = known(
@@ -167,6 +167,7 @@ PROVIDER = ProviderDefinition(
     console_url="https://platform.openai.com/api-keys",
     models=MODELS,
     voices=VOICES,
+    probe=OPENAI_PROBE,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
     shares_secrets_with="openai",

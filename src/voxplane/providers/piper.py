@@ -12,6 +12,7 @@ from pydantic import Field
 
 from voxplane.destination import over_http
 from voxplane.plugin import Plugin
+from voxplane.probe import Probe, ProbeRequest
 from voxplane.provider import (
     UI,
     Destinations,
@@ -106,6 +107,11 @@ PIPECAT = (
     ),
 )
 
+PROBE = Probe(
+    requests=(ProbeRequest("{baseUrl}/voices", good=r"\A\s*\{", lists=r'"{model}"\s*:', proves="both"),),
+    model_setting="voice",
+)
+
 PROVIDER = ProviderDefinition(
     key="piper",
     type=ProviderType.TTS,
@@ -118,6 +124,7 @@ PROVIDER = ProviderDefinition(
     destinations=Destinations[PiperConfig](("baseUrl",), lambda config: [config.base_url]),
     docs_url="https://github.com/OHF-Voice/piper1-gpl",
     voices=VOICES,
+    probe=PROBE,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

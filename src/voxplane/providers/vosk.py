@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from voxplane.plugin import Plugin
+from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
     UI,
     Destinations,
@@ -20,6 +21,7 @@ from voxplane.provider import (
     ProviderDefinition,
     known,
 )
+from voxplane.rules import When
 from voxplane.schemas import JsonObject, ProviderType
 
 MODELS = (
@@ -99,6 +101,12 @@ LIVEKIT = (
     ),
 )
 
+# The server speaks websocket alone, and says so to a plain request.
+PROBE = Probe(
+    requests=(ProbeRequest("{serverUrl}/", signs=(Sign("verified", (400, 426)),), when=When("serverUrl")),),
+    weights=("vosk/{model}/conf", "vosk/{model}/am"),
+)
+
 PROVIDER = ProviderDefinition(
     key="vosk",
     type=ProviderType.STT,
@@ -121,5 +129,6 @@ PROVIDER = ProviderDefinition(
     ),
     docs_url="https://alphacephei.com/vosk/",
     models=MODELS,
+    probe=PROBE,
     livekit=LIVEKIT,
 )

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from voxplane.destination import over_http
 from voxplane.plugin import Construct, Plugin
+from voxplane.probe import Probe, ProbeRequest
 from voxplane.provider import (
     UI,
     Destinations,
@@ -248,6 +249,19 @@ PIPECAT = (
     ),
 )
 
+PROBE = Probe(
+    requests=(
+        ProbeRequest(
+            "{baseUrl}/models",
+            good=r'"data"\s*:',
+            lists=r'"id"\s*:\s*"{model}"',
+            proves="both",
+            when=_HAS_SERVER,
+        ),
+    ),
+    weights=("whisper/{model}/model.bin", "whisper/{model}/tokenizer.json"),
+)
+
 PROVIDER = ProviderDefinition(
     key="whisper",
     type=ProviderType.STT,
@@ -260,6 +274,7 @@ PROVIDER = ProviderDefinition(
     destinations=Destinations[WhisperConfig](("baseUrl",), lambda config: [config.base_url] if config.base_url else []),
     docs_url="https://github.com/SYSTRAN/faster-whisper",
     models=MODELS,
+    probe=PROBE,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

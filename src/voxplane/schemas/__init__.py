@@ -1,7 +1,7 @@
 """What travels over the API: request and response models, shared by the server and the SDK.
 
-On the wire every name is camelCase; in Python it is snake_case. One base class does the renaming. Here stands what all
-share and what the catalogue, configuration and workers need; other subjects have a file each beside it.
+On the wire every name is camelCase; in Python it is snake_case. One base class, in `wire`, does the renaming. Here
+stands what the catalogue, configuration and workers need; other subjects have a file each beside it.
 """
 
 from __future__ import annotations
@@ -11,22 +11,16 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetJsonSchemaHandler,
-    StringConstraints,
-    ValidationError,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
-from pydantic.alias_generators import to_camel
-from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
+from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema, field_validator
+from pydantic_core import PydanticCustomError
+
+from voxplane.schemas.verification import VerificationResult
+from voxplane.schemas.wire import JsonObject as JsonObject
+from voxplane.schemas.wire import OriginUrl, Sparse, Wire
+from voxplane.schemas.wire import field_errors as field_errors
+from voxplane.schemas.wire import without_null as without_null
 
 MAX_PRIORITY = 1000
-JsonObject = dict[str, Any]
 
 
 class ProviderType(StrEnum):
@@ -37,81 +31,13 @@ class ProviderType(StrEnum):
     LLM = "llm"
 
 
-class Wire(BaseModel):
-    """Base of everything on the wire: frozen, closed, camelCase outside."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        alias_generator=to_camel,
-        populate_by_name=True,
-        hide_input_in_errors=True,
-        # A default is part of the answer, so the description of an answer says that the field is always there.
-        json_schema_serialization_defaults_required=True,
-    )
-
-
-class Sparse(Wire):
-    """Base of what a caller writes: a field is given with a value or left out, and null is neither.
-
-    Validation is strict: `"0.9"` is not a number and `1` is not a switch.
-    """
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_null(cls, data: object) -> object:
-        if isinstance(data, dict):
-            given: JsonObject = data  # pyright: ignore[reportUnknownVariableType]
-            # A name that is no field's is the caller's own text, and is refused without being repeated.
-            known = set(cls.model_fields).union(field.alias or "" for field in cls.model_fields.values())
-            nulls = [name for name, value in given.items() if value is None and name in known]
-            if nulls:
-                raise field_errors(cls, [(name, "null", "leave the field out instead of null") for name in nulls])
-        return data  # pyright: ignore[reportUnknownVariableType]
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonObject:
-        """Describe an optional field by its type alone: being optional is what `required` says."""
-        schema = handler.resolve_ref_schema(handler(core_schema))
-        for name, field in schema.get("properties", {}).items():
-            schema["properties"][name] = without_null(field)
-        return schema
-
-
-def without_null(schema: JsonObject) -> JsonObject:
-    """Take the null branch, and the null default with it, out of one field's JSON Schema."""
-    branches = [branch for branch in schema.get("anyOf", []) if branch != {"type": "null"}]
-    if len(branches) != 1:
-        return schema
-    rest = {key: value for key, value in schema.items() if key not in {"anyOf", "default"}}
-    return {**branches[0], **rest}
-
-
-def field_errors(model: type[BaseModel], errors: list[tuple[str, str, str]]) -> ValidationError:
-    """Build the error that Pydantic itself would raise for these `(field, code, message)`.
-
-    A validator that raises it keeps the field's location, which a plain ValueError on a model loses.
-    """
-    details = [
-        # The braces are doubled because Pydantic formats the message as a template.
-        InitErrorDetails(
-            type=PydanticCustomError(code, message.replace("{", "{{").replace("}", "}}")),  # pyright: ignore[reportArgumentType]
-            loc=(name,),
-            input=None,
-        )
-        for name, code, message in errors
-    ]
-    return ValidationError.from_exception_data(model.__name__, details, hide_input=True)
-
-
 Hosting = Literal["cloud", "local"]
 ModelStatus = Literal["current", "preview", "restricted", "legacy", "deprecated", "retired", "unverified"]
 Unusable = Literal[
     "disabled", "retired", "secrets_missing", "invalid_config", "destination_unapproved", "undecryptable"
 ]
 ProviderStatus = Literal[
+    "verified",
     "unverified",
     "failing",
     "retired",
@@ -124,7 +50,6 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0
 # These describe what is looked up or parsed later, by whoever can say better what is wrong with it.
 ProviderKey = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[a-z0-9-]+$"})]
 ScopeName = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[a-z]+:[a-z]+$"})]
-OriginUrl = Annotated[str, WithJsonSchema({"type": "string", "format": "uri", "maxLength": 2048})]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
@@ -326,8 +251,10 @@ class OrganizationProvider(Wire):
     usable: bool = Field(description="Whether a call can be answered by it now.")
     reason: Unusable | None = Field(description="Why it is not usable.")
     status: ProviderStatus = Field(
-        description="What is known of it, on or off: what it lacks, that workers see it fail, or that nobody tried it."
+        description="What is known of it, on or off: what it lacks, that a test or workers showed it to work or to "
+        "fail, or that nobody tried it since it was changed."
     )
+    status_since: datetime | None = Field(description="Since when a test or workers show it; null for other states.")
     secret_fields: tuple[SecretField, ...]
     origins: tuple[str, ...] = Field(description="Where calls go with these settings.")
     approved_origins: tuple[str, ...] = Field(description="Where its stored key may be sent.")
@@ -337,6 +264,9 @@ class OrganizationProvider(Wire):
     updated_at: datetime | None
     updated_by: str | None
     health: ProviderHealth | None = Field(description="What workers saw of it; null while none reported anything.")
+    verification: VerificationResult | None = Field(
+        description="The last test of it; null when there was none since its settings, secrets or definition changed."
+    )
 
 
 class OrganizationProviders(Wire):

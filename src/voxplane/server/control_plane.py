@@ -34,6 +34,8 @@ from voxplane.server.envelope import Keyring
 from voxplane.server.issuers import Issuers
 from voxplane.server.service import ProviderService
 from voxplane.server.sign_in import SignInCodes
+from voxplane.server.vendor_client import Resolve, VendorClient
+from voxplane.server.verification import VerificationService
 from voxplane.server.worker import WorkerService
 from voxplane.server.write import Unsealed
 
@@ -59,13 +61,16 @@ class ControlPlane:
     changes: Changes
     providers: ProviderService
     workers: WorkerService
+    verification: VerificationService
     access: AccessService
     sign_in: SignInCodes
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings) -> AsyncGenerator[ControlPlane]:
+    async def open(cls, settings: Settings, *, resolve: Resolve | None = None) -> AsyncGenerator[ControlPlane]:
         """Bring the database up to date, find the keys, and open the services.
+
+        `resolve` finds the addresses of providers in place of the system's resolver; no setting can name it.
 
         Safe to do in several processes at once. A missing or wrong key does not stop it: the services are then
         sealed, which means that they read and neither write nor open secrets.
@@ -82,7 +87,13 @@ class ControlPlane:
             digests = {provider.key: provider.digest for provider in registry.get_released_providers()}
             connections = await database.open_database(location, settings, digests)
             try:
-                plane = await cls._assemble(settings, registry, connections, unsealed)
+                client = VendorClient(
+                    allowed=settings.vendor_networks,
+                    ca_file=settings.vendor_ca_file,
+                    timeout_seconds=settings.vendor_timeout_seconds,
+                    resolve=resolve,
+                )
+                plane = await cls._assemble(settings, registry, connections, unsealed, client)
                 await plane.seed()
                 yield plane
             finally:
@@ -92,7 +103,12 @@ class ControlPlane:
 
     @classmethod
     async def _assemble(
-        cls, settings: Settings, registry: ProviderRegistry, connections: Database, unsealed: Unsealed | None
+        cls,
+        settings: Settings,
+        registry: ProviderRegistry,
+        connections: Database,
+        unsealed: Unsealed | None,
+        client: VendorClient,
     ) -> ControlPlane:
         async with connections.transaction() as connection:
             retired = {provider.key: provider for provider in await store.retired_providers(connection)}
@@ -104,6 +120,14 @@ class ControlPlane:
             unsealed=unsealed,
             settings=settings,
         )
+        workers = WorkerService(
+            registry=registry,
+            retired=retired,
+            database=connections,
+            changes=changes,
+            unsealed=unsealed,
+            report_interval_seconds=settings.report_interval_seconds,
+        )
         return cls(
             settings=settings,
             registry=registry,
@@ -112,13 +136,17 @@ class ControlPlane:
             providers=ProviderService(
                 registry=registry, retired=retired, database=connections, changes=changes, unsealed=unsealed
             ),
-            workers=WorkerService(
+            workers=workers,
+            verification=VerificationService(
                 registry=registry,
                 retired=retired,
                 database=connections,
                 changes=changes,
-                unsealed=unsealed,
-                report_interval_seconds=settings.report_interval_seconds,
+                workers=workers,
+                client=client,
+                is_sealed=unsealed is None,
+                per_minute=settings.verifications_per_minute,
+                models_dir=settings.models_dir,
             ),
             access=access,
             sign_in=SignInCodes(access),

@@ -86,6 +86,7 @@ Anyone = Annotated[Principal, Depends(require())]
 Reader = Annotated[Principal, Depends(require(Scope.LIVEKIT_READ))]
 Writer = Annotated[Principal, Depends(require(Scope.LIVEKIT_WRITE))]
 SecretsAdmin = Annotated[Principal, Depends(require(Scope.ADMIN_SECRETS))]
+Tester = Annotated[Principal, Depends(require(Scope.LIVEKIT_WRITE, Scope.ADMIN_SECRETS))]
 TokensAdmin = Annotated[Principal, Depends(require(Scope.ADMIN_TOKENS))]
 Worker = Annotated[Principal, Depends(require(Scope.WORKER_RESOLVE))]
 FOLLOWING = (Scope.LIVEKIT_READ, Scope.WORKER_RESOLVE)

@@ -24,13 +24,16 @@ from voxplane.schemas import (
     ProviderHealth,
     ProviderName,
     ProviderNotice,
+    ProviderStatus,
     ProviderSummary,
     ProviderType,
     SecretField,
     Unusable,
 )
+from voxplane.schemas.verification import Outcome, VerificationResult
 from voxplane.server.envelope import Envelope
 from voxplane.server.store import ConfigRow, OrganizationState
+from voxplane.server.verdict import worded
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from voxplane.provider import AnyProvider
     from voxplane.registry import ProviderRegistry
     from voxplane.schemas import JsonObject
+    from voxplane.server.verification_store import VerificationRow
 
 _untouched: WeakKeyDictionary[AnyProvider, tuple[date, OrganizationProvider]] = WeakKeyDictionary()
 
@@ -130,7 +134,12 @@ class OrganizationView:
         if key in self._retired:
             return self._show_retired(self._retired[key], is_primary=is_primary)
         provider = self._registry.get_provider_by_key(key)
-        own = (key in self.state.configs, self.secret_source(provider) in self.state.secrets, key in self.state.reports)
+        own = (
+            key in self.state.configs,
+            self.secret_source(provider) in self.state.secrets,
+            key in self.state.reports,
+            key in self.state.verifications,
+        )
         if any(own):
             return self._show_offered(provider, is_primary=is_primary)
         return self._show_untouched(provider)
@@ -265,6 +274,8 @@ class OrganizationView:
         row = self.state.configs.get(summary.key)
         stored = self.config_row(summary.key)
         health = self._health(summary.key)
+        verification = self._verification(summary.key)
+        status, since = _status(health, verification)
         reason = lacks if stored.is_enabled or lacks == "retired" else "disabled"
         return OrganizationProvider.model_validate(
             {
@@ -278,12 +289,14 @@ class OrganizationView:
                 "priority": stored.priority,
                 "usable": reason is None,
                 "reason": reason,
-                "status": lacks or ("failing" if self.is_failing(summary.key) else "unverified"),
+                "status": lacks or status,
+                "status_since": None if lacks else since,
                 "revision": stored.revision,
                 "etag": self.etag(summary.key),
                 "updated_at": row.updated_at if row else None,
                 "updated_by": row.updated_by if row else None,
                 "health": health,
+                "verification": verification and shown_verification(verification, summary),
             }
         )
 
@@ -305,6 +318,13 @@ class OrganizationView:
             reports=seen.reports,
             revision=seen.revision,
         )
+
+    def _verification(self, key: str) -> VerificationRow | None:
+        """Return the last test of a provider, unless its settings, secrets or definition are others by now."""
+        found = self.state.verifications.get(key)
+        if found is None or key in self._retired or found.revision < self._renewed_at(key):
+            return None
+        return found if found.definition == self._registry.get_provider_by_key(key).digest else None
 
     def _renewed_at(self, key: str) -> int:
         """Return the revision at which a provider's settings, or secrets that it may use, last changed."""
@@ -332,6 +352,57 @@ class OrganizationView:
 def _urgency(one: ProviderNotice) -> tuple[bool, date, bool, str]:
     notice = one.notice
     return (not notice.code.endswith("_retired"), notice.retires_on or date.max, not one.is_enabled, one.provider.key)
+
+
+def _status(
+    health: ProviderHealth | None, verification: VerificationRow | None
+) -> tuple[ProviderStatus, datetime | None]:
+    """Return what workers and tests show together, and since when: of two that differ, the later one counts."""
+    seen: list[tuple[datetime, ProviderStatus, datetime]] = []
+    if health is not None:
+        # A recovery takes a failure back. That a provider works is for a test to say, of all that a call needs.
+        seen.append((health.reported_at, "failing" if health.status == "failing" else "unverified", health.since))
+    if verification is not None and verification.verdict != "inconclusive":
+        status: ProviderStatus = "verified" if verification.verdict == "works" else "failing"
+        if health is None or health.status == "failing" or status == "failing":
+            seen.append((verification.proved_at, status, verification.since))
+        else:
+            return "verified", verification.since
+    _, status, since = max(seen, default=(None, "unverified", None), key=lambda each: each[0])
+    return status, None if status == "unverified" else since
+
+
+def shown_verification(
+    row: VerificationRow, provider: ProviderSummary | AnyProvider, *, is_draft: bool = False
+) -> VerificationResult:
+    """Return a test as it is shown, in today's words."""
+    outcome: Outcome = row.outcome  # pyright: ignore[reportAssignmentType] - the model checks it, as it is a column of text
+    words = worded(
+        outcome,
+        provider=provider.name,
+        is_local=provider.hosting == "local",
+        model=row.model,
+        at=row.origin,
+        retry_after_seconds=row.retry_after_seconds,
+    )
+    return VerificationResult.model_validate(
+        {
+            "outcome": outcome,
+            "verdict": words.verdict,
+            "sentence": words.sentence,
+            "advice": words.advice,
+            "next_step": words.step,
+            "stages": row.stages,
+            "milliseconds": row.milliseconds,
+            "http_status": row.http_status,
+            "retry_after_seconds": row.retry_after_seconds,
+            "model": row.model,
+            "origin": row.origin,
+            "is_draft": is_draft,
+            "checked_at": row.checked_at,
+            "checked_by": row.checked_by,
+        }
+    )
 
 
 def _secret_field(name: str, sealed: Envelope | None, *, required: bool, shared_from: str | None) -> SecretField:

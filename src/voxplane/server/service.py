@@ -230,7 +230,7 @@ class ProviderService:
         """
         principal.require(Scope.ADMIN_SECRETS)
         provider = self._offered(key)
-        values = _secret_values(provider, change)
+        values = secret_values(provider, change.secrets, change.label)
         async with self._write(principal) as write:
             view = self._view_of(write.state)
             _match(if_match, view.etag(key))
@@ -348,17 +348,24 @@ def _check_order(order: list[str], known: list[str]) -> None:
         raise Invalid(errors)
 
 
-def _secret_values(provider: AnyProvider, change: SecretsWrite) -> dict[str, SecretStr | None]:
+def secret_values(
+    provider: AnyProvider, given: Mapping[str, str | None], label: str | None = None
+) -> dict[str, SecretStr | None]:
+    """Check secrets as they were entered.
+
+    Raises:
+        Invalid: a field is unknown, or a value cannot be a secret.
+    """
     values: dict[str, SecretStr | None] = {}
     errors: list[FieldError] = []
-    for name, value in change.secrets.items():
+    for name, value in given.items():
         if value is None and name in provider.secret_names:
             values[name] = None
             continue
         try:
             values[name] = provider.validate_secret(name, value or "", at="/secrets")
             errors += _not_a_secret(f"/secrets/{name}", value or "")
-            if value and change.label is not None and value in change.label:
+            if value and label is not None and value in label:
                 errors.append(FieldError("/label", "holds_the_secret", "A label is shown to everybody: name the key."))
         except Invalid as error:
             errors += error.errors
@@ -385,7 +392,7 @@ def _bound_origins(provider: AnyProvider, change: SecretsWrite, present: Envelop
     Never what the settings say now: whoever wrote them may have been waiting for this key.
     """
     if change.approved_origins is not None:
-        return _parsed_origins(provider, change.approved_origins)
+        return parsed_origins(provider, change.approved_origins)
     if present is not None:
         return present.origins
     if not provider.default_origins and any(value is not None for value in change.secrets.values()):
@@ -394,7 +401,12 @@ def _bound_origins(provider: AnyProvider, change: SecretsWrite, present: Envelop
     return provider.default_origins
 
 
-def _parsed_origins(provider: AnyProvider, urls: list[str]) -> frozenset[Origin]:
+def parsed_origins(provider: AnyProvider, urls: list[str]) -> frozenset[Origin]:
+    """Read the origins that a holder of admin:secrets approves.
+
+    Raises:
+        Invalid: one cannot be read in exactly one way, or is none that a key may be sent to.
+    """
     origins: set[Origin] = set()
     errors: list[FieldError] = []
     for index, url in enumerate(urls):

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -39,6 +39,10 @@ def _from_json(value: object) -> object:
         return json.loads(value)
     except ValueError:
         raise PydanticCustomError("json", "write it as JSON") from None
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -108,6 +112,25 @@ class Settings(BaseSettings):
         ge=0,
         le=60,
         description="How long what workers reported of a provider stands before their next report may change it.",
+    )
+    vendor_timeout_seconds: float = Field(
+        default=5.0, gt=0, le=30, description="The longest that a question to a provider may take, all of it."
+    )
+    vendor_networks: Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_split)] = Field(
+        default=(),
+        description="Networks that are not public and that providers may be called in all the same, such as "
+        "10.1.0.0/16, with commas between them. Only in these is a local speech server tested.",
+    )
+    vendor_ca_file: Path | None = Field(
+        default=None,
+        description="Certificates (PEM) by which providers are trusted besides those that public authorities signed.",
+    )
+    verifications_per_minute: int = Field(
+        default=10, ge=1, le=10_000, description="Most tests of providers in a minute for one organization."
+    )
+    models_dir: Path | None = Field(
+        default=None,
+        description="The speech models of workers that run on this machine; a test of a local engine looks there.",
     )
     organization_tokens: int = Field(default=50, ge=1, description="Most live tokens of one organization.")
 

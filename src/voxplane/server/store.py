@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from voxplane.errors import OrganizationExists, OrganizationNotFound
 from voxplane.schemas import Provider
 from voxplane.server.position import Position
+from voxplane.server.verification_store import VerificationRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,6 +115,7 @@ class OrganizationState:
     configs: dict[str, ConfigRow]
     secrets: dict[str, Any]
     reports: dict[str, ReportRow]
+    verifications: dict[str, VerificationRow]
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,10 @@ class Store:
         row["configs"] = {each["provider_key"]: _row(ConfigRow, each, "updated_at") for each in row["configs"]}
         row["reports"] = {
             each["provider_key"]: _row(ReportRow, each, "since", "reported_at") for each in row["reports"]
+        }
+        row["verifications"] = {
+            each["provider_key"]: _row(VerificationRow, each, "checked_at", "since", "proved_at")
+            for each in row["verifications"]
         }
         return OrganizationState(**row)
 
@@ -440,13 +446,21 @@ _STATE: LiteralString = """
                SELECT jsonb_agg(to_jsonb(seen) - 'organization_id')
                FROM provider_reports AS seen
                WHERE organization_id = %(organization_id)s
-           ), '[]') AS reports
+           ), '[]') AS reports,
+           coalesce((
+               SELECT jsonb_agg(to_jsonb(last) - 'organization_id')
+               FROM (
+                   SELECT DISTINCT ON (provider_key) * FROM provider_verifications
+                   WHERE organization_id = %(organization_id)s
+                   ORDER BY provider_key, checked_at DESC
+               ) AS last
+           ), '[]') AS verifications
     FROM organizations
     WHERE id = %(organization_id)s
 """
 
 
-R = TypeVar("R", ConfigRow, ReportRow)
+R = TypeVar("R", ConfigRow, ReportRow, VerificationRow)
 
 
 def _row(kind: type[R], columns: dict[str, Any], *times: str) -> R:

@@ -188,6 +188,20 @@ class WorkerService:
             KeyUnavailable: the installation is sealed.
         """
         principal.require(Scope.WORKER_RESOLVE)
+        return await self._release(principal, key, {})
+
+    async def release_for_test(self, principal: Principal, key: str) -> ResolvedProviderConfig:
+        """Open one provider's secrets for a test by this process; on record, as a test, before they are used.
+
+        Raises:
+            PermissionDenied: the caller may not test (livekit:write).
+            DestinationUnapproved, SecretsNotFound, SecretsUnreadable, Invalid, ProviderNotFound, ProviderRetired,
+                KeyUnavailable: as for `release`.
+        """
+        principal.require(Scope.LIVEKIT_WRITE)
+        return await self._release(principal, key, {"purpose": "verification"})
+
+    async def _release(self, principal: Principal, key: str, purpose: JsonObject) -> ResolvedProviderConfig:
         if key in self._retired:
             raise ProviderRetired
         provider = self._registry.get_provider_by_key(key)
@@ -197,7 +211,8 @@ class WorkerService:
         missing = provider.required_secrets(resolved.config) - set(resolved.secrets)
         if missing:
             raise SecretsNotFound(f"Not stored: {', '.join(sorted(missing))}.")
-        await self._releases.record(principal, self._keys, key, _on_record(standing, {provider.type: [resolved]}))
+        given = _on_record(standing, {provider.type: [resolved]}) | purpose
+        await self._releases.record(principal, self._keys, key, given)
         return resolved
 
     async def report(self, principal: Principal, said: ReportsWrite) -> None:

@@ -1,0 +1,271 @@
+"""Tests of providers over HTTP: what is kept, who may, what followers hear, and that no key gets out of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from prometheus_client import REGISTRY, generate_latest
+
+from tests.conftest import Caller, position_of, stored_rows
+from tests.vendors import tested
+from tests.vendors.secure import SecureVendor
+from voxplane.schemas.verification import VerificationWrite
+from voxplane.server.auth import Principal
+from voxplane.server.control_plane import ControlPlane
+from voxplane.server.settings import Settings
+
+URL = "/api/organizations/current/providers"
+KEY = "key-good-canary-7f3a9c"
+VOICE = {"voiceId": "JBFqnCBsd6RMkjVDRZzb"}
+AZURE = {"endpoint": "https://acme.openai.azure.com", "deployment": "talk"}
+
+
+@pytest.fixture
+async def vendor() -> AsyncIterator[SecureVendor]:
+    async with SecureVendor(tested.answer) as served:
+        yield served
+
+
+@pytest.fixture
+async def plane(settings: Settings, vendor: SecureVendor, tmp_path: Path) -> AsyncIterator[ControlPlane]:
+    own = {
+        "vendor_networks": "127.0.0.0/8",
+        "vendor_ca_file": vendor.ca_file,
+        "vendor_timeout_seconds": 30,
+        "verifications_per_minute": 40,
+        "models_dir": tmp_path,
+    }
+    async with ControlPlane.open(
+        Settings.model_validate(settings.model_dump() | own), resolve=vendor.resolve
+    ) as opened:
+        yield opened
+
+
+async def verify(client: httpx.AsyncClient, key: str, **draft: Any) -> dict[str, Any]:
+    answer = await client.post(f"{URL}/{key}/verify", json=draft)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def shown(client: httpx.AsyncClient, key: str) -> dict[str, Any]:
+    found: dict[str, Any] = (await client.get(f"{URL}/{key}")).json()
+    return found
+
+
+async def set_key(client: httpx.AsyncClient, key: str, value: str = KEY, **more: object) -> None:
+    answer = await client.put(f"{URL}/{key}/secrets", json={"secrets": {"apiKey": value}, **more})
+    assert answer.status_code == 200, answer.text
+
+
+async def test_what_a_saved_test_found_holds_until_something_changes(
+    admin: httpx.AsyncClient, plane: ControlPlane
+) -> None:
+    assert (await verify(admin, "openai"))["outcome"] == "key_missing"
+    await set_key(admin, "openai")
+    before = await shown(admin, "openai")
+    assert (before["status"], before["statusSince"], before["verification"]) == ("unverified", None, None)
+
+    found = await verify(admin, "openai")
+    after = await shown(admin, "openai")
+    assert after["verification"] == found
+    assert (after["status"], after["statusSince"], after["revision"]) == (
+        "verified",
+        found["checkedAt"],
+        before["revision"],
+    )
+    assert [each["state"] for each in found["stages"]] == ["passed"] * 4
+    assert (found["model"], found["origin"]) == ("gpt-4o-mini", "https://api.openai.com:443")
+
+    # The same again keeps its since; what is inconclusive leaves it standing.
+    await verify(admin, "openai")
+    assert (await shown(admin, "openai"))["statusSince"] == found["checkedAt"]
+
+    # The switch is no setting that a test depends on; a setting is, and so is a key.
+    await admin.put(f"{URL}/openai/config", json={"isEnabled": False})
+    assert (await shown(admin, "openai"))["status"] == "verified"
+    await admin.put(f"{URL}/openai/config", json={"config": {"temperature": 0.1}})
+    assert (await shown(admin, "openai"))["status"] == "unverified"
+    await verify(admin, "openai")
+    await set_key(admin, "openai", "key-limited-of-another")
+    assert (await shown(admin, "openai"))["status"] == "unverified"
+    limited = await verify(admin, "openai")
+    assert (limited["outcome"], limited["retryAfterSeconds"]) == ("rate_limited", 7)
+    assert (await shown(admin, "openai"))["status"] == "unverified"
+    await set_key(admin, "openai", "key-bad")
+    await verify(admin, "openai")
+    assert (await shown(admin, "openai"))["status"] == "failing"
+
+    history = (await admin.get(f"{URL}/openai/verifications")).json()["verifications"]
+    assert [each["outcome"] for each in history] == [
+        "key_rejected", "rate_limited", "verified", "verified", "verified", "key_missing"
+    ]  # fmt: skip
+    for _ in range(20):
+        await verify(admin, "openai")
+    assert len((await admin.get(f"{URL}/openai/verifications")).json()["verifications"]) == 24
+    assert plane.settings.verifications_per_minute == 40
+
+
+async def test_workers_and_tests_make_one_status(admin: httpx.AsyncClient, caller: Caller, plane: ControlPlane) -> None:
+    await set_key(admin, "openai")
+    worker = await caller("worker:resolve")
+
+    async def report(outcome: str, **kind: str) -> None:
+        said = {"at": await position_of(plane), "reports": [{"provider": "openai", "outcome": outcome, **kind}]}
+        answer = await worker.post("/api/organizations/current/reports", json=said)
+        assert answer.status_code < 300, answer.text
+
+    await verify(admin, "openai")
+    await report("failed", kind="quota")
+    assert (await shown(admin, "openai"))["status"] == "failing", "workers saw it later"
+    await verify(admin, "openai")
+    assert (await shown(admin, "openai"))["status"] == "verified", "the test was later"
+    await report("failed", kind="quota")
+    await report("recovered")
+    assert (await shown(admin, "openai"))["status"] == "verified", "the failure is taken back"
+    await set_key(admin, "openai", "key-bad")
+    await verify(admin, "openai")
+    await report("recovered")
+    assert (await shown(admin, "openai"))["status"] == "unverified", "a call succeeded since"
+
+
+async def test_a_draft_leaves_no_trace(
+    admin: httpx.AsyncClient, vendor: SecureVendor, superuser: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    await set_key(admin, "openai", "key-good-stored")
+    before, status = stored_rows(superuser), await shown(admin, "openai")
+    found = await verify(admin, "openai", secrets={"apiKey": "key-bad-draft"})
+    assert (found["outcome"], found["isDraft"]) == ("key_rejected", True)
+    # Its settings never go with the stored key.
+    alone = await verify(admin, "openai", config={"temperature": 0.2})
+    assert alone["outcome"] == "key_missing"
+    assert stored_rows(superuser) == before
+    assert await shown(admin, "openai") == status
+    assert [tested.key_of(asked) for asked in vendor.asked] == ["key-bad-draft"]
+    elsewhere = {"config": {"baseUrl": "https://gateway.example.com/v1"}, "secrets": {"apiKey": KEY}}
+    refused = await admin.post(f"{URL}/openai/verify", json=elsewhere)
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/approvedOrigins")
+    assert len(vendor.asked) == 1
+
+
+async def test_who_may_test(admin: httpx.AsyncClient, caller: Caller, vendor: SecureVendor) -> None:
+    await set_key(admin, "openai")
+    await set_key(admin, "azure-openai", approvedOrigins=["https://acme.openai.azure.com"])
+    await admin.put(f"{URL}/azure-openai/config", json={"config": AZURE})
+    writer, keeper = await caller("livekit:write"), await caller("admin:secrets")
+    assert (await verify(writer, "openai"))["outcome"] == "verified"
+    asked = len(vendor.asked)
+    assert (await writer.post(f"{URL}/openai/verify", json={"secrets": {"apiKey": "x"}})).status_code == 403
+    assert (await writer.post(f"{URL}/azure-openai/verify", json={})).status_code == 403, "its address is a custom one"
+    assert (await keeper.post(f"{URL}/openai/verify", json={})).status_code == 403
+    assert (await (await caller("livekit:read")).post(f"{URL}/openai/verify", json={})).status_code == 403
+    assert len(vendor.asked) == asked
+    assert (await verify(admin, "azure-openai"))["outcome"] == "verified"
+
+
+async def test_the_release_is_on_record_and_limited(
+    admin: httpx.AsyncClient, plane: ControlPlane, superuser: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    await set_key(admin, "openai")
+    await verify(admin, "openai")
+    rows = superuser.execute("SELECT action, target, detail FROM audit_events ORDER BY seq DESC LIMIT 1").fetchall()
+    (action, target, detail) = rows[0]
+    assert (action, target) == ("secrets.release", "openai")
+    assert isinstance(detail, dict)
+    assert (detail["purpose"], detail["providers"]) == ("verification", {"openai": ["apiKey"]})
+    for _ in range(plane.settings.verifications_per_minute - 1):
+        await verify(admin, "deepgram")
+    refused = await admin.post(f"{URL}/openai/verify", json={})
+    assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+    assert 0 < int(refused.headers["Retry-After"]) <= 60
+
+
+async def test_local_engines_are_looked_for_where_the_operator_said(admin: httpx.AsyncClient, tmp_path: Path) -> None:
+    assert (await verify(admin, "whisper"))["outcome"] == "local_unavailable"
+    folder = tmp_path / "whisper" / "base"
+    folder.mkdir(parents=True)
+    for name in ("model.bin", "tokenizer.json"):
+        (folder / name).write_bytes(b"x")
+    found = await verify(admin, "whisper")
+    assert (found["outcome"], found["sentence"]) == ("verified", "Whisper (local) is ready.")
+    (folder / "model.bin").write_bytes(b"")
+    assert (await verify(admin, "whisper"))["outcome"] == "local_unavailable"
+
+
+async def test_a_server_that_the_operator_did_not_allow_is_not_looked_for(
+    settings: Settings, vendor: SecureVendor, administrator: Principal
+) -> None:
+    async with ControlPlane.open(settings, resolve=vendor.resolve) as closed:
+        for key in ("piper", "vosk", "whisper"):
+            found = await closed.verification.verify(administrator, key, VerificationWrite())
+            assert found.outcome == "not_checkable"
+        draft = VerificationWrite.model_validate({"secrets": {"apiKey": KEY}})
+        assert (await closed.verification.verify(administrator, "openai", draft)).outcome == "blocked"
+    assert vendor.asked == []
+
+
+async def test_all_twelve_at_once(admin: httpx.AsyncClient, vendor: SecureVendor) -> None:
+    for key in tested.HOSTS:
+        approved = {"approvedOrigins": ["https://acme.openai.azure.com"]} if key == "azure-openai" else {}
+        await set_key(admin, key, **approved)
+    await admin.put(f"{URL}/azure-openai/config", json={"config": AZURE})
+    await admin.put(f"{URL}/elevenlabs/config", json={"config": VOICE})
+    found = {key: (await verify(admin, key))["outcome"] for key in tested.HOSTS}
+    assert set(found.values()) == {"verified"}
+    assert {tested.key_of(asked) for asked in vendor.asked} == {KEY}
+
+
+# Where a key may end up.
+
+
+async def test_no_key_and_no_word_of_a_vendor_gets_out(
+    admin: httpx.AsyncClient,
+    capfd: pytest.CaptureFixture[str],
+    superuser: psycopg.Connection[tuple[object, ...]],
+) -> None:
+    answers: list[str] = []
+    canaries: list[str] = []
+    for situation in ("good", "bad", "restricted", "quota", "limited", "broken", "reset", "redirect", "region"):
+        key = f"key-{situation}-canary-{'5d' * 8}"
+        canaries.append(key)
+        for draft in ({"secrets": {"apiKey": key}}, {}):
+            if not draft:
+                await set_key(admin, "groq", key)
+            answer = await admin.post(f"{URL}/groq/verify", json=draft)
+            answers += [answer.text, str(answer.headers), (await admin.get(f"{URL}/groq")).text]
+    answers.append((await admin.get(f"{URL}/groq/verifications")).text)
+    written = capfd.readouterr()
+    places = [*answers, written.out, written.err, str(stored_rows(superuser)), generate_latest(REGISTRY).decode()]
+    for place in places:
+        assert tested.UPSTREAM not in place
+        assert not any(canary in place for canary in canaries)
+
+
+async def test_a_writer_cannot_have_a_stored_key_sent_elsewhere(
+    admin: httpx.AsyncClient, caller: Caller, vendor: SecureVendor
+) -> None:
+    """X1 and X7, over all clouds: what the vendor hears under another name than its own is what a sink would."""
+    writer = await caller("livekit:read", "livekit:write")
+    for key in tested.HOSTS:
+        approved = {"approvedOrigins": ["https://acme.openai.azure.com"]} if key == "azure-openai" else {}
+        await set_key(admin, key, "key-redirect-canary", **approved)
+        needed = {"azure-openai": AZURE, "elevenlabs": VOICE}.get(key, {})
+        await admin.put(f"{URL}/{key}/config", json={"config": needed})
+        setting = {"azure-openai": "endpoint", "google": "baseUrl"}.get(key, "baseUrl")
+        evil = "https://evil.openai.azure.com" if key == "azure-openai" else "https://gateway.example.com"
+        written = await writer.put(f"{URL}/{key}/config", json={"config": needed | {setting: evil}})
+        assert written.status_code in {403, 422}, key
+        tried = await writer.post(f"{URL}/{key}/verify", json={"config": needed | {setting: evil}})
+        assert tried.status_code == 403, key
+        await admin.post(f"{URL}/{key}/verify", json={})
+        # A holder of admin:secrets who moves the settings and approves nothing is stopped where the key is opened.
+        if setting != "endpoint" and key != "google":
+            await admin.put(f"{URL}/{key}/config", json={"config": needed | {setting: evil}})
+            assert (await verify(admin, key))["outcome"] == "blocked", key
+    assert {asked.host for asked in vendor.asked} == set(tested.HOSTS.values())
+    assert all(host not in vendor.bytes_seen.decode() for host in ("gateway", "evil"))

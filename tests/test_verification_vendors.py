@@ -1,0 +1,198 @@
+"""Nine clouds in twelve situations: what a test makes of each, and that loopback answers as the real vendors do."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+import pytest
+from anthropic import AsyncAnthropic
+from cartesia import AsyncCartesia
+from deepgram import AsyncDeepgramClient, DeepgramClientEnvironment
+from elevenlabs.client import AsyncElevenLabs
+from google import genai
+from groq import AsyncGroq
+from openai import AsyncOpenAI
+
+from tests.vendors import tested
+from tests.vendors.secure import Reply, SecureVendor
+from tests.vendors.vendor import PROXIES
+from voxplane.schemas.verification import VerificationResult, VerificationWrite
+from voxplane.server.auth import Principal
+from voxplane.server.control_plane import ControlPlane
+from voxplane.server.settings import Settings
+
+# fmt: off
+SITUATIONS = ("good", "bad", "restricted", "quota", "limited", "broken", "hang", "reset", "tls", "redirect", "region",
+              "model")
+_USUAL = dict(zip(SITUATIONS, (
+    "verified", "key_rejected", "key_restricted", "quota", "rate_limited", "provider_error", "timeout", "unreachable",
+    "tls", "wrong_region_or_endpoint", "wrong_region_or_endpoint", "model_unavailable"), strict=True))
+# fmt: on
+OUTCOMES: dict[str, dict[str, str]] = {key: dict(_USUAL) for key in tested.HOSTS}
+# A key of another residency looks like a wrong one, and Cartesia lists no models.
+OUTCOMES["elevenlabs"]["region"] = "key_rejected"
+OUTCOMES["cartesia"]["model"] = "verified"
+NEEDED: dict[str, dict[str, Any]] = {
+    "elevenlabs": {"voiceId": "JBFqnCBsd6RMkjVDRZzb"},
+    "azure-openai": {"endpoint": "https://acme.openai.azure.com", "deployment": "talk"},
+}
+MODEL_SETTING = {"azure-openai": "deployment"}
+
+Ask = Callable[[str, str], Awaitable[VerificationResult]]
+
+
+@pytest.fixture
+async def vendor() -> AsyncIterator[SecureVendor]:
+    async with SecureVendor(tested.answer) as served:
+        yield served
+
+
+def drafted(provider: str, key: str, **settings: object) -> VerificationWrite:
+    """Return a draft of a provider with its defaults and a key."""
+    approved = {"approvedOrigins": ["https://acme.openai.azure.com"]} if provider == "azure-openai" else {}
+    config = NEEDED.get(provider, {}) | settings
+    return VerificationWrite.model_validate({"config": config, "secrets": {"apiKey": key}, **approved})
+
+
+def settings_of(settings: Settings, vendor: SecureVendor, **changes: object) -> Settings:
+    own = {
+        "vendor_networks": "127.0.0.0/8",
+        "vendor_ca_file": vendor.ca_file,
+        "vendor_timeout_seconds": 30,
+        "verifications_per_minute": 1000,
+    }
+    return Settings.model_validate(settings.model_dump() | own | changes)
+
+
+@pytest.fixture
+async def ask(settings: Settings, vendor: SecureVendor, administrator: Principal) -> AsyncIterator[Ask]:
+    """Test a provider's draft in one of the situations."""
+    async with AsyncExitStack() as stack:
+
+        async def plane(**changes: object) -> ControlPlane:
+            opened = ControlPlane.open(settings_of(settings, vendor, **changes), resolve=vendor.resolve)
+            return await stack.enter_async_context(opened)
+
+        usual = await plane()
+        planes = {"hang": await plane(vendor_timeout_seconds=0.3), "tls": await plane(vendor_ca_file=None)}
+
+        async def tested_in(provider: str, situation: str) -> VerificationResult:
+            key = f"key-{situation if situation not in {'tls', 'model'} else 'good'}-{provider}"
+            model = {MODEL_SETTING.get(provider, "model"): "no-such-model"} if situation == "model" else {}
+            verification = planes.get(situation, usual).verification
+            return await verification.verify(administrator, provider, drafted(provider, key, **model))
+
+        yield tested_in
+
+
+async def test_every_cloud_in_every_situation(ask: Ask) -> None:
+    found: dict[str, dict[str, str]] = {}
+    for provider in OUTCOMES:
+        results = await asyncio.gather(*(ask(provider, each) for each in SITUATIONS))
+        found[provider] = {each: result.outcome for each, result in zip(SITUATIONS, results, strict=True)}
+        for situation, result in zip(SITUATIONS, results, strict=True):
+            said = result.model_dump_json()
+            assert tested.UPSTREAM not in said, (provider, situation)
+            assert f"key-{situation}" not in said
+            assert result.sentence
+            assert (result.advice == "") is (result.outcome == "verified"), (provider, situation)
+            assert "{" not in result.sentence + result.advice
+            assert [each.name for each in result.stages] == ["settings", "reachable", "key", "model"]
+            assert result.retry_after_seconds == (7 if situation == "limited" else None)
+            assert result.verdict == "works" or any(each.state in {"failed", "inconclusive"} for each in result.stages)
+    assert found == OUTCOMES
+
+
+async def test_key_goes_nowhere_but_to_its_vendor(ask: Ask, vendor: SecureVendor) -> None:
+    for provider in OUTCOMES:
+        await ask(provider, "redirect")
+    assert {asked.host for asked in vendor.asked} == set(tested.HOSTS.values())
+    assert len(vendor.asked) == len(OUTCOMES), "a redirect is followed by nothing"
+    for asked in vendor.asked:
+        assert tested.key_of(asked) is not None
+        assert "key-" not in asked.path
+        assert "cookie" not in asked.headers
+
+
+def _bomb() -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    return packer.compress(b"\0" * 10_000_000) + packer.flush()
+
+
+HOSTILE: dict[str, Reply] = {
+    "10 MB": Reply(body=b'{"id": "' + b"x" * 10_000_000 + b'"}'),
+    "endless": Reply(body=b"x" * 65536, fault="endless"),
+    "binary": Reply(body=bytes(range(256)) * 100),
+    "nested": Reply(body=b"[" * 60_000),
+    "nested in an error": Reply(401, b'{"error":' * 7_000),
+    "bomb": Reply(body=_bomb(), headers={"Content-Encoding": "gzip"}),
+    "slow": Reply(body=b"{", fault="slow"),
+    "a login page": Reply(body=b"<html>Sign in</html>", headers={"Content-Type": "text/html"}),
+    "nothing": Reply(body=b""),
+    "odd waiting time": Reply(429, b"{}", headers={"Retry-After": "9" * 5000}),
+}
+
+
+async def test_hostile_answers_do_no_harm(settings: Settings, vendor: SecureVendor, administrator: Principal) -> None:
+    changed = settings_of(settings, vendor, vendor_timeout_seconds=3)
+    found: dict[str, str] = {}
+    async with ControlPlane.open(changed, resolve=vendor.resolve) as plane:
+        for name, reply in HOSTILE.items():
+            vendor.answer = lambda _asked, reply=reply: reply
+            result = await plane.verification.verify(administrator, "openai", drafted("openai", "key-attack"))
+            found[name] = result.outcome
+    assert found == {
+        "10 MB": "wrong_region_or_endpoint",
+        "endless": "wrong_region_or_endpoint",
+        "binary": "wrong_region_or_endpoint",
+        "nested": "wrong_region_or_endpoint",
+        "nested in an error": "key_rejected",
+        "bomb": "wrong_region_or_endpoint",
+        "slow": "timeout",
+        "a login page": "wrong_region_or_endpoint",
+        "nothing": "wrong_region_or_endpoint",
+        "odd waiting time": "rate_limited",
+    }
+
+
+@pytest.fixture
+def vendors_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the SDKs nothing of the environment."""
+    for name in (*PROXIES, "GOOGLE_API_KEY", "GEMINI_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("vendors_own")
+async def test_vendors_own_sdks_take_the_answers(vendor: SecureVendor) -> None:
+    url = {key: f"{vendor.url}/{host}" for key, host in tested.HOSTS.items()}
+    good = "key-good"
+    async with AsyncOpenAI(api_key=good, base_url=f"{url['openai']}/v1") as openai:
+        assert (await openai.models.retrieve("gpt-4o-mini")).id == "gpt-4o-mini"
+        assert (await openai.models.retrieve("gpt-4o-mini-tts")).object == "model"
+    azure = f"{url['azure-openai']}/openai/v1"
+    async with AsyncOpenAI(api_key="x", base_url=azure, default_headers={"api-key": good}) as openai:
+        assert [each.id for each in (await openai.models.list()).data] == ["gpt-4o"]
+    async with AsyncGroq(api_key=good, base_url=url["groq"]) as groq:
+        assert "openai/gpt-oss-120b" in [each.id for each in (await groq.models.list()).data]
+    async with AsyncAnthropic(api_key=good, base_url=url["anthropic"]) as anthropic:
+        assert (await anthropic.models.retrieve("claude-sonnet-4-6")).id == "claude-sonnet-4-6"
+    async with httpx.AsyncClient() as client:
+        options = genai.types.HttpOptions(base_url=url["google"], httpx_async_client=client)
+        gemini = genai.Client(vertexai=False, api_key=good, http_options=options)
+        assert (await gemini.aio.models.get(model="gemini-3.5-flash-lite")).display_name == "Flash-Lite"
+        gemini.close()
+        places = DeepgramClientEnvironment(base=url["deepgram"], production="", agent="", agent_rest="")
+        deepgram = AsyncDeepgramClient(api_key=good, environment=places, httpx_client=client)
+        listed = await deepgram.manage.v1.models.list()
+        assert listed.stt is not None
+        assert listed.stt[0].canonical_name == "nova-3-general"
+        elevenlabs = AsyncElevenLabs(api_key=good, base_url=url["elevenlabs"], httpx_client=client)
+        assert [each.model_id for each in await elevenlabs.models.list()] == ["eleven_flash_v2_5"]
+    async with AsyncCartesia(api_key=good, base_url=url["cartesia"]) as cartesia:
+        assert (await cartesia.voices.list(limit=1)).data[0].id == "v"
+    assert {asked.host for asked in vendor.asked} == set(tested.HOSTS.values())
