@@ -52,6 +52,7 @@ from voxplane.schemas import (
 if TYPE_CHECKING:
     from datetime import date
 
+    from voxplane.listing import Listing
     from voxplane.plugin import Construct, Framework, Plugin
     from voxplane.probe import Probe
 
@@ -245,6 +246,10 @@ class ProviderDefinition(Generic[C, S]):
     shares_secrets_with: str | None = None
     probe: Probe | None = field(default=None, repr=False)
     """How to test that it works; without one, a test says that it cannot be tested."""
+    lists_models: tuple[Listing, ...] = field(default=(), repr=False)
+    """How the vendor lists its models; the first whose condition holds is asked."""
+    lists_voices: tuple[Listing, ...] = field(default=(), repr=False)
+    """How the vendor lists its voices, likewise."""
     requires_secrets: tuple[Requires, ...] = ()
     """Secrets needed under a condition on the settings; those needed always have no default in `secrets`."""
     livekit: tuple[Plugin, ...] = field(default=(), repr=False)

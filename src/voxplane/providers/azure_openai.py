@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from voxplane.listing import Listing
 from voxplane.plugin import Construct, Plugin
 from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
@@ -407,6 +408,8 @@ PROBE = Probe(
     model_setting="deployment",
 )
 
+LISTS_MODELS = (Listing(request=ProbeRequest("{endpoint}/openai/v1/models", _KEY, when=_V1), items="data"),)
+
 PROVIDER = ProviderDefinition(
     key="azure-openai",
     type=ProviderType.LLM,
@@ -437,6 +440,7 @@ PROVIDER = ProviderDefinition(
     console_url="https://ai.azure.com",
     models=MODELS,
     probe=PROBE,
+    lists_models=LISTS_MODELS,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

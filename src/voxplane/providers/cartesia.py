@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from voxplane.destination import over_http
+from voxplane.listing import Listing
 from voxplane.plugin import Plugin
 from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
@@ -241,6 +242,19 @@ PROBE = Probe(
     signs=(Sign("quota", (402, 429), "quota_exceeded|credits"),),
 )
 
+LISTS_VOICES = (
+    Listing(
+        request=ProbeRequest(
+            "{baseUrl}/voices?limit=100",
+            {"Authorization": "Bearer {apiKey}", "Cartesia-Version": "2026-03-01"},
+        ),
+        items="data",
+        label="name",
+        language="language",
+        next_page=("next_page", "starting_after"),
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="cartesia",
     type=ProviderType.TTS,
@@ -269,6 +283,7 @@ PROVIDER = ProviderDefinition(
     models=MODELS,
     voices=VOICES,
     probe=PROBE,
+    lists_voices=LISTS_VOICES,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from voxplane.listing import Listing
 from voxplane.plugin import Plugin
 from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
@@ -390,6 +391,14 @@ PROBE = Probe(
     ),
 )
 
+LISTS_MODELS = (
+    Listing(
+        request=ProbeRequest("{baseUrl}/v1/models", {"Authorization": "Token {apiKey}"}),
+        items="stt",
+        name="canonical_name",
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="deepgram",
     type=ProviderType.STT,
@@ -420,6 +429,7 @@ PROVIDER = ProviderDefinition(
     console_url="https://console.deepgram.com",
     models=MODELS,
     probe=PROBE,
+    lists_models=LISTS_MODELS,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
+from voxplane.listing import Listing
 from voxplane.plugin import Construct, Plugin
 from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
@@ -422,6 +423,21 @@ PROBE = Probe(
     uncheckable=(When("backend", equals="vertex"),),
 )
 
+LISTS_MODELS = (
+    Listing(
+        request=ProbeRequest(
+            f"{_GEMINI}/v1beta/models?pageSize=1000",
+            {"x-goog-api-key": "{apiKey}"},
+            when=When("backend", equals="gemini"),
+        ),
+        items="models",
+        name="name",
+        prefix="models/",
+        label="displayName",
+        serves=("supportedGenerationMethods", "generateContent"),
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="google",
     type=ProviderType.LLM,
@@ -453,6 +469,7 @@ PROVIDER = ProviderDefinition(
     console_url="https://aistudio.google.com/apikey",
     models=MODELS,
     probe=PROBE,
+    lists_models=LISTS_MODELS,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from voxplane.destination import over_http
+from voxplane.listing import Listing
 from voxplane.plugin import Construct, Plugin
 from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
@@ -193,6 +194,14 @@ PROBE = Probe(
     ),
 )
 
+LISTS_MODELS = (
+    Listing(
+        request=ProbeRequest("{baseUrl}/models", {"Authorization": "Bearer {apiKey}"}),
+        items="data",
+        keeps="^(?!.*(whisper|tts))",
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="groq",
     type=ProviderType.LLM,
@@ -217,6 +226,7 @@ PROVIDER = ProviderDefinition(
     console_url="https://console.groq.com/keys",
     models=MODELS,
     probe=PROBE,
+    lists_models=LISTS_MODELS,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

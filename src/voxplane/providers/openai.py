@@ -12,7 +12,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from voxplane.destination import over_http
+from voxplane.listing import Listing
 from voxplane.plugin import Construct, Plugin
+from voxplane.probe import ProbeRequest
 from voxplane.provider import (
     UI,
     Destinations,
@@ -247,6 +249,23 @@ PIPECAT = (
     ),
 )
 
+LISTS_MODELS = (
+    Listing(
+        request=ProbeRequest(
+            "{baseUrl}/models",
+            {
+                "Authorization": "Bearer {apiKey}",
+                "OpenAI-Organization": "{organization}",
+                "OpenAI-Project": "{project}",
+            },
+        ),
+        items="data",
+        # It also lists what makes pictures, sound and vectors.
+        keeps=r"^(gpt-[3-9](?!.*(audio|realtime|transcribe|tts|image|search))|o[0-9]|chatgpt-4o)",
+        retires_on="shutdown_date",
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="openai",
     type=ProviderType.LLM,
@@ -271,6 +290,7 @@ PROVIDER = ProviderDefinition(
     console_url="https://platform.openai.com/api-keys",
     models=MODELS,
     probe=OPENAI_PROBE,
+    lists_models=LISTS_MODELS,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

@@ -12,7 +12,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from voxplane.destination import over_http
+from voxplane.listing import Listing
 from voxplane.plugin import Construct, Plugin
+from voxplane.probe import ProbeRequest
 from voxplane.provider import (
     UI,
     Destinations,
@@ -152,6 +154,15 @@ PIPECAT = (
     ),
 )
 
+LISTS_MODELS = (
+    Listing(
+        request=ProbeRequest("{baseUrl}/models", {"Authorization": "Bearer {apiKey}"}),
+        items="data",
+        keeps="^tts-|-tts(-|$)",
+        retires_on="shutdown_date",
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="openai-tts",
     type=ProviderType.TTS,
@@ -168,6 +179,7 @@ PROVIDER = ProviderDefinition(
     models=MODELS,
     voices=VOICES,
     probe=OPENAI_PROBE,
+    lists_models=LISTS_MODELS,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
     shares_secrets_with="openai",

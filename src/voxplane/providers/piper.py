@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from voxplane.destination import over_http
+from voxplane.listing import Listing
 from voxplane.plugin import Plugin
 from voxplane.probe import Probe, ProbeRequest
 from voxplane.provider import (
@@ -112,6 +113,8 @@ PROBE = Probe(
     model_setting="voice",
 )
 
+LISTS_VOICES = (Listing(request=ProbeRequest("{baseUrl}/voices"), name="name"),)
+
 PROVIDER = ProviderDefinition(
     key="piper",
     type=ProviderType.TTS,
@@ -125,6 +128,7 @@ PROVIDER = ProviderDefinition(
     docs_url="https://github.com/OHF-Voice/piper1-gpl",
     voices=VOICES,
     probe=PROBE,
+    lists_voices=LISTS_VOICES,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

@@ -32,6 +32,7 @@ from voxplane.server.changes import Changes
 from voxplane.server.database import Database, Location
 from voxplane.server.envelope import Keyring
 from voxplane.server.issuers import Issuers
+from voxplane.server.lists import ListService
 from voxplane.server.service import ProviderService
 from voxplane.server.sign_in import SignInCodes
 from voxplane.server.vendor_client import Resolve, VendorClient
@@ -62,6 +63,7 @@ class ControlPlane:
     providers: ProviderService
     workers: WorkerService
     verification: VerificationService
+    lists: ListService
     access: AccessService
     sign_in: SignInCodes
 
@@ -147,6 +149,14 @@ class ControlPlane:
                 is_sealed=unsealed is None,
                 per_minute=settings.verifications_per_minute,
                 models_dir=settings.models_dir,
+            ),
+            lists=ListService(
+                registry=registry,
+                retired=retired,
+                database=connections,
+                workers=workers,
+                client=client,
+                per_minute=settings.lists_per_minute,
             ),
             access=access,
             sign_in=SignInCodes(access),

@@ -128,6 +128,12 @@ class Settings(BaseSettings):
     verifications_per_minute: int = Field(
         default=10, ge=1, le=10_000, description="Most tests of providers in a minute for one organization."
     )
+    lists_per_minute: int = Field(
+        default=20,
+        ge=1,
+        le=10_000,
+        description="Most questions to providers for models, voices and samples in a minute for one organization.",
+    )
     models_dir: Path | None = Field(
         default=None,
         description="The speech models of workers that run on this machine; a test of a local engine looks there.",

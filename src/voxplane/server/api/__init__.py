@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from voxplane.server.api import access, catalogue, organizations, providers, secrets, verification, workers
+from voxplane.server.api import access, catalogue, lists, organizations, providers, secrets, verification, workers
 from voxplane.server.door import Guarded
 
-_SUBJECTS = (catalogue, providers, secrets, verification, workers, access, organizations)
+_SUBJECTS = (catalogue, providers, secrets, verification, lists, workers, access, organizations)
 
 
 def routes() -> list[Guarded]:
