@@ -87,6 +87,7 @@ class Said:
         self.instead: Reply | Callable[[Asked], Reply] | None = None
 
     def __call__(self, asked: Asked) -> Reply:
+        """Answer one request."""
         if asked.host == SAMPLES:
             assert not {"authorization", "xi-api-key"} & asked.headers.keys()
         elif tested.key_of(asked) != KEY:
@@ -106,6 +107,7 @@ class Hands:
         self.now = 1000.0
 
     def __call__(self) -> float:
+        """Tell the time."""
         return self.now
 
 
