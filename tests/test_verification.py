@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.vendors.secure import SecureVendor
 from voxplane.schemas.verification import VerificationWrite
 from voxplane.server.auth import Principal
 from voxplane.server.control_plane import ControlPlane
+from voxplane.server.rounds import verify_each, verify_what_is_due
 from voxplane.server.settings import Settings
 
 URL = "/api/organizations/current/providers"
@@ -61,6 +63,10 @@ async def shown(client: httpx.AsyncClient, key: str) -> dict[str, Any]:
 async def set_key(client: httpx.AsyncClient, key: str, value: str = KEY, **more: object) -> None:
     answer = await client.put(f"{URL}/{key}/secrets", json={"secrets": {"apiKey": value}, **more})
     assert answer.status_code == 200, answer.text
+
+
+def _approval(key: str) -> dict[str, object]:
+    return {"approvedOrigins": ["https://acme.openai.azure.com"]} if key == "azure-openai" else {}
 
 
 async def test_what_a_saved_test_found_holds_until_something_changes(
@@ -179,7 +185,7 @@ async def test_the_release_is_on_record_and_limited(
     assert isinstance(detail, dict)
     assert (detail["purpose"], detail["providers"]) == ("verification", {"openai": ["apiKey"]})
     for _ in range(plane.settings.verifications_per_minute - 1):
-        await verify(admin, "deepgram")
+        await verify(admin, "openai")
     refused = await admin.post(f"{URL}/openai/verify", json={})
     assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
     assert 0 < int(refused.headers["Retry-After"]) <= 60
@@ -209,15 +215,34 @@ async def test_a_server_that_the_operator_did_not_allow_is_not_looked_for(
     assert vendor.asked == []
 
 
-async def test_all_twelve_at_once(admin: httpx.AsyncClient, vendor: SecureVendor) -> None:
+async def test_a_round_tests_all_at_once(
+    admin: httpx.AsyncClient, vendor: SecureVendor, plane: ControlPlane, administrator: Principal
+) -> None:
     for key in tested.HOSTS:
-        approved = {"approvedOrigins": ["https://acme.openai.azure.com"]} if key == "azure-openai" else {}
-        await set_key(admin, key, **approved)
+        await set_key(admin, key, **_approval(key))
     await admin.put(f"{URL}/azure-openai/config", json={"config": AZURE})
     await admin.put(f"{URL}/elevenlabs/config", json={"config": VOICE})
-    found = {key: (await verify(admin, key))["outcome"] for key in tested.HOSTS}
-    assert set(found.values()) == {"verified"}
-    assert {tested.key_of(asked) for asked in vendor.asked} == {KEY}
+    told: list[str] = []
+    keys = [each.key for each in plane.registry.get_all_providers()]
+    tried = (await verify_each(plane, administrator, keys, lambda one: told.append(one.provider))).providers
+    assert [each.provider for each in tried] == keys
+    assert sorted(told) == sorted(keys)
+    found = {each.provider: each.result.outcome for each in tried if each.result}
+    assert found == dict.fromkeys(tested.HOSTS, "verified") | dict.fromkeys(
+        ("piper", "vosk", "whisper"), "local_unavailable"
+    )
+    assert {tested.key_of(asked) for asked in vendor.asked if asked.host in tested.HOSTS.values()} == {KEY}
+
+    # The schedule tests what is enabled, in the cloud and old enough, and nothing twice.
+    assert await verify_what_is_due(plane, timedelta(hours=1), 0) == 0
+    later = [each for each in tested.HOSTS if (await shown(admin, each))["isEnabled"]]
+    assert await verify_what_is_due(plane, timedelta(0), 0) == len(later) > 0
+    await admin.delete(f"{URL}/elevenlabs/config")
+    (without_voice,) = (await verify_each(plane, administrator, ["elevenlabs"])).providers
+    assert (without_voice.result, without_voice.problem) == (
+        None,
+        "The settings are not valid. voiceId: This field is required.",
+    )
 
 
 # Where a key may end up.
@@ -252,8 +277,7 @@ async def test_a_writer_cannot_have_a_stored_key_sent_elsewhere(
     """X1 and X7, over all clouds: what the vendor hears under another name than its own is what a sink would."""
     writer = await caller("livekit:read", "livekit:write")
     for key in tested.HOSTS:
-        approved = {"approvedOrigins": ["https://acme.openai.azure.com"]} if key == "azure-openai" else {}
-        await set_key(admin, key, "key-redirect-canary", **approved)
+        await set_key(admin, key, "key-redirect-canary", **_approval(key))
         needed = {"azure-openai": AZURE, "elevenlabs": VOICE}.get(key, {})
         await admin.put(f"{URL}/{key}/config", json={"config": needed})
         setting = {"azure-openai": "endpoint", "google": "baseUrl"}.get(key, "baseUrl")

@@ -14,7 +14,8 @@ from anthropic import AsyncAnthropic
 from cartesia import AsyncCartesia
 from deepgram import AsyncDeepgramClient, DeepgramClientEnvironment
 from elevenlabs.client import AsyncElevenLabs
-from google import genai
+from google.genai import Client as GeminiClient
+from google.genai.types import HttpOptions
 from groq import AsyncGroq
 from openai import AsyncOpenAI
 
@@ -29,7 +30,7 @@ from voxplane.server.settings import Settings
 # fmt: off
 SITUATIONS = ("good", "bad", "restricted", "quota", "limited", "broken", "hang", "reset", "tls", "redirect", "region",
               "model")
-_USUAL = dict(zip(SITUATIONS, (
+_USUAL: dict[str, str] = dict(zip(SITUATIONS, (
     "verified", "key_rejected", "key_restricted", "quota", "rate_limited", "provider_error", "timeout", "unreachable",
     "tls", "wrong_region_or_endpoint", "wrong_region_or_endpoint", "model_unavailable"), strict=True))
 # fmt: on
@@ -182,8 +183,8 @@ async def test_vendors_own_sdks_take_the_answers(vendor: SecureVendor) -> None:
     async with AsyncAnthropic(api_key=good, base_url=url["anthropic"]) as anthropic:
         assert (await anthropic.models.retrieve("claude-sonnet-4-6")).id == "claude-sonnet-4-6"
     async with httpx.AsyncClient() as client:
-        options = genai.types.HttpOptions(base_url=url["google"], httpx_async_client=client)
-        gemini = genai.Client(vertexai=False, api_key=good, http_options=options)
+        options = HttpOptions(base_url=url["google"], httpx_async_client=client)
+        gemini = GeminiClient(vertexai=False, api_key=good, http_options=options)
         assert (await gemini.aio.models.get(model="gemini-3.5-flash-lite")).display_name == "Flash-Lite"
         gemini.close()
         places = DeepgramClientEnvironment(base=url["deepgram"], production="", agent="", agent_rest="")

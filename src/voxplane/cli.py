@@ -37,6 +37,7 @@ from voxplane.server.control_plane import ControlPlane, local_administrator, upg
 from voxplane.server.database import Location
 from voxplane.terminal import compact, err, explain, out, say, show, table
 from voxplane.token_commands import token
+from voxplane.verify_commands import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -69,6 +70,7 @@ config = _group("config", "Look at and change an organization's settings of a pr
 secrets = _group("secrets", "Store and remove an organization's secrets of a provider.")
 app.add_typer(token, name="token")
 app.add_typer(models, name="models")
+app.command("verify")(verify)
 
 
 _REMEDIES: dict[Unusable, str] = {
@@ -507,10 +509,15 @@ def secrets_remove(
 
 
 @app.command("doctor")
-def doctor_command(as_json: Json = False) -> None:
+def doctor_command(
+    as_json: Json = False,
+    ask_providers: Annotated[
+        bool, typer.Option("--verify", help="Test the enabled providers too: a request to each.")
+    ] = False,
+) -> None:
     """Check this installation, and say what to do about what is wrong."""
     with err.status("Checking…"):
-        report = anyio.run(doctor.examine, read_settings())
+        report = anyio.run(doctor.examine, read_settings(), ask_providers)
     marks = {"good": "[green]✓[/]", "note": "[yellow]![/]", "bad": "[red]✗[/]"}
     rows = [(marks[each.verdict], each.subject, each.finding) for each in report.findings]
     show(report, as_json, lambda: table("", "Subject", "Finding", rows=rows))

@@ -36,7 +36,9 @@ export function provider(
     etag: '"e.1.0"',
     updatedAt: null,
     updatedBy: "Maria",
+    statusSince: null,
     health: null,
+    verification: null,
     ...rest,
   };
 }

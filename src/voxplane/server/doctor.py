@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Literal
 
 from voxplane.errors import ConfigurationError, OrganizationNotFound, VoxplaneError
 from voxplane.resolution import chain
-from voxplane.schemas import ProviderType, Wire
+from voxplane.schemas import ProviderType, Wire, verification
 from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.embedded import EmbeddedPostgres
+from voxplane.server.rounds import Tried, verify_each
 
 if TYPE_CHECKING:
     from voxplane.schemas import Organization, OrganizationProvider
     from voxplane.server.settings import Settings
 
 Verdict = Literal["good", "note", "bad"]
+_VERDICTS: dict[verification.Verdict, Verdict] = {"works": "good", "inconclusive": "note", "fails": "bad"}
 
 
 class Finding(Wire):
@@ -46,13 +48,16 @@ def require_installation(settings: Settings) -> None:
         )
 
 
-async def examine(settings: Settings) -> Report:
-    """Open the installation as the service would, and look at each part of it; nothing else is changed."""
+async def examine(settings: Settings, ask_providers: bool = False) -> Report:  # noqa: FBT001, FBT002 - as anyio.run hands it on
+    """Open the installation as the service would, and look at each part of it; nothing else is changed.
+
+    With `ask_providers`, the enabled ones of the organization are tested: that makes a request to each.
+    """
     findings = [_python()]
     try:
         require_installation(settings)
         async with ControlPlane.open(settings) as plane:
-            findings += [*_foundations(plane), *await _default_organization(plane)]
+            findings += [*_foundations(plane), *await _default_organization(plane, ask_providers=ask_providers)]
     except VoxplaneError as error:
         findings.append(Finding(subject="installation", verdict="bad", finding=error.message))
     return Report(is_healthy=all(each.verdict != "bad" for each in findings), findings=tuple(findings))
@@ -93,16 +98,28 @@ def _catalogue_file(plane: ControlPlane) -> list[Finding]:
     return [Finding(subject="catalogue file", verdict="good", finding=found)]
 
 
-async def _default_organization(plane: ControlPlane) -> list[Finding]:
+async def _default_organization(plane: ControlPlane, *, ask_providers: bool) -> list[Finding]:
     found = await _an_organization(plane)
     if found is None:
         return [Finding(subject="organizations", verdict="note", finding="none yet: `voxplane organization create`")]
     principal = local_administrator(found.id, "doctor")
     shown = (await plane.providers.get_organization_providers(principal)).providers
-    return [
+    findings = [
         _next_call(f"{found.slug}: {each}", [provider for provider in shown if provider.provider.type is each])
         for each in ProviderType
     ]
+    if ask_providers:
+        keys = [each.provider.key for each in shown if each.usable]
+        tried = (await verify_each(plane, principal, keys)).providers
+        findings += [_tried(f"{found.slug}: {each.provider}", each) for each in tried]
+    return findings
+
+
+def _tried(subject: str, tried: Tried) -> Finding:
+    if tried.result is None:
+        return Finding(subject=subject, verdict="bad", finding=tried.problem or "")
+    verdict = _VERDICTS[tried.result.verdict]
+    return Finding(subject=subject, verdict=verdict, finding=f"{tried.result.sentence} {tried.result.advice}".strip())
 
 
 async def _an_organization(plane: ControlPlane) -> Organization | None:

@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from voxplane.errors import ConfigurationError
 from voxplane.server.app import create_app
 from voxplane.server.control_plane import ControlPlane
+from voxplane.server.rounds import keep_testing
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -121,6 +122,8 @@ async def _serve_on(listening: socket.socket, plane: ControlPlane) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(_stop_on_signal, server, plane)
         group.start_soon(plane.changes.follow, plane.database)
+        if settings.reverify_hours:
+            group.start_soon(keep_testing, plane, settings.reverify_hours)
         _spare_collector()
         await _announce(plane, host, port)
         await server.serve(sockets=[listening])

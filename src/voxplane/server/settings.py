@@ -134,6 +134,13 @@ class Settings(BaseSettings):
         le=10_000,
         description="Most questions to providers for models, voices and samples in a minute for one organization.",
     )
+    reverify_hours: float = Field(
+        default=0.0,
+        ge=0,
+        le=24 * 30,
+        description="Test enabled cloud providers again that were last tested so many hours ago; 0 tests none. "
+        "Each test is a request or two to the provider.",
+    )
     models_dir: Path | None = Field(
         default=None,
         description="The speech models of workers that run on this machine; a test of a local engine looks there.",

@@ -13,6 +13,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from socket import SOCK_STREAM, gaierror
@@ -117,13 +118,21 @@ class VendorClient:
         self._allowed = tuple(allowed)
         self._timeout_seconds = timeout_seconds
         self._resolve = resolve or _look_up
-        self._tls = ssl.create_default_context()
-        self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._ca_file = ca_file
         if ca_file is not None:
+            _ = self._tls  # what is wrong with it is said when the service starts
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        # Reading all authorities takes a while, and most commands call nobody.
+        context = ssl.create_default_context()
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self._ca_file is not None:
             try:
-                self._tls.load_verify_locations(ca_file)
+                context.load_verify_locations(self._ca_file)
             except OSError:
                 raise ConfigurationError("VOXPLANE_VENDOR_CA_FILE names no file with certificates.") from None
+        return context
 
     async def ask(
         self, request: VendorRequest, *, within: frozenset[Origin], max_bytes: int = MAX_ANSWER_BYTES

@@ -208,10 +208,12 @@ class VerificationService:
         config = provider.validate(view.overrides(provider), at="/config")
         subject = Subject(provider, config.effective(), provider.effective_origins(config))
         _require_for_custom(principal, provider, subject.origins)
-        self._count(principal.tenant)
         revision = view.state.revision
-        finding = None if provider.secret_names else _before_asking(subject)
+        fields = view.provider(provider.key).secret_fields
+        is_missing = any(each.required and not each.is_set for each in fields)
+        finding = Finding("key_missing") if is_missing else None
         if finding is None:
+            self._count(principal.tenant)
             try:
                 released = await self._workers.release_for_test(principal, provider.key)
             except SecretsNotFound:

@@ -126,6 +126,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/organizations/{organization}/providers/{key}/verifications": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the last tests of a provider, newest first */
+        get: operations["list_verifications"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/organizations/{organization}/providers/{key}/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Test whether a provider works, as it is saved or as a draft has it */
+        post: operations["verify_provider"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/organizations/{organization}/providers/{type}/primary": {
         parameters: {
             query?: never;
@@ -605,10 +639,15 @@ export interface components {
             secretFields: components["schemas"]["SecretField"][];
             /**
              * Status
-             * @description What is known of it, on or off: what it lacks, that workers see it fail, or that nobody tried it.
+             * @description What is known of it, on or off: what it lacks, that a test or workers showed it to work or to fail, or that nobody tried it since it was changed.
              * @enum {string}
              */
-            status: "unverified" | "failing" | "retired" | "secrets_missing" | "invalid_config" | "destination_unapproved" | "undecryptable";
+            status: "verified" | "unverified" | "failing" | "retired" | "secrets_missing" | "invalid_config" | "destination_unapproved" | "undecryptable";
+            /**
+             * Statussince
+             * @description Since when a test or workers show it; null for other states.
+             */
+            statusSince: string | null;
             /** Updatedat */
             updatedAt: string | null;
             /** Updatedby */
@@ -618,6 +657,8 @@ export interface components {
              * @description Whether a call can be answered by it now.
              */
             usable: boolean;
+            /** @description The last test of it; null when there was none since its settings, secrets or definition changed. */
+            verification: components["schemas"]["VerificationResult"] | null;
         };
         /**
          * OrganizationProviders
@@ -1001,6 +1042,137 @@ export interface components {
              */
             reason: "disabled" | "retired" | "secrets_missing" | "invalid_config" | "destination_unapproved" | "undecryptable";
             type: components["schemas"]["ProviderType"];
+        };
+        /**
+         * VerificationResult
+         * @description What a test of a provider found, in words of ours: nothing of the provider's answer is in it.
+         */
+        VerificationResult: {
+            /**
+             * Advice
+             * @description What to do about it; empty when there is nothing to do.
+             */
+            advice: string;
+            /**
+             * Checkedat
+             * Format: date-time
+             */
+            checkedAt: string;
+            /**
+             * Checkedby
+             * @description Who tested, by name.
+             */
+            checkedBy: string;
+            /**
+             * Httpstatus
+             * @description The status of the provider's last answer; null without an answer.
+             */
+            httpStatus: number | null;
+            /**
+             * Isdraft
+             * @description Whether a draft was tested: then nothing was stored.
+             */
+            isDraft: boolean;
+            /**
+             * Milliseconds
+             * @description How long the provider took, all stages together.
+             */
+            milliseconds: number;
+            /**
+             * Model
+             * @description The model that was tested for; null when the settings name none.
+             */
+            model: string | null;
+            /**
+             * Nextstep
+             * @description The same for a program that offers a button.
+             * @enum {string}
+             */
+            nextStep: "none" | "set_key" | "replace_key" | "open_console" | "open_billing" | "choose_model" | "check_settings" | "check_network" | "try_again" | "start_server" | "contact_admin";
+            /**
+             * Origin
+             * @description Where the test went; null when it went nowhere.
+             */
+            origin: string | null;
+            /**
+             * Outcome
+             * @enum {string}
+             */
+            outcome: "verified" | "key_missing" | "key_rejected" | "key_restricted" | "quota" | "rate_limited" | "wrong_region_or_endpoint" | "model_unavailable" | "unreachable" | "timeout" | "tls" | "provider_error" | "blocked" | "not_checkable" | "local_unavailable";
+            /**
+             * Retryafterseconds
+             * @description How long the provider asked to be left alone.
+             */
+            retryAfterSeconds: number | null;
+            /**
+             * Sentence
+             * @description The outcome in a sentence.
+             */
+            sentence: string;
+            /** Stages */
+            stages: components["schemas"]["VerificationStage"][];
+            /**
+             * Verdict
+             * @description What the outcome says of the provider. An inconclusive one is neither success nor failure.
+             * @enum {string}
+             */
+            verdict: "works" | "fails" | "inconclusive";
+        };
+        /**
+         * Verifications
+         * @description The last tests of a provider as it was saved at the time, newest first.
+         */
+        Verifications: {
+            /** Verifications */
+            verifications: components["schemas"]["VerificationResult"][];
+        };
+        /**
+         * VerificationStage
+         * @description One stage of a test. What comes after a stage that failed is skipped.
+         */
+        VerificationStage: {
+            /**
+             * Milliseconds
+             * @description How long the stage took; null when it was skipped.
+             */
+            milliseconds: number | null;
+            /**
+             * Name
+             * @enum {string}
+             */
+            name: "settings" | "reachable" | "key" | "model";
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "passed" | "failed" | "inconclusive" | "skipped";
+        };
+        /**
+         * VerificationWrite
+         * @description A draft to test before it is saved. An empty object tests what is saved.
+         *
+         *     A draft stands by itself: its settings go with its own secrets, never with stored ones.
+         */
+        VerificationWrite: {
+            /**
+             * Approvedorigins
+             * @description Where else than to the provider's own origins these secrets may be sent.
+             */
+            approvedOrigins?: string[];
+            /**
+             * Config
+             * @description The override to test; absent: the stored one.
+             */
+            config?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Secrets
+             * @description The secrets to test. They are sent to the provider and not stored.
+             */
+            secrets?: {
+                [key: string]: string;
+            };
         };
     };
     responses: never;
@@ -1932,6 +2104,211 @@ export interface operations {
             };
             /** @description `precondition_required`: Send If-Match with the ETag that you last read. */
             428: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: The service cannot answer at the moment; try again shortly. `key_unavailable`: The key that seals this installation's secrets is missing or is another one, so nothing that needs it is done. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_verifications: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The provider's key. */
+                key: string;
+                /** @description `current`, or the id or slug of the organization that the token is bound to. */
+                organization: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Verifications"];
+                };
+            };
+            /** @description `unauthenticated`: Send a valid token: `Authorization: Bearer <token>`. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `permission_denied`: This token may not do that. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `organization_not_found`: There is no such organization for this token. `provider_not_found`: No provider has this key. GET /api/providers lists them. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: The request is well formed but some values are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: The service cannot answer at the moment; try again shortly. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    verify_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The provider's key. */
+                key: string;
+                /** @description `current`, or the id or slug of the organization that the token is bound to. */
+                organization: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "secrets": {
+                 *         "apiKey": "the key as the provider shows it"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["VerificationWrite"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VerificationResult"];
+                };
+            };
+            /** @description `invalid_request`: The request is not one that this service understands. `invalid_json`: The body is not JSON that this service accepts. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Send a valid token: `Authorization: Bearer <token>`. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `permission_denied`: This token may not do that. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `organization_not_found`: There is no such organization for this token. `provider_not_found`: No provider has this key. GET /api/providers lists them. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `provider_retired`: This provider is no longer offered: its stored settings can be read and removed, not changed. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: The body is larger than this route accepts. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unsupported_media_type`: Send the body as `Content-Type: application/json`. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: The request is well formed but some values are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: There is more of this than one caller may have at a time. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `secrets_unreadable`: A stored secret does not open: it was altered, or sealed for another place or version. */
+            500: {
                 headers: {
                     [name: string]: unknown;
                 };

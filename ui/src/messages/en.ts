@@ -175,6 +175,7 @@ export const en = {
     turnOnLocal: (name: string) => `Turn on ${name}`,
   },
   status: {
+    verified: "Verified",
     unverified: "Unverified",
     failing: "Failing",
     retired: "No longer offered",
