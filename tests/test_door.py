@@ -59,7 +59,13 @@ class Operation:
 
     def url(self, **parts: str) -> str:
         """Return a path that exists, with `parts` in it."""
-        filled = {"organization": "current", "key": "openai", "type": "llm", "token": "0" * 12, "voice": "alloy"} | parts
+        filled = {
+            "organization": "current",
+            "key": "openai",
+            "type": "llm",
+            "token": "0" * 12,
+            "voice": "alloy",
+        } | parts
         query = {"type": "llm"}
         asked = "&".join(f"{name}={query[name]}" for name in self.required_query)
         return self.path.format(**filled) + (f"?{asked}" if asked else "")

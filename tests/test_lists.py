@@ -193,7 +193,7 @@ async def test_each_vendor_is_asked_in_its_own_way(
     key: str, kind: str, expected: list[str], admin: httpx.AsyncClient, vendor: SecureVendor
 ) -> None:
     azure = {"endpoint": "https://acme.openai.azure.com", "deployment": "talk", "apiSurface": "v1"}
-    await set_key(admin, key, **({"approvedOrigins": [azure["endpoint"]]} if key == "azure-openai" else {}))
+    await set_key(admin, key, KEY, **({"approvedOrigins": [azure["endpoint"]]} if key == "azure-openai" else {}))
     needed = {"azure-openai": azure, "elevenlabs": VOICE}.get(key, {})
     assert (await admin.put(f"{URL}/{key}/config", json={"config": needed})).status_code == 200
     found = await listed(admin, key, kind)

@@ -62,13 +62,15 @@ class Listing:
 
     def read(self, document: Any) -> list[Listed] | None:
         """Return what an answer lists; None when it is not of this form."""
-        found = document.get(self.items) if self.items and isinstance(document, dict) else document
+        found: Any = _member(document, self.items) if self.items else document
         if isinstance(found, dict):
-            found = [{**(each if isinstance(each, dict) else {}), self.name: key} for key, each in found.items()]
+            by_name: dict[str, Any] = found  # pyright: ignore[reportUnknownVariableType] - JSON
+            found = [{**(each if isinstance(each, dict) else {}), self.name: key} for key, each in by_name.items()]
         if not isinstance(found, list):
             return None
+        items: list[Any] = found  # pyright: ignore[reportUnknownVariableType] - JSON
         named: dict[str, Listed] = {}
-        for each in found[:MAX_ITEMS]:
+        for each in items[:MAX_ITEMS]:
             listed = self._listed(each) if isinstance(each, dict) else None
             if listed is not None:
                 named.setdefault(listed.name, listed)
@@ -76,10 +78,10 @@ class Listing:
 
     def page_after(self, document: Any) -> str | None:
         """Return the query parameter that asks for the page after an answer; None when it was the last."""
-        if self.next_page is None or not isinstance(document, dict):
+        if self.next_page is None:
             return None
         member, parameter = self.next_page
-        token = document.get(member)
+        token = _member(document, member)
         return f"{parameter}={token}" if isinstance(token, str) and _PAGE.fullmatch(token) else None
 
     def _listed(self, item: dict[str, Any]) -> Listed | None:
@@ -105,6 +107,10 @@ class Listing:
     def _text(item: dict[str, Any], member: str | None) -> str | None:
         found = item.get(member) if member else None
         return found if isinstance(found, str) and len(found) <= _MAX_URL_LENGTH else None
+
+
+def _member(document: Any, name: str) -> Any:
+    return document.get(name) if isinstance(document, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType] - JSON
 
 
 def _label(text: str | None) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Path, Query
 from fastapi.requests import Request
@@ -19,6 +19,9 @@ router = new_router()
 Refresh = Annotated[
     bool, Query(description="Ask the vendor even if its last answer is recent; not more often than every 30 seconds.")
 ]
+_SAMPLE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The sample.", "content": {"audio/mpeg": {}, "audio/wav": {}, "audio/ogg": {}}}
+}
 _LIST = problem_responses(*READING, errors.ProviderNotFound, errors.Invalid)
 
 
@@ -61,8 +64,7 @@ async def list_voices(
     tags=["lists"],
     summary="Play a sample of a voice",
     response_class=Response,
-    responses={200: {"description": "The sample.", "content": {"audio/mpeg": {}, "audio/wav": {}, "audio/ogg": {}}}}
-    | problem_responses(*READING, errors.ProviderNotFound, errors.PreviewNotFound, errors.Invalid),
+    responses=_SAMPLE | problem_responses(*READING, errors.ProviderNotFound, errors.PreviewNotFound, errors.Invalid),
 )
 async def get_preview(
     request: Request,
