@@ -71,7 +71,7 @@ class Listing:
         items: list[Any] = found  # pyright: ignore[reportUnknownVariableType] - JSON
         named: dict[str, Listed] = {}
         for each in items[:MAX_ITEMS]:
-            listed = self._listed(each) if isinstance(each, dict) else None
+            listed = self._listed(each) if isinstance(each, dict) else None  # pyright: ignore[reportUnknownArgumentType] - JSON
             if listed is not None:
                 named.setdefault(listed.name, listed)
         return list(named.values())
