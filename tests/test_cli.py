@@ -577,6 +577,39 @@ def test_the_doctor_says_that_all_is_well_and_who_answers_next(run: Run) -> None
     assert "Anthropic Claude is enabled but not usable: secrets missing." in later.out
 
 
+def test_verify_tells_of_each_provider_what_keeps_it_from_working(run: Run) -> None:
+    found = run("verify", "--all", "--json")
+    assert (found.code, found.err) == (1, "")
+    tried = {
+        each["provider"]: each["result"]["outcome"] if each["result"] else each for each in found.json["providers"]
+    }
+    invalid = {"elevenlabs", "azure-openai"}
+    assert tried["elevenlabs"]["problem"] == "The settings are not valid. voiceId: This field is required."
+    assert {key for key, outcome in tried.items() if outcome == "not_checkable"} == {"piper", "vosk", "whisper"}
+    assert {key for key, outcome in tried.items() if outcome == "key_missing"} == set(tried) - invalid - {
+        *("piper", "vosk", "whisper")
+    }
+    drawn = run("verify")
+    assert drawn.code == 1
+    assert "No API key is set for OpenAI. Set the key, then check again." in drawn.out
+    assert run("verify", "piper").code == 0
+    assert run("verify", "openai", "--all").code == 2
+    assert (run("verify", "nobody").code, run("verify", "nobody").out) == (1, "")
+    for key in ("openai", "deepgram", "piper"):
+        run("config", "set", key, "--disable")
+    nothing = run("verify")
+    assert (nothing.code, nothing.err) == (0, "No provider is enabled: name one, or say --all.\n")
+
+
+def test_the_doctor_tests_providers_when_told_to(run: Run) -> None:
+    run("secrets", "set", "openai", "--file", "-", stdin=CANARY)
+    run("config", "set", "openai", "--disable")
+    report = run("doctor", "--verify", "--json")
+    finding = next(each for each in report.json["findings"] if each["subject"] == "default: piper")
+    assert (report.code, finding["verdict"]) == (0, "note")
+    assert finding["finding"].startswith("Piper (local) cannot be tested from the control plane.")
+
+
 def test_the_doctor_tells_a_sealed_installation(
     run: Run, template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, superuser: Superuser
 ) -> None:

@@ -203,7 +203,10 @@ async def test_a_report_changes_no_etag_no_revision_no_order_and_is_not_on_recor
 
     async def seen() -> list[dict[str, Any]]:
         listed = (await reader.get(f"{HERE}/providers")).json()
-        return [each | {"health": None, "status": None, "revision": listed["revision"]} for each in listed["providers"]]
+        return [
+            each | {"health": None, "status": None, "statusSince": None, "revision": listed["revision"]}
+            for each in listed["providers"]
+        ]
 
     before, records = await seen(), stored_rows(superuser)["audit_events"]
     await worker.post(REPORTS, json=said(failed("openai"), failed("piper", "connectivity"), recovered("vosk"), at=at))

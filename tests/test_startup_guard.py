@@ -41,6 +41,10 @@ REFUSED = {
     "a report for another organization": """
         INSERT INTO provider_reports VALUES (%(other)s, 'groq', 'failed', 'quota', now(), now(), 'x', 1, 1)""",
     "a report moved to another organization": "UPDATE provider_reports SET organization_id = %(other)s",
+    "a test for another organization": """
+        INSERT INTO provider_verifications VALUES (%(other)s, 'groq', now(), 'x', 'verified', '[]', 1,
+            200, NULL, NULL, NULL, 1, '', 'works', now(), now())""",
+    "tests changed": "UPDATE provider_verifications SET verdict = 'works'",
     "reports deleted": "DELETE FROM provider_reports",
     "reports truncated": "TRUNCATE provider_reports",
     "a fleet's token": """
@@ -115,6 +119,10 @@ ALLOWED = {
     "audit": "INSERT INTO audit_events VALUES (%(own)s, 99, now(), 'x', 'x', 'x', 'x', NULL, '{}', '', '')",
     "a report": """
         INSERT INTO provider_reports VALUES (%(own)s, 'groq', 'failed', 'quota', now(), now(), 'x', 1, 1)""",
+    "a test": """
+        INSERT INTO provider_verifications VALUES (%(own)s, 'groq', now(), 'x', 'verified', '[]', 1,
+            200, NULL, NULL, NULL, 1, '', 'works', now(), now())""",
+    "tests dropped": "DELETE FROM provider_verifications",
     "a report again": "UPDATE provider_reports SET reports = reports + 1",
     "revision": "UPDATE organizations SET revision = revision + 1",
     "revocation": "UPDATE access_tokens SET revoked_at = now()",

@@ -29,6 +29,8 @@ STATEMENTS = {
     "DELETE /api/organizations/{organization}/providers/{key}/config": 9,
     "PUT /api/organizations/{organization}/providers/{key}/secrets": 10,
     "DELETE /api/organizations/{organization}/providers/{key}/secrets": 8,
+    "POST /api/organizations/{organization}/providers/{key}/verify": 4,
+    "GET /api/organizations/{organization}/providers/{key}/verifications": 4,
     "GET /api/organizations/{organization}/tokens": 4,
     "POST /api/organizations/{organization}/tokens": 8,
     "DELETE /api/organizations/{organization}/tokens/{token}": 8,  # one for whoever follows with it

@@ -25,6 +25,7 @@ from psycopg_pool import AsyncConnectionPool
 from tests.conftest import Caller, settings_for, stored_rows, token_for
 from voxplane.errors import InternalError, OrganizationNotFound, Unavailable
 from voxplane.schemas import OrganizationCreate
+from voxplane.server import verification_store
 from voxplane.server.audit import AuditEvent, ChainedEvent
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, Scope
 from voxplane.server.control_plane import ControlPlane, local_administrator
@@ -44,6 +45,7 @@ TENANT_TABLES = (
     "config_history",
     "audit_events",
     "provider_reports",
+    "provider_verifications",
 )
 
 
@@ -236,7 +238,7 @@ async def test_the_search_finds_what_neither_lock_holds_back(
 
 def test_every_condition_of_the_application_is_taken_away_above() -> None:
     """One in another spelling would stay in force, and the second lock would go untested."""
-    source = Path(inspect.getfile(Store)).read_text()
+    source = "".join(Path(inspect.getfile(each)).read_text() for each in (Store, verification_store))
     conditions = re.findall(r"\bid = %\S+|\S*organization_id = %\S+", source)
     kept = [each for each in conditions if not _HELD.search(f"WHERE {each}")]
     assert len(conditions) > 8
