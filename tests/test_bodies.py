@@ -16,8 +16,8 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.conftest import token_for
-from tests.test_door import JSON, Operation, clients, contents, good_body, operations, with_body
+from tests.conftest import stored_rows, token_for
+from tests.test_door import JSON, Operation, clients, good_body, operations, with_body
 from tests.test_problem import check_problem
 from voxplane.errors import InvalidJson
 from voxplane.schemas import JsonObject
@@ -162,7 +162,7 @@ async def test_hostile_bodies_are_refused_and_change_nothing(
     operation: Operation, plane: ControlPlane, superuser: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     headers = await headers_for(plane, operation)
-    before = contents(superuser)
+    before = stored_rows(superuser)
     statuses: Counter[int] = Counter()
     seconds: list[float] = []
     async with clients(plane) as client:
@@ -175,7 +175,7 @@ async def test_hostile_bodies_are_refused_and_change_nothing(
             assert CANARY not in answer.text
             assert "9" * 12 not in answer.text
             statuses[answer.status_code] += 1
-    assert contents(superuser) == before
+    assert stored_rows(superuser) == before
     assert statuses.total() >= 400
     assert set(statuses) == set(CODES)
     # Time of this process, so that what else the machine does is not counted.
@@ -195,12 +195,12 @@ async def test_a_body_that_is_not_sent_as_json_is_not_read(
     async with clients(plane) as client:
         for operation in with_body():
             headers = await headers_for(plane, operation)
-            before = contents(superuser)
+            before = stored_rows(superuser)
             for media_type in MEDIA_TYPES:
                 kind = headers | {"Content-Type": media_type}
                 answer = await client.request(operation.method, operation.url(), json=operation.body(), headers=kind)
                 check_problem(answer, 415, "unsupported_media_type")
-            assert contents(superuser) == before
+            assert stored_rows(superuser) == before
             accepted = headers | {"Content-Type": " Application/JSON ; charset=utf-8"}
             body = await good_body(plane, operation)
             answer = await client.request(operation.method, operation.url(), json=body, headers=accepted)
@@ -261,7 +261,7 @@ async def test_a_body_that_breaks_off_is_refused_and_changes_nothing(
 ) -> None:
     operation = next(each for each in operations() if each.path.endswith("/config") and each.method == "PUT")
     headers = await headers_for(plane, operation)
-    before = contents(superuser)
+    before = stored_rows(superuser)
     sent: list[MutableMapping[str, Any]] = []
     pieces = iter([{"type": "http.request", "body": b'{"isEnabled": true}', "more_body": True}])
 
@@ -287,7 +287,7 @@ async def test_a_body_that_breaks_off_is_refused_and_changes_nothing(
     await create_app(plane)(scope, receive, send)
     assert [message.get("status") for message in sent] == [400, None]
     assert json.loads(sent[1]["body"])["detail"] == "The connection closed before the body was complete."
-    assert contents(superuser) == before
+    assert stored_rows(superuser) == before
 
 
 def _nested(depth: int) -> bytes:

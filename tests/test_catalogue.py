@@ -181,9 +181,9 @@ def test_two_definitions_of_one_key_are_refused(tmp_path: Path) -> None:
 class WithoutGroq(ProviderRegistry):
     """The catalogue of a release that no longer offers one provider."""
 
-    def initialize(self) -> None:
+    def initialize(self, catalogue_file: Path | None = None) -> None:
         """Find every definition but one."""
-        super().initialize()
+        super().initialize(catalogue_file)
         del self._providers["groq"]
 
 

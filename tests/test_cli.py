@@ -805,3 +805,48 @@ def test_the_audit_log_is_listed_written_out_anchored_and_checked(
     cut = run("audit", "verify", "--anchors", str(anchors))
     assert (cut.code, "cut off" in cut.out, "does not hold in 1" in cut.err) == (1, True, True)
     assert run("audit", "verify", "--anchors", str(tmp_path / "none")).code == 1
+
+
+# Models
+
+
+def test_what_ends_is_listed_for_one_organization_or_all_and_replaced_in_one_command(run: Run) -> None:
+    assert run("organization", "create", "acme").code == 0
+    assert run("config", "set", "anthropic", "model=claude-opus-4-1", "-o", "acme").code == 0
+    listed = run("models", "retiring")
+    assert "gpt-4o-mini" in listed.out
+    assert "2027-01-14" in listed.out
+    assert "voxplane models replace openai" in listed.out
+    everybody = run("models", "retiring", "--all", "--within", "60d", "--json").json["organizations"]
+    found = {each["organization"]["slug"]: [one["notice"]["model"] for one in each["notices"]] for each in everybody}
+    assert found["acme"] == ["claude-opus-4-1"]
+    assert run("models", "retiring", "--within", "soon").code == 2
+
+    assert run("models", "replace", "anthropic", "--organization", "acme").code == 1  # nobody names one
+    assert run("models", "replace", "deepgram").code == 0
+    assert run("models", "replace", "openai", stdin="n\n").code == 1
+    assert run("config", "get", "openai", "--json").json["config"]["model"] == "gpt-4o-mini"
+    replaced = run("models", "replace", "openai", stdin="y\n")
+    assert (replaced.code, replaced.out.strip()) == (0, "")  # the answer's echo is the terminal's
+    assert "reasoningEffort" in replaced.err
+    assert run("config", "get", "openai", "--json").json["overrides"] == {
+        "model": "gpt-6-luna",
+        "reasoningEffort": "none",
+    }
+    assert "Nothing in use ends" in run("models", "retiring").err
+    assert run("models", "replace", "openai", "--yes", "--json").code == 0
+
+
+def test_what_is_known_of_models_is_listed_in_the_form_of_the_operators_file(
+    anywhere: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    known = anywhere("models", "list", "openai", "--json").json
+    assert {"name": "gpt-4o-mini", "replacement": "gpt-6-luna"}.items() <= next(
+        each for each in known["providers"]["openai"]["models"] if each["name"] == "gpt-4o-mini"
+    ).items()
+    known["providers"]["openai"]["models"][0]["note"] = "Ours."
+    (tmp_path / "facts.json").write_text(json.dumps(known))
+    monkeypatch.setenv("VOXPLANE_CATALOGUE_FILE", str(tmp_path / "facts.json"))
+    assert re.search(r"gpt-6-luna .*file", anywhere("models", "list").out)
+    (tmp_path / "facts.json").write_text("{")
+    assert "VOXPLANE_CATALOGUE_FILE" in anywhere("models", "list").err

@@ -224,8 +224,8 @@ class NextRelease(ProviderRegistry):
     """The catalogue of a release that found a better default."""
 
     @override
-    def initialize(self) -> None:
-        super().initialize()
+    def initialize(self, catalogue_file: Path | None = None) -> None:
+        super().initialize(catalogue_file)
         self._providers["openai"] = replace(self._providers["openai"], config=Terse)
 
 

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.conftest import Caller, admin_connection, token_for
-from tests.test_door import clients, contents
+from tests.conftest import Caller, admin_connection, stored_rows, token_for
+from tests.test_door import clients
 from tests.test_problem import check_problem
 from voxplane.server.audit import AuditEvent, first_broken
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, Scope
@@ -185,9 +185,9 @@ async def test_what_is_delivered_twice_at_once_happens_once(
     changed = delivery not in {"organization", "revocation"}
     check_books(superuser, settings, before + changed)
     # Nor does a third delivery, after the fact.
-    kept = contents(superuser)
+    kept = stored_rows(superuser)
     await deliver()
-    assert contents(superuser) == kept
+    assert stored_rows(superuser) == kept
 
 
 async def test_the_first_keys_of_all_providers_stored_at_once_share_one_data_key(

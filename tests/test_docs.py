@@ -193,7 +193,11 @@ def test_every_setting_secret_model_and_rule_of_every_provider_is_documented() -
         section = sections[provider.key]
         cells = re.findall(r"^\| `([^`]*)` \|", section, re.MULTILINE)
         settings = list(provider.config_schema["properties"])
-        assert cells == [*settings, *provider.secret_names, *(model.name for model in provider.models)]
+        assert cells == [
+            *settings,
+            *provider.secret_names,
+            *(each.name for each in (*provider.models, *provider.voices)),
+        ]
         for rule in (*provider.config.rules, *provider.config.orders):
             assert rule.because in section
         for model in provider.models:
@@ -296,7 +300,7 @@ def test_the_limits_are_those_of_the_code() -> None:
             unit = {"BYTES": f"{value // 1024 if isinstance(value, int) else value} KiB", "SECONDS": f"{value:g} s"}
             assert unit.get(setting.rpartition("_")[2], str(value)) in limit, setting
             named += 1
-    assert named == 8
+    assert named == 9
     assert f"{body.MAX_STRING} characters" in table
     assert f"{body.MAX_DEPTH} levels; {body.MAX_KEYS}" in table
 

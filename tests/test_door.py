@@ -58,7 +58,13 @@ class Operation:
 
     def url(self, **parts: str) -> str:
         """Return a path that exists, with `parts` in it."""
-        filled = {"organization": "current", "key": "openai", "type": "llm", "token": "0" * 12} | parts
+        filled = {
+            "organization": "current",
+            "key": "openai",
+            "type": "llm",
+            "token": "0" * 12,
+            "voice": "alloy",
+        } | parts
         query = {"type": "llm"}
         asked = "&".join(f"{name}={query[name]}" for name in self.required_query)
         return self.path.format(**filled) + (f"?{asked}" if asked else "")
@@ -104,7 +110,8 @@ def documented() -> tuple[Operation, ...]:
                     method=method.upper(),
                     path=path,
                     scope=described["x-scope"],
-                    success=min(statuses),
+                    # Without a vendor to ask, no voice has a sample.
+                    success=404 if path.endswith("/preview") else min(statuses),
                     statuses=statuses,
                     required_query=tuple(each["name"] for each in required),
                     example=body["example"] if body else None,
@@ -256,6 +263,8 @@ async def test_a_route_answers_every_caller_by_its_policy(
 
     async def knock(name: str, place: str, expected: int, target: dict[str, str]) -> None:
         url, body = operation.url(organization=places[place], **target), await good_body(plane, operation)
+        if operation.path.endswith("/verify") and Scope.ADMIN_SECRETS not in (callers[name].scopes or ()):
+            body = {}  # the example is a draft, which is for those with that scope; the others test what is saved
         answer = await stranger.request(operation.method, url, json=body, headers=callers[name].headers)
         if answer.status_code != expected:
             wrong[f"{name} at {place}, not {expected}"] = answer.status_code
@@ -282,6 +291,10 @@ POLICIES = {
     "GET /api/me": "anyone",
     "GET /api/organizations/{organization}/providers": "livekit:read",
     "GET /api/organizations/{organization}/providers/{key}": "livekit:read",
+    "GET /api/organizations/{organization}/notices": "livekit:read",
+    "GET /api/organizations/{organization}/providers/{key}/models": "livekit:read",
+    "GET /api/organizations/{organization}/providers/{key}/voices": "livekit:read",
+    "GET /api/organizations/{organization}/providers/{key}/voices/{voice}/preview": "livekit:read",
     "GET /api/organizations/{organization}/providers/{type}/primary": "livekit:read",
     "PUT /api/organizations/{organization}/providers/order": "livekit:write",
     "PUT /api/organizations/{organization}/providers/{key}/config": "livekit:write",

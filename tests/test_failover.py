@@ -57,8 +57,8 @@ class Loopback(ProviderRegistry):
     """The providers, but that a cloud may be at an address of this machine; and that there are three Deepgrams."""
 
     @override
-    def initialize(self) -> None:
-        super().initialize()
+    def initialize(self, catalogue_file: Path | None = None) -> None:
+        super().initialize(catalogue_file)
         clouds = [on_loopback(provider) for provider in self.get_all_providers() if provider.key in CLOUDS]
         deepgram = next(provider for provider in clouds if provider.key == "deepgram")
         clouds += [replace(deepgram, key="deepgram-2"), replace(deepgram, key="deepgram-3")]

@@ -41,6 +41,7 @@ def organization(**changes: object) -> OrganizationState:
         configs={},
         secrets={},
         reports={},
+        verifications={},
     )
     return replace(nothing, **changes)
 

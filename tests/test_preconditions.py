@@ -9,8 +9,8 @@ import httpx
 import psycopg
 import pytest
 
-from tests.conftest import Caller, token_for
-from tests.test_door import clients, contents, operations
+from tests.conftest import Caller, stored_rows, token_for
+from tests.test_door import clients, operations
 from tests.test_problem import check_problem
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, Scope
 from voxplane.server.control_plane import ControlPlane
@@ -42,7 +42,7 @@ async def test_a_write_happens_only_to_what_its_author_saw(
     seen = await admin.get(OPENAI)
     present = seen.headers["etag"]
     assert present == seen.json()["etag"] != stale
-    before = contents(superuser)
+    before = stored_rows(superuser)
     other = present.replace(present[1:9], "00000000")
     never = (
         stale,
@@ -60,10 +60,10 @@ async def test_a_write_happens_only_to_what_its_author_saw(
     for if_match in never:
         refused = await admin.request(method, path, json=body, headers={"If-Match": if_match})
         check_problem(refused, 412, "revision_conflict")
-    assert contents(superuser) == before
+    assert stored_rows(superuser) == before
     done = await admin.request(method, path, json=body, headers={"If-Match": f'"a",{stale} , {present}'})
     assert done.status_code in {200, 204}
-    assert contents(superuser) != before
+    assert stored_rows(superuser) != before
     # The same ETag is good for one change only.
     again = await admin.request(method, path, json=body, headers={"If-Match": present})
     check_problem(again, 412, "revision_conflict")
@@ -112,10 +112,10 @@ async def demanding(settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
 
 async def test_an_installation_may_demand_a_condition(settings: Settings, superuser: Superuser) -> None:
     async with demanding(settings) as client:
-        before = contents(superuser)
+        before = stored_rows(superuser)
         for method, path, body in WRITES:
             check_problem(await client.request(method, path, json=body), 428, "precondition_required")
-        assert contents(superuser) == before
+        assert stored_rows(superuser) == before
         for method, path, body in WRITES:
             tag = (await client.get(OPENAI)).headers["etag"]
             answer = await client.request(method, path, json=body, headers={"If-Match": tag})

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import date
 from functools import cache
 from typing import Any, cast
 
@@ -18,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from voxplane.catalogue import FACTS_READ_ON
 from voxplane.errors import Invalid
 from voxplane.provider import AnyProvider
 from voxplane.registry import ProviderRegistry
@@ -30,7 +30,6 @@ PROVIDERS = REGISTRY.get_all_providers()
 KEYS = [provider.key for provider in PROVIDERS]
 every_provider = pytest.mark.parametrize("provider", PROVIDERS, ids=KEYS)
 
-FACTS_READ_ON = date(2026, 11, 22)
 VOICE = "f786b574daa54673aa0c"
 ENDPOINT = "https://voice.openai.azure.com"
 UUID = "f786b574-daa5-4673-aa0c-cbe3e8534c02"
@@ -113,9 +112,12 @@ def test_digests_are_the_same_in_another_process() -> None:
 def test_models_are_unique_and_their_ends_make_sense(provider: AnyProvider) -> None:
     models = {model.name: model for model in provider.models}
     assert len(models) == len(provider.models)
+    assert len({voice.name for voice in provider.voices}) == len(provider.voices)
     defaults = declared_defaults(provider)
-    assert defaults.get("model", defaults.get("voice")) in models
+    for setting, offers in provider.named.items():
+        assert not offers or defaults[setting] in [each.name for each in offers]
     for model in models.values():
+        assert provider.validate({**NEEDED.get(provider.key, {}), **model.call_settings, "model": model.name})
         if model.retires_on is not None:
             assert (model.retires_on <= FACTS_READ_ON) is (model.status == "retired"), model
         if model.replacement is not None:

@@ -20,7 +20,11 @@ STATEMENTS = {
     "GET /api/organizations/{organization}/providers": 4,
     "PUT /api/organizations/{organization}/providers/order": 11,  # two for each provider that moves
     "GET /api/organizations/{organization}/providers/{type}/primary": 4,
+    "GET /api/organizations/{organization}/notices": 4,
     "GET /api/organizations/{organization}/providers/{key}": 4,
+    "GET /api/organizations/{organization}/providers/{key}/models": 6,
+    "GET /api/organizations/{organization}/providers/{key}/voices": 2,
+    "GET /api/organizations/{organization}/providers/{key}/voices/{voice}/preview": 2,
     "PUT /api/organizations/{organization}/providers/{key}/config": 9,
     "DELETE /api/organizations/{organization}/providers/{key}/config": 9,
     "PUT /api/organizations/{organization}/providers/{key}/secrets": 12,  # the first one makes two keys

@@ -17,9 +17,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.conftest import Caller, token_for
+from tests.conftest import Caller, stored_rows, token_for
 from tests.test_changes import following
-from tests.test_door import clients, contents
+from tests.test_door import clients
 from voxplane.errors import Unauthenticated
 from voxplane.schemas import AccessTokenCreate, OrganizationCreate
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, ORGANIZATION_SCOPES, Principal, Scope, mint_token, token_id
@@ -62,7 +62,7 @@ async def test_a_token_is_shown_once_and_kept_as_a_hash(admin: httpx.AsyncClient
     assert listed.json()["tokens"][0] == token
     secret = value.split("_", 2)[2]
     assert secret not in listed.text
-    assert secret not in str(contents(superuser))
+    assert secret not in str(stored_rows(superuser))
     row = superuser.execute("SELECT hash FROM access_tokens WHERE id = %s", [token["id"]]).fetchone()
     assert row == (hashlib.sha256(value.encode()).digest(),)
     me = await admin.get("/api/me", headers=bearer(value))
@@ -105,9 +105,9 @@ async def test_a_token_never_has_a_scope_that_its_maker_has_not(caller: Caller) 
     ],
 )
 async def test_scopes_are_those_that_exist(scopes: list[str], admin: httpx.AsyncClient, superuser: Superuser) -> None:
-    before = contents(superuser)
+    before = stored_rows(superuser)
     assert (await admin.post(TOKENS, json={"name": "x", "scopes": scopes})).status_code == 422
-    assert contents(superuser) == before
+    assert stored_rows(superuser) == before
 
 
 async def test_a_scope_named_twice_counts_once(admin: httpx.AsyncClient) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 import voxplane.providers
-from voxplane import cli, errors
+from voxplane import catalogue, cli, errors
 from voxplane.agent_settings import AgentSettings
 from voxplane.destination import Origin
 from voxplane.errors import VoxplaneError
@@ -91,6 +91,7 @@ def documents() -> dict[str, str]:
         "docs/reference/settings.md": _page("src/voxplane/server/settings.py", settings_page()),
         "docs/reference/errors.md": _page("src/voxplane/errors.py", errors_page()),
         "docs/reference/providers.md": _page("src/voxplane/providers/", providers_page(shipped_providers())),
+        "docs/reference/catalogue.schema.json": catalogue.schema(),
         "docs/reference/cli.md": _page("src/voxplane/cli.py", cli_page()),
     }
 
@@ -555,18 +556,20 @@ def _address(origin: Origin) -> str:
 
 
 def _models(provider: AnyProvider) -> Iterator[str]:
-    if provider.models:
+    for noun, offers in (("Model", provider.models), ("Voice", provider.voices)):
+        if not offers:
+            continue
         yield from _table(
-            ["Model", "Status", "Ends on", "Replacement", "Note"],
+            [noun, "Status", "Ends on", "Replacement", "Note"],
             [
                 (
                     _code(each.name),
                     each.status,
                     each.retires_on.isoformat() if each.retires_on else "",
                     _code(each.replacement) if each.replacement else "",
-                    each.note or "",
+                    each.note or getattr(each, "label", None) or "",
                 )
-                for each in provider.models
+                for each in offers
             ],
         )
 

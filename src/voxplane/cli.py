@@ -21,11 +21,12 @@ from pydantic import SecretStr
 
 from voxplane import errors
 from voxplane.audit_commands import audit
-from voxplane.command import Json, Organization, account, model, read_settings, run, run_for
+from voxplane.command import Json, Key, Organization, account, installed_catalogue, model, read_settings, run, run_for
 from voxplane.errors import Invalid, VoxplaneError
 from voxplane.file_commands import apply, export, preview
 from voxplane.history_commands import history
 from voxplane.legacy_commands import legacy
+from voxplane.model_commands import models
 from voxplane.provider import unknown_field
 from voxplane.registry import ProviderRegistry
 from voxplane.schemas import (
@@ -75,12 +76,11 @@ secrets = _group("secrets", "Store and remove an organization's secrets of a pro
 app.add_typer(history, name="history")
 app.add_typer(audit, name="audit")
 app.add_typer(token, name="token")
+app.add_typer(models, name="models")
 app.command("verify")(verify)
 app.add_typer(legacy, name="legacy")
 for command in (export, apply, preview):
     app.command()(command)
-
-Key = Annotated[str, typer.Argument(help="The provider's key, such as openai.", metavar="PROVIDER")]
 
 
 _REMEDIES: dict[Unusable, str] = {
@@ -212,8 +212,7 @@ def providers_list(
     as_json: Json = False,
 ) -> None:
     """List the catalogue."""
-    registry = ProviderRegistry()
-    registry.initialize()
+    registry = installed_catalogue()
     found = registry.get_providers_by_type(provider_type) if provider_type else registry.get_all_providers()
     rows = [(each.key, each.type, each.hosting, each.name, each.description) for each in found]
     entries = Providers(providers=tuple(each.entry for each in found))
@@ -223,14 +222,13 @@ def providers_list(
 @providers.command("show")
 def providers_show(key: Key, as_json: Json = False) -> None:
     """Show a provider's settings, secrets and models."""
-    registry = ProviderRegistry()
-    registry.initialize()
+    registry = installed_catalogue()
     found = registry.get_provider_by_key(key)
     show(found.entry, as_json, lambda: _settings_table(found.entry))
     if not as_json:
         out.print()
-        models = [(each.name, each.status, each.retires_on, each.replacement) for each in found.models]
-        out.print(table("Model", "Status", "Ends on", "Replacement", rows=models))
+        known = [(each.name, each.status, each.retires_on, each.replacement) for each in (*found.models, *found.voices)]
+        out.print(table("Model or voice", "Status", "Ends on", "Replacement", rows=known))
 
 
 def _settings_table(entry: Provider) -> Table:

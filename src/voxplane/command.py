@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from voxplane.errors import ConfigurationError, FieldError, Invalid
 from voxplane.provider import pointed
+from voxplane.registry import ProviderRegistry
 from voxplane.server import doctor, logs
 from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.settings import Settings
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
+Key = Annotated[str, typer.Argument(help="The provider's key, such as openai.", metavar="PROVIDER")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Organization = Annotated[str, typer.Option("--organization", "-o", help="The organization's slug.")]
 
@@ -47,6 +49,17 @@ def read_settings() -> Settings:
 def _variable(field: FieldError) -> str:
     name, _, inside = field.pointer.lstrip("/").partition("/")
     return f"VOXPLANE_{name.upper()}{f', at {inside}' if inside else ''}: {field.message}"
+
+
+def installed_catalogue() -> ProviderRegistry:
+    """Return the providers of this installation, with the operator's facts on models and voices.
+
+    Raises:
+        ConfigurationError: the operator's file is not valid.
+    """
+    registry = ProviderRegistry()
+    registry.initialize(read_settings().catalogue_file)
+    return registry
 
 
 def account() -> str:

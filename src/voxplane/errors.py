@@ -12,6 +12,7 @@
     │   ├── OrganizationNotFound  404  organization_not_found
     │   ├── TokenNotFound         404  token_not_found
     │   ├── NoPrimaryProvider     404  no_primary_provider
+    │   ├── PreviewNotFound       404  preview_not_found
     │   └── SecretsNotFound       404  secrets_not_found
     ├── MethodNotAllowed          405  method_not_allowed
     ├── Conflict                  409  conflict
@@ -154,6 +155,13 @@ class NoPrimaryProvider(NotFound):
 
     code = "no_primary_provider"
     title = "No primary provider"
+
+
+class PreviewNotFound(NotFound):
+    """There is no sample of this voice, or none that can be had now."""
+
+    code = "preview_not_found"
+    title = "Preview not found"
 
 
 class SecretsNotFound(NotFound):

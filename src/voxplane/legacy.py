@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from voxplane import legacy_names as names
+from voxplane import retirement
 from voxplane.errors import Invalid
 from voxplane.legacy_reading import Finding, Outcome, Reading, secrets_of, settings_of, with_keys
 from voxplane.legacy_values import Refused, empty, fit, is_list, is_object, looks_like_a_key, within_rules
-from voxplane.resolution import model_notices
 from voxplane.schemas import MAX_PRIORITY, JsonObject
 from voxplane.secret_value import not_a_secret
 
@@ -110,7 +110,9 @@ class _Taking:
             return None
         priority = ENABLED_PRIORITY if primary else OTHER_PRIORITY
         effective = {**self.provider.entry.default_config, **self.config}
-        notices = model_notices(self.provider, effective, self.today) if "model" in self.config else []
+        notices = (
+            retirement.notices(self.provider, self.config, effective, self.today) if "model" in self.config else []
+        )
         return LegacyProvider(
             key=self.provider.key,
             config=self.config,

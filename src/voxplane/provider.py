@@ -39,10 +39,12 @@ from voxplane.schemas import (
     Metadata,
     Model,
     ModelStatus,
+    Offer,
     Provider,
     ProviderSummary,
     ProviderType,
     Sparse,
+    Voice,
     field_errors,
     without_null,
 )
@@ -50,6 +52,7 @@ from voxplane.schemas import (
 if TYPE_CHECKING:
     from datetime import date
 
+    from voxplane.listing import Listing
     from voxplane.plugin import Construct, Framework, Plugin
     from voxplane.probe import Probe
 
@@ -237,9 +240,16 @@ class ProviderDefinition(Generic[C, S]):
     pricing_url: str | None = None
     console_url: str | None = None
     models: tuple[Model, ...] = ()
+    """What is known of the models that its model setting can name."""
+    voices: tuple[Voice, ...] = ()
+    """What is known of the voices that its voice setting can name, as far as they are not an account's own."""
     shares_secrets_with: str | None = None
     probe: Probe | None = field(default=None, repr=False)
     """How to test that it works; without one, a test says that it cannot be tested."""
+    lists_models: tuple[Listing, ...] = field(default=(), repr=False)
+    """How the vendor lists its models; the first whose condition holds is asked."""
+    lists_voices: tuple[Listing, ...] = field(default=(), repr=False)
+    """How the vendor lists its voices, likewise."""
     requires_secrets: tuple[Requires, ...] = ()
     """Secrets needed under a condition on the settings; those needed always have no default in `secrets`."""
     livekit: tuple[Plugin, ...] = field(default=(), repr=False)
@@ -382,8 +392,35 @@ class ProviderDefinition(Generic[C, S]):
 
     @cached_property
     def config_schema(self) -> JsonObject:
-        """The JSON Schema (2020-12) of an override."""
-        return _schema(self.config)
+        """The JSON Schema (2020-12) of an override; a setting that names a model or a voice suggests those known."""
+        schema = _schema(self.config)
+        for setting, offers in self.named.items():
+            if suggested := offered(offers):
+                schema["properties"][setting]["examples"] = suggested
+        return schema
+
+    @cached_property
+    def model_setting(self) -> str | None:
+        """The setting that names a model, if there is one."""
+        return self._picked_by("model-picker")
+
+    @cached_property
+    def voice_setting(self) -> str | None:
+        """The setting that names a voice, if there is one."""
+        return self._picked_by("voice-picker")
+
+    @cached_property
+    def named(self) -> dict[str, tuple[Model, ...] | tuple[Voice, ...]]:
+        """What is known of the values of its model setting and of its voice setting."""
+        found: dict[str | None, tuple[Model, ...] | tuple[Voice, ...]]
+        found = {self.model_setting: self.models, self.voice_setting: self.voices}
+        return {setting: offers for setting, offers in found.items() if setting is not None}
+
+    def _picked_by(self, widget: Widget) -> str | None:
+        for name, info in self.config.model_fields.items():
+            if any(isinstance(ui, UI) and ui.widget == widget for ui in info.metadata):
+                return info.alias or name
+        return None
 
     @cached_property
     def secrets_schema(self) -> JsonObject:
@@ -412,6 +449,7 @@ class ProviderDefinition(Generic[C, S]):
             secrets_schema=self.secrets_schema,
             default_config=self.config.defaults(),
             models=self.models,
+            voices=self.voices,
             destination=Destination(
                 fields=self.destinations.settings,
                 default_origins=tuple(sorted(str(origin) for origin in self.default_origins)),
@@ -435,6 +473,7 @@ def known(
     retires_on: date | None = None,
     replacement: str | None = None,
     max_output_tokens: int | None = None,
+    call_settings: JsonObject | None = None,
     note: str | None = None,
 ) -> tuple[Model, ...]:
     """List models of which the same is known."""
@@ -445,15 +484,21 @@ def known(
             retires_on=retires_on,
             replacement=replacement,
             max_output_tokens=max_output_tokens,
+            call_settings=call_settings or {},
             note=note,
         )
         for name in names
     )
 
 
-def offered(models: Sequence[Model]) -> list[str]:
-    """Return the names to suggest for a `model` setting: all but those that no longer answer."""
-    return [model.name for model in models if model.status != "retired"]
+def known_voices(*names: str) -> tuple[Voice, ...]:
+    """List voices of which nothing but their names is known."""
+    return tuple(Voice(name=name) for name in names)
+
+
+def offered(offers: Sequence[Offer]) -> list[str]:
+    """Return the names to suggest for a setting: all but those that no longer answer."""
+    return [each.name for each in offers if each.status != "retired"]
 
 
 def unknown_field(at: str, name: str, valid: Sequence[str]) -> FieldError:

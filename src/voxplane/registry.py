@@ -15,12 +15,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
 import voxplane.providers
+from voxplane import catalogue
 from voxplane.errors import ConfigurationError, ProviderNotFound
 from voxplane.provider import AnyProvider, ProviderDefinition
 from voxplane.schemas import ProviderType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
+
+    from voxplane.catalogue import Catalogue
 
 ENTRY_POINT_GROUP = "voxplane.providers"
 
@@ -31,13 +35,16 @@ class ProviderRegistry:
     def __init__(self) -> None:
         """Start empty; `initialize` fills it."""
         self._providers: dict[str, AnyProvider] = {}
+        self._released: dict[str, AnyProvider] = {}
+        self.facts: Catalogue | None = None
+        """The operator's facts on models and voices, which stand over those of the release."""
 
-    def initialize(self) -> None:
-        """Find every definition.
+    def initialize(self, catalogue_file: Path | None = None) -> None:
+        """Find every definition, and lay the facts of a file over what they say of models and voices.
 
         Raises:
-            ConfigurationError: two definitions have one key, an entry point names something else, or a
-                definition shares the secrets of a provider that does not exist.
+            ConfigurationError: two definitions have one key, an entry point names something else, a definition
+                shares the secrets of a provider that does not exist, or the file is not valid.
         """
         self._providers = {}
         for provider in sorted([*_shipped(), *_installed()], key=rank_by_name):
@@ -47,6 +54,16 @@ class ProviderRegistry:
         for provider in self._providers.values():
             if provider.shares_secrets_with not in {None, *self._providers}:
                 raise ConfigurationError(f"Provider {provider.key} shares the secrets of an unknown provider.")
+        if catalogue_file is not None:
+            self.facts = catalogue.read(catalogue_file)
+            self._released = self._providers
+            self._providers = {
+                each.key: each for each in catalogue.refreshed(list(self._released.values()), self.facts)
+            }
+
+    def get_released_providers(self) -> list[AnyProvider]:
+        """Return every provider as the release knows it, which is what stands in the database."""
+        return [self._released.get(key, provider) for key, provider in self._providers.items()]
 
     def get_all_providers(self) -> list[AnyProvider]:
         """Return every provider, by type and name."""

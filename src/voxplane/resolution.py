@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from voxplane.schemas import Notice
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import date
 
     from pydantic import SecretStr
 
-    from voxplane.provider import AnyProvider
-    from voxplane.schemas import JsonObject, Model, OrganizationProvider, ProviderName, Unusable
+    from voxplane.schemas import JsonObject, OrganizationProvider, ProviderName, Unusable
 
 
 @dataclass(frozen=True)
@@ -69,36 +65,3 @@ def unusable_reason(
         (has_approved_destination, "destination_unapproved"),
     )
     return next((reason for passed, reason in checks if not passed), None)
-
-
-def model_notices(provider: AnyProvider, effective: JsonObject, today: date) -> list[Notice]:
-    """Say what is known about the chosen model: that it ends, has ended, or is not known at all."""
-    chosen = effective.get("model")
-    if not provider.models or not isinstance(chosen, str):
-        return []
-    model = next((model for model in provider.models if model.name == chosen), None)
-    if model is None:
-        message = f"{provider.name} may offer this model; Voxplane does not know it."
-        return [Notice(code="model_unknown", pointer="/config/model", message=message, model=chosen)]
-    if model.status == "retired" or (model.retires_on is not None and model.retires_on <= today):
-        return [_retirement("model_retired", provider, model)]
-    if model.status == "deprecated" or model.retires_on is not None:
-        return [_retirement("model_retiring", provider, model)]
-    return []
-
-
-def _retirement(code: str, provider: AnyProvider, model: Model) -> Notice:
-    when = f" on {model.retires_on.isoformat()}" if model.retires_on else ""
-    instead = f" {provider.name} names {model.replacement} as its replacement." if model.replacement else ""
-    if code == "model_retired":
-        sentence = f"{model.name} ended{when}."
-    else:
-        sentence = f"{model.name} ends{when}." if when else f"{model.name} is deprecated."
-    return Notice(
-        code=code,
-        pointer="/config/model",
-        message=sentence + instead,
-        model=model.name,
-        retires_on=model.retires_on,
-        replacement=model.replacement,
-    )

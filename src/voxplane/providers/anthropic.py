@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from voxplane.destination import over_http
+from voxplane.listing import Listing
 from voxplane.plugin import Construct, Plugin
 from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
@@ -23,7 +24,6 @@ from voxplane.provider import (
     Secret,
     ServerUrl,
     known,
-    offered,
 )
 from voxplane.rules import Forbids, Limits, NotAbove, Requires, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
@@ -62,7 +62,7 @@ class AnthropicConfig(ProviderConfig):
 
     model: Annotated[
         str,
-        Field(max_length=200, pattern="^[A-Za-z0-9][A-Za-z0-9._:/@-]*$", examples=offered(MODELS)),
+        Field(max_length=200, pattern="^[A-Za-z0-9][A-Za-z0-9._:/@-]*$"),
         UI(group="Model", widget="model-picker"),
     ] = "claude-sonnet-4-6"
     """The Claude model; claude-sonnet-4-6 is the last Sonnet that takes a temperature."""
@@ -248,6 +248,17 @@ PROBE = Probe(
     ),
 )
 
+LISTS_MODELS = (
+    Listing(
+        request=ProbeRequest(
+            "{baseUrl}/v1/models?limit=1000", {"x-api-key": "{apiKey}", "anthropic-version": "2023-06-01"}
+        ),
+        items="data",
+        label="display_name",
+        retires_on="retires_at",
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="anthropic",
     type=ProviderType.LLM,
@@ -272,6 +283,7 @@ PROVIDER = ProviderDefinition(
     console_url="https://platform.claude.com/settings/keys",
     models=MODELS,
     probe=PROBE,
+    lists_models=LISTS_MODELS,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from voxplane.listing import Listing
 from voxplane.plugin import Construct, Plugin
 from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
@@ -22,7 +23,6 @@ from voxplane.provider import (
     ProviderSecrets,
     Secret,
     known,
-    offered,
 )
 from voxplane.rules import Forbids, Limits, Requires, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
@@ -58,7 +58,6 @@ class AzureOpenAIConfig(ProviderConfig):
             title="Underlying model",
             max_length=200,
             pattern="^[A-Za-z0-9][A-Za-z0-9._:/@-]*$",
-            examples=offered(MODELS),
         ),
         UI(group="Model", widget="model-picker"),
     ] = "gpt-4o"
@@ -409,6 +408,8 @@ PROBE = Probe(
     model_setting="deployment",
 )
 
+LISTS_MODELS = (Listing(request=ProbeRequest("{endpoint}/openai/v1/models", _KEY, when=_V1), items="data"),)
+
 PROVIDER = ProviderDefinition(
     key="azure-openai",
     type=ProviderType.LLM,
@@ -439,6 +440,7 @@ PROVIDER = ProviderDefinition(
     console_url="https://ai.azure.com",
     models=MODELS,
     probe=PROBE,
+    lists_models=LISTS_MODELS,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

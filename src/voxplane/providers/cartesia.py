@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from voxplane.destination import over_http
+from voxplane.listing import Listing
 from voxplane.plugin import Plugin
 from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
@@ -24,10 +25,9 @@ from voxplane.provider import (
     Secret,
     ServerUrl,
     known,
-    offered,
 )
 from voxplane.rules import Forbids, Limits, Rule, When
-from voxplane.schemas import JsonObject, ProviderType
+from voxplane.schemas import JsonObject, ProviderType, Voice
 
 # fmt: off
 MODELS = (
@@ -41,6 +41,10 @@ MODELS = (
     *known("sonic", "sonic-english", "sonic-multilingual", "sonic-2-2025-03-07", "sonic-turbo-2025-03-07",
            status="retired", retires_on=date(2026, 6, 1)),
     *known("sonic-lite", "sonic-preview", status="unverified"),
+)
+VOICES = (
+    Voice(name="f786b574-daa5-4673-aa0c-cbe3e8534c02", label="Katie"),
+    Voice(name="a5136bf9-224c-4d76-b823-52bd5efcffcc", label="Jameson"),
 )
 LANGUAGES = [
     "en", "fr", "de", "es", "pt", "zh", "ja", "hi", "it", "ko", "nl", "pl", "ru", "sv", "tr", "tl", "bg",
@@ -68,18 +72,13 @@ class CartesiaConfig(ProviderConfig):
 
     model: Annotated[
         str,
-        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$", examples=offered(MODELS)),
+        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$"),
         UI(group="Voice", widget="model-picker"),
     ] = "sonic-3.6"
     """The synthesis model; one with a date stays as it is."""
     voice_id: Annotated[
         str,
-        Field(
-            title="Voice",
-            max_length=36,
-            pattern=f"^{_UUID}$",
-            examples=["a5136bf9-224c-4d76-b823-52bd5efcffcc"],
-        ),
+        Field(title="Voice", max_length=36, pattern=f"^{_UUID}$"),
         UI(group="Voice", widget="voice-picker"),
     ] = "f786b574-daa5-4673-aa0c-cbe3e8534c02"
     """The id of a voice; the default is the public voice Katie."""
@@ -243,6 +242,19 @@ PROBE = Probe(
     signs=(Sign("quota", (402, 429), "quota_exceeded|credits"),),
 )
 
+LISTS_VOICES = (
+    Listing(
+        request=ProbeRequest(
+            "{baseUrl}/voices?limit=100",
+            {"Authorization": "Bearer {apiKey}", "Cartesia-Version": "2026-03-01"},
+        ),
+        items="data",
+        label="name",
+        language="language",
+        next_page=("next_page", "starting_after"),
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="cartesia",
     type=ProviderType.TTS,
@@ -269,7 +281,9 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://cartesia.ai/pricing",
     console_url="https://play.cartesia.ai/keys",
     models=MODELS,
+    voices=VOICES,
     probe=PROBE,
+    lists_voices=LISTS_VOICES,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

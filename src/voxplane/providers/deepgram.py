@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from voxplane.listing import Listing
 from voxplane.plugin import Plugin
 from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
@@ -22,7 +23,6 @@ from voxplane.provider import (
     Secret,
     ServerUrl,
     known,
-    offered,
 )
 from voxplane.rules import Forbids, Limits, NotAbove, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
@@ -73,7 +73,7 @@ class DeepgramConfig(ProviderConfig):
 
     model: Annotated[
         str,
-        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$", examples=offered(MODELS)),
+        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$"),
         UI(group="Model", widget="model-picker"),
     ] = "nova-3"
     """Nova models transcribe; Flux models also decide when the caller's turn ends."""
@@ -391,6 +391,14 @@ PROBE = Probe(
     ),
 )
 
+LISTS_MODELS = (
+    Listing(
+        request=ProbeRequest("{baseUrl}/v1/models", {"Authorization": "Token {apiKey}"}),
+        items="stt",
+        name="canonical_name",
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="deepgram",
     type=ProviderType.STT,
@@ -421,6 +429,7 @@ PROVIDER = ProviderDefinition(
     console_url="https://console.deepgram.com",
     models=MODELS,
     probe=PROBE,
+    lists_models=LISTS_MODELS,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

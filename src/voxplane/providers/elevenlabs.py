@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from voxplane.destination import over_http
+from voxplane.listing import Listing
 from voxplane.plugin import Plugin
 from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
@@ -23,7 +24,6 @@ from voxplane.provider import (
     Secret,
     ServerUrl,
     known,
-    offered,
 )
 from voxplane.rules import Forbids, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
@@ -65,7 +65,7 @@ class ElevenLabsConfig(ProviderConfig):
 
     model: Annotated[
         str,
-        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$", examples=offered(MODELS)),
+        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$"),
         UI(group="Voice", widget="model-picker"),
     ] = "eleven_flash_v2_5"
     """The synthesis model."""
@@ -276,6 +276,26 @@ PROBE = Probe(
     ),
 )
 
+LISTS_MODELS = (
+    Listing(
+        request=ProbeRequest("{baseUrl}/v1/models", {"xi-api-key": "{apiKey}"}),
+        name="model_id",
+        label="name",
+        keeps="^eleven_",
+    ),
+)
+LISTS_VOICES = (
+    Listing(
+        request=ProbeRequest("{baseUrl}/v2/voices?page_size=100", {"xi-api-key": "{apiKey}"}),
+        items="voices",
+        name="voice_id",
+        label="name",
+        preview="preview_url",
+        preview_bases=("https://storage.googleapis.com/eleven-public-prod",),
+        next_page=("next_page_token", "next_page_token"),
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="elevenlabs",
     type=ProviderType.TTS,
@@ -301,6 +321,8 @@ PROVIDER = ProviderDefinition(
     console_url="https://elevenlabs.io/app/settings/api-keys",
     models=MODELS,
     probe=PROBE,
+    lists_models=LISTS_MODELS,
+    lists_voices=LISTS_VOICES,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

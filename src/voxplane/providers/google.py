@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
+from voxplane.listing import Listing
 from voxplane.plugin import Construct, Plugin
 from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
@@ -23,7 +24,6 @@ from voxplane.provider import (
     ProviderSecrets,
     Secret,
     known,
-    offered,
 )
 from voxplane.rules import Forbids, Limits, Requires, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
@@ -78,7 +78,7 @@ class GoogleConfig(ProviderConfig):
 
     model: Annotated[
         str,
-        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9.@_-]*$", examples=offered(MODELS)),
+        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9.@_-]*$"),
         UI(group="Model", widget="model-picker"),
     ] = "gemini-3.5-flash-lite"
     """The Gemini model, without models/ before its name."""
@@ -423,6 +423,21 @@ PROBE = Probe(
     uncheckable=(When("backend", equals="vertex"),),
 )
 
+LISTS_MODELS = (
+    Listing(
+        request=ProbeRequest(
+            f"{_GEMINI}/v1beta/models?pageSize=1000",
+            {"x-goog-api-key": "{apiKey}"},
+            when=When("backend", equals="gemini"),
+        ),
+        items="models",
+        name="name",
+        prefix="models/",
+        label="displayName",
+        serves=("supportedGenerationMethods", "generateContent"),
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="google",
     type=ProviderType.LLM,
@@ -454,6 +469,7 @@ PROVIDER = ProviderDefinition(
     console_url="https://aistudio.google.com/apikey",
     models=MODELS,
     probe=PROBE,
+    lists_models=LISTS_MODELS,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

@@ -12,7 +12,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from voxplane.destination import over_http
+from voxplane.listing import Listing
 from voxplane.plugin import Construct, Plugin
+from voxplane.probe import ProbeRequest
 from voxplane.provider import (
     UI,
     Destinations,
@@ -22,7 +24,6 @@ from voxplane.provider import (
     Secret,
     ServerUrl,
     known,
-    offered,
 )
 from voxplane.rules import Forbids, Limits, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
@@ -30,7 +31,8 @@ from voxplane.vendor_sdk import OPENAI_PROBE, openai_client
 
 # fmt: off
 MODELS = (
-    *known("gpt-6-luna", note="Quick and cheap; for calls, set reasoningEffort to none."),
+    *known("gpt-6-luna", call_settings={"reasoningEffort": "none"},
+           note="Quick and cheap; for calls, set reasoningEffort to none."),
     *known("gpt-6.1-terra", note="The middle tier; reasons as little or as much as you set."),
     *known("gpt-6.1-sol", note="A strong all-rounder; always reasons."),
     *known("gpt-6-astra", note="The flagship; always reasons."),
@@ -66,7 +68,7 @@ class OpenAIConfig(ProviderConfig):
 
     model: Annotated[
         str,
-        Field(max_length=200, pattern="^[A-Za-z0-9][A-Za-z0-9._:/@-]*$", examples=offered(MODELS)),
+        Field(max_length=200, pattern="^[A-Za-z0-9][A-Za-z0-9._:/@-]*$"),
         UI(group="Model", widget="model-picker"),
     ] = "gpt-4o-mini"
     """The chat model; gpt-4o-mini ends on 2027-01-14, and gpt-6-luna without reasoning is its successor."""
@@ -247,6 +249,23 @@ PIPECAT = (
     ),
 )
 
+LISTS_MODELS = (
+    Listing(
+        request=ProbeRequest(
+            "{baseUrl}/models",
+            {
+                "Authorization": "Bearer {apiKey}",
+                "OpenAI-Organization": "{organization}",
+                "OpenAI-Project": "{project}",
+            },
+        ),
+        items="data",
+        # It also lists what makes pictures, sound and vectors.
+        keeps=r"^(gpt-[3-9](?!.*(audio|realtime|transcribe|tts|image|search))|o[0-9]|chatgpt-4o)",
+        retires_on="shutdown_date",
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="openai",
     type=ProviderType.LLM,
@@ -271,6 +290,7 @@ PROVIDER = ProviderDefinition(
     console_url="https://platform.openai.com/api-keys",
     models=MODELS,
     probe=OPENAI_PROBE,
+    lists_models=LISTS_MODELS,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

@@ -12,7 +12,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from voxplane.destination import over_http
+from voxplane.listing import Listing
 from voxplane.plugin import Construct, Plugin
+from voxplane.probe import ProbeRequest
 from voxplane.provider import (
     UI,
     Destinations,
@@ -22,7 +24,7 @@ from voxplane.provider import (
     Secret,
     ServerUrl,
     known,
-    offered,
+    known_voices,
 )
 from voxplane.rules import Forbids, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
@@ -33,10 +35,10 @@ MODELS = known(
     "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15", "tts-1", "tts-1-hd",
     status="deprecated", retires_on=date(2027, 1, 6), note="No successor on this interface is named.",
 )
-VOICES = [
+VOICES = known_voices(
     "alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer",
     "verse",
-]
+)
 # fmt: on
 
 
@@ -45,13 +47,13 @@ class OpenAITTSConfig(ProviderConfig):
 
     model: Annotated[
         str,
-        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._:/-]*$", examples=offered(MODELS)),
+        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._:/-]*$"),
         UI(group="Voice", widget="model-picker"),
     ] = "gpt-4o-mini-tts"
     """The speech model; all that OpenAI offers here end on 2027-01-06."""
     voice: Annotated[
         str,
-        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$", examples=VOICES),
+        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$"),
         UI(group="Voice", widget="voice-picker"),
     ] = "alloy"
     """The voice; ballad, cedar, marin and verse belong to gpt-4o-mini-tts."""
@@ -152,6 +154,15 @@ PIPECAT = (
     ),
 )
 
+LISTS_MODELS = (
+    Listing(
+        request=ProbeRequest("{baseUrl}/models", {"Authorization": "Bearer {apiKey}"}),
+        items="data",
+        keeps="^tts-|-tts(-|$)",
+        retires_on="shutdown_date",
+    ),
+)
+
 PROVIDER = ProviderDefinition(
     key="openai-tts",
     type=ProviderType.TTS,
@@ -166,7 +177,9 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://developers.openai.com/api/docs/pricing",
     console_url="https://platform.openai.com/api-keys",
     models=MODELS,
+    voices=VOICES,
     probe=OPENAI_PROBE,
+    lists_models=LISTS_MODELS,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
     shares_secrets_with="openai",

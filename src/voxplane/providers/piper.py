@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from voxplane.destination import over_http
+from voxplane.listing import Listing
 from voxplane.plugin import Plugin
 from voxplane.probe import Probe, ProbeRequest
 from voxplane.provider import (
@@ -20,13 +21,12 @@ from voxplane.provider import (
     NoSecrets,
     ProviderConfig,
     ProviderDefinition,
-    known,
-    offered,
+    known_voices,
 )
 from voxplane.schemas import JsonObject, ProviderType
 
 # The voice file is the model.
-MODELS = known("en_US-lessac-medium", "en_US-amy-medium", "en_US-ryan-high", "en_GB-alan-medium")
+VOICES = known_voices("en_US-lessac-medium", "en_US-amy-medium", "en_US-ryan-high", "en_GB-alan-medium")
 # Names of voices become names of files, so no dot, slash or backslash.
 _VOICE = r"^[A-Za-z]{2,3}_[A-Za-z0-9]{2,4}-[^\x00-\x20./\\-]+-[^\x00-\x20./\\-]+$"
 
@@ -36,7 +36,7 @@ class PiperConfig(ProviderConfig):
 
     voice: Annotated[
         str,
-        Field(max_length=100, pattern=_VOICE, examples=offered(MODELS)),
+        Field(max_length=100, pattern=_VOICE),
         UI(group="Voice", widget="voice-picker"),
     ] = "en_US-lessac-medium"
     """The voice, as language_REGION-name-quality; it must be present where Piper runs."""
@@ -113,6 +113,8 @@ PROBE = Probe(
     model_setting="voice",
 )
 
+LISTS_VOICES = (Listing(request=ProbeRequest("{baseUrl}/voices"), name="name"),)
+
 PROVIDER = ProviderDefinition(
     key="piper",
     type=ProviderType.TTS,
@@ -124,8 +126,9 @@ PROVIDER = ProviderDefinition(
     secrets=NoSecrets,
     destinations=Destinations[PiperConfig](("baseUrl",), lambda config: [config.base_url]),
     docs_url="https://github.com/OHF-Voice/piper1-gpl",
-    models=MODELS,
+    voices=VOICES,
     probe=PROBE,
+    lists_voices=LISTS_VOICES,
     livekit=LIVEKIT,
     pipecat=PIPECAT,
 )

@@ -20,7 +20,6 @@ from voxplane.provider import (
     ProviderConfig,
     ProviderDefinition,
     known,
-    offered,
 )
 from voxplane.rules import When
 from voxplane.schemas import JsonObject, ProviderType
@@ -39,7 +38,7 @@ class VoskConfig(ProviderConfig):
 
     model: Annotated[
         str,
-        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$", examples=offered(MODELS)),
+        Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$"),
         UI(group="Model", widget="model-picker"),
     ] = "vosk-model-small-en-us-0.15"
     """The name of a model folder on the worker; a model knows one language."""

@@ -21,7 +21,6 @@ from voxplane.provider import (
     ProviderConfig,
     ProviderDefinition,
     known,
-    offered,
 )
 from voxplane.rules import Limits, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
@@ -59,7 +58,7 @@ class WhisperConfig(ProviderConfig):
 
     model: Annotated[
         str,
-        Field(max_length=100, pattern=_MODEL, examples=offered(MODELS)),
+        Field(max_length=100, pattern=_MODEL),
         UI(group="Model", widget="model-picker"),
     ] = "base"
     """A size, or a Hugging Face repository in CTranslate2 format; it must be present on the worker."""

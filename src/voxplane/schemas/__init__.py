@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema, field_validator
@@ -53,15 +53,38 @@ ScopeName = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[a-z]+
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
-class Model(Wire):
-    """A model that a vendor is known to offer, or to have offered."""
+class Offer(Wire):
+    """What is known of something that a vendor offers by name."""
 
-    name: str = Field(description="What the vendor calls it; the value of the `model` setting.")
+    name: str = Field(description="What the vendor calls it; the value of the setting.")
     status: ModelStatus = "current"
     retires_on: date | None = Field(default=None, description="The vendor's own date of its end.")
     replacement: str | None = Field(default=None, description="What the vendor names as its successor.")
-    max_output_tokens: int | None = None
     note: str | None = None
+
+    def has_ended(self, today: date) -> bool:
+        """Whether the vendor no longer offers it."""
+        return self.status == "retired" or (self.retires_on is not None and self.retires_on <= today)
+
+    def will_end(self) -> bool:
+        """Whether its end is announced, with a date or without."""
+        return self.status == "deprecated" or self.retires_on is not None
+
+
+class Model(Offer):
+    """A model that a vendor is known to offer, or to have offered."""
+
+    max_output_tokens: int | None = None
+    call_settings: JsonObject = Field(
+        default_factory=dict, description="What to set with it in calls, where the vendor's own defaults do not suit."
+    )
+
+
+class Voice(Offer):
+    """A voice that a vendor is known to offer to everybody, or to have offered."""
+
+    label: str | None = Field(default=None, description="What people call it, where its name is an id.")
+    language: str | None = None
 
 
 class Metadata(Wire):
@@ -98,6 +121,7 @@ class Provider(ProviderSummary):
     secrets_schema: JsonObject = Field(description="JSON Schema 2020-12 of its secrets.")
     default_config: JsonObject
     models: tuple[Model, ...]
+    voices: tuple[Voice, ...]
     destination: Destination
     shares_secrets_with: str | None = Field(
         default=None, description="The provider whose key this one uses while it has none of its own."
@@ -124,6 +148,39 @@ class SecretField(Wire):
     shared_from: str | None = Field(default=None, description="The provider whose stored secret is used here.")
 
 
+class ProviderName(Wire):
+    """Which provider."""
+
+    key: str
+    name: str
+    type: ProviderType
+
+
+class OrganizationName(Wire):
+    """Which organization."""
+
+    id: UUID
+    slug: str
+
+
+class SettingChange(Wire):
+    """What a proposal changes of the settings in force; null is a setting that is not used."""
+
+    setting: str
+    before: Any
+    after: Any
+    because: str | None = Field(default=None, description="Why the setting cannot stay as the organization set it.")
+
+
+class Proposal(Wire):
+    """A way to go on when something ends: one ordinary change of settings."""
+
+    config: JsonObject = Field(
+        description="The whole override, valid as it is: send it as `config` to `PUT .../config`, with If-Match."
+    )
+    changes: tuple[SettingChange, ...]
+
+
 class Notice(Wire):
     """Something that an organization should know about its settings."""
 
@@ -131,8 +188,29 @@ class Notice(Wire):
     pointer: str = Field(description="JSON Pointer into this answer: what the notice is about.")
     message: str
     model: str | None = None
+    voice: str | None = None
     retires_on: date | None = None
     replacement: str | None = None
+    proposal: Proposal | None = Field(default=None, description="The change to a successor, where one is known.")
+    no_proposal: str | None = Field(default=None, description="Why there is none, for something that ends.")
+
+
+class ProviderNotice(Wire):
+    """A notice, and the provider that it is about."""
+
+    provider: ProviderName
+    is_enabled: bool
+    is_primary: bool
+    etag: str = Field(description="For If-Match on the write of the notice's proposal.")
+    notice: Notice
+
+
+class Notices(Wire):
+    """What an organization should know about the providers that it uses, most pressing first."""
+
+    organization: OrganizationName
+    as_of: date = Field(description="The day on which this was said; UTC.")
+    notices: tuple[ProviderNotice, ...]
 
 
 FailureKind = Literal[
@@ -248,14 +326,6 @@ class SecretsWrite(Sparse):
         return secrets  # pyright: ignore[reportUnknownVariableType]
 
 
-class ProviderName(Wire):
-    """Which provider."""
-
-    key: str
-    name: str
-    type: ProviderType
-
-
 class ResolvedProvider(Wire):
     """One provider as a worker uses it: its settings in force and its opened secrets."""
 
@@ -285,13 +355,6 @@ class SkippedProvider(Wire):
     key: str
     type: ProviderType
     reason: Unusable
-
-
-class OrganizationName(Wire):
-    """Which organization."""
-
-    id: UUID
-    slug: str
 
 
 class Resolution(Wire):

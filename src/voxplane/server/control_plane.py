@@ -38,6 +38,7 @@ from voxplane.server.envelope import Keyring
 from voxplane.server.history import HistoryService
 from voxplane.server.issuers import Issuers
 from voxplane.server.legacy_import import LegacyImport
+from voxplane.server.lists import ListService
 from voxplane.server.oidc import OidcProvider
 from voxplane.server.organization_files import OrganizationFiles
 from voxplane.server.provider_write import Catalogue
@@ -74,6 +75,7 @@ class ControlPlane:
     denials: Denials
     workers: WorkerService
     verification: VerificationService
+    lists: ListService
     access: AccessService
     legacy: LegacyImport
     files: OrganizationFiles
@@ -96,11 +98,11 @@ class ControlPlane:
             Unavailable: the database does not answer.
         """
         registry = ProviderRegistry()
-        registry.initialize()
+        registry.initialize(settings.catalogue_file)
         location = await to_thread.run_sync(Location.find, settings)
         try:
             unsealed = await to_thread.run_sync(upgrade, location, settings, registry)
-            digests = {provider.key: provider.digest for provider in registry.get_all_providers()}
+            digests = {provider.key: provider.digest for provider in registry.get_released_providers()}
             connections = await database.open_database(location, settings, digests)
             try:
                 client = VendorClient(
@@ -171,6 +173,14 @@ class ControlPlane:
                 per_minute=settings.verifications_per_minute,
                 models_dir=settings.models_dir,
             ),
+            lists=ListService(
+                registry=registry,
+                retired=retired,
+                database=connections,
+                workers=workers,
+                client=client,
+                per_minute=settings.lists_per_minute,
+            ),
             access=access,
             legacy=LegacyImport(catalogue=catalogue, database=connections, changes=changes, unsealed=unsealed),
             files=OrganizationFiles(catalogue=catalogue, database=connections, changes=changes, unsealed=unsealed),
@@ -231,7 +241,7 @@ def upgrade(location: Location, settings: Settings, registry: ProviderRegistry) 
     with database.administration(location) as connection:
         database.migrate(connection)
         database.publish_catalogue(
-            connection, [(provider.entry, provider.digest) for provider in registry.get_all_providers()]
+            connection, [(provider.entry, provider.digest) for provider in registry.get_released_providers()]
         )
         installed = database.installation_key(connection)
         if installed is None:

@@ -80,12 +80,22 @@ def _foundations(plane: ControlPlane) -> list[Finding]:
             verdict="good",
             finding=f"{len(plane.registry.get_all_providers())} providers, the same as in the database",
         ),
+        *_catalogue_file(plane),
         Finding(
             subject="keyring",
             verdict="bad" if sealed else "good",
             finding=f"missing, damaged or another one: restore {keyring}" if sealed else f"{keyring}: keep a backup",
         ),
     ]
+
+
+def _catalogue_file(plane: ControlPlane) -> list[Finding]:
+    facts, path = plane.registry.facts, plane.settings.catalogue_file
+    if facts is None or path is None:
+        return []
+    count = sum(len(each.models) + len(each.voices) for each in facts.providers.values())
+    found = f"{path.absolute()}: {count} facts on models and voices, of {facts.as_of}"
+    return [Finding(subject="catalogue file", verdict="good", finding=found)]
 
 
 async def _default_organization(plane: ControlPlane, *, ask_providers: bool) -> list[Finding]:

@@ -6,19 +6,24 @@ Everything here is computed from one `OrganizationState`; nothing is opened, rea
 from __future__ import annotations
 
 from copy import deepcopy
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from voxplane import retirement
 from voxplane.errors import Invalid, SecretsUnreadable
-from voxplane.resolution import model_notices, rank, unusable_reason
+from voxplane.resolution import rank, unusable_reason
 from voxplane.schemas import (
     Notice,
+    Notices,
+    OrganizationName,
     OrganizationProvider,
     OrganizationProviders,
     Provider,
     ProviderHealth,
+    ProviderName,
+    ProviderNotice,
     ProviderStatus,
     ProviderSummary,
     ProviderType,
@@ -71,6 +76,35 @@ class OrganizationView:
             next_call={each: one.provider.key for each, one in answering.items() if one is not None},
             providers=tuple(one for each in types for one in ranked[each]),
         )
+
+    def notices(self, within_days: int | None = None) -> Notices:
+        """Return what is to be known of the providers that the organization uses, the most pressing first.
+
+        With `within_days`, only of what has ended or ends in so many days.
+        """
+        found = [
+            ProviderNotice(
+                provider=ProviderName(key=one.provider.key, name=one.provider.name, type=one.provider.type),
+                is_enabled=one.is_enabled,
+                is_primary=one.is_primary,
+                etag=one.etag,
+                notice=notice,
+            )
+            for one in self.listed(list(ProviderType)).providers
+            if one.is_configured
+            for notice in one.notices
+            if within_days is None or self._ends_within(notice, within_days)
+        ]
+        return Notices(
+            organization=OrganizationName(id=self.state.id, slug=self.state.slug),
+            as_of=self._today,
+            notices=tuple(sorted(found, key=_urgency)),
+        )
+
+    def _ends_within(self, notice: Notice, days: int) -> bool:
+        if notice.code.endswith("_retired"):
+            return True
+        return notice.retires_on is not None and notice.retires_on <= self._today + timedelta(days=days)
 
     def provider(self, key: str) -> OrganizationProvider:
         """Return one provider.
@@ -221,7 +255,7 @@ class OrganizationView:
             ),
             origins=_written(origins or frozenset()),
             approved_origins=_written(approved),
-            notices=(*notices, *model_notices(provider, effective, self._today)),
+            notices=(*notices, *retirement.notices(provider, overrides, effective, self._today)),
         )
 
     def _show_retired(self, provider: Provider, *, is_primary: bool) -> OrganizationProvider:
@@ -313,6 +347,11 @@ class OrganizationView:
             current = sealed is not None and sealed.version == self.state.secret_versions.get(key, 0)
             read[key] = (current, sealed)
         return read
+
+
+def _urgency(one: ProviderNotice) -> tuple[bool, date, bool, str]:
+    notice = one.notice
+    return (not notice.code.endswith("_retired"), notice.retires_on or date.max, not one.is_enabled, one.provider.key)
 
 
 def _status(

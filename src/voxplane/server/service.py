@@ -20,6 +20,7 @@ from voxplane.errors import (
 from voxplane.resolution import primary
 from voxplane.schemas import (
     MAX_PRIORITY,
+    Notices,
     OrganizationProvider,
     OrganizationProviders,
     ProviderType,
@@ -97,6 +98,14 @@ class ProviderService:
             ProviderNotFound: there is no such provider.
         """
         return (await self._view(principal)).provider(key)
+
+    async def get_notices(self, principal: Principal, *, within_days: int | None = None) -> Notices:
+        """Return what is to be known of the providers that the organization uses: what ends, what is not valid.
+
+        Raises:
+            OrganizationNotFound: the principal's organization is gone.
+        """
+        return (await self._view(principal)).notices(within_days)
 
     async def get_primary_provider(self, principal: Principal, provider_type: ProviderType) -> OrganizationProvider:
         """Return the first enabled provider of a type, usable or not: its `usable` and `reason` say which.

@@ -67,6 +67,10 @@ class Settings(BaseSettings):
         default=None,
         description="The file with the key that seals all secrets; default: keyring.json in the data directory.",
     )
+    catalogue_file: Path | None = Field(
+        default=None,
+        description="A JSON file with newer facts on models and voices than those of the release; read at start.",
+    )
     # Left to itself, pydantic-settings decodes JSON outside of validation and fails with an error of another kind.
     trusted_issuers: Annotated[tuple[Issuer, ...], NoDecode, BeforeValidator(_from_json)] = Field(
         default=(), description="Identity providers whose JWTs are accepted, as a JSON array."
@@ -138,6 +142,12 @@ class Settings(BaseSettings):
     )
     verifications_per_minute: int = Field(
         default=10, ge=1, le=10_000, description="Most tests of providers in a minute for one organization."
+    )
+    lists_per_minute: int = Field(
+        default=20,
+        ge=1,
+        le=10_000,
+        description="Most questions to providers for models, voices and samples in a minute for one organization.",
     )
     reverify_hours: float = Field(
         default=0.0,

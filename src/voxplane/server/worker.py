@@ -214,6 +214,17 @@ class WorkerService:
         principal.require(Scope.LIVEKIT_WRITE)
         return await self._release(principal, key, {"purpose": "verification"})
 
+    async def release_for_list(self, principal: Principal, key: str) -> ResolvedProviderConfig:
+        """Open one provider's secrets to ask its vendor for a list; on record, as that, before they are used.
+
+        Raises:
+            PermissionDenied: the caller may not read (livekit:read).
+            DestinationUnapproved, SecretsNotFound, SecretsUnreadable, Invalid, ProviderNotFound, ProviderRetired,
+                KeyUnavailable: as for `release`.
+        """
+        principal.require(Scope.LIVEKIT_READ)
+        return await self._release(principal, key, {"purpose": "list"})
+
     async def _release(self, principal: Principal, key: str, purpose: JsonObject) -> ResolvedProviderConfig:
         if key in self._retired:
             raise ProviderRetired

@@ -73,6 +73,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/organizations/{organization}/notices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List what ends or needs attention of the providers that the organization uses */
+        get: operations["list_notices"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/organizations/{organization}/providers": {
         parameters: {
             query?: never;
@@ -134,6 +151,23 @@ export interface paths {
         };
         /** Show what became of a provider's settings and secrets, newest first */
         get: operations["get_history"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/organizations/{organization}/providers/{key}/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the models that a provider offers to this organization */
+        get: operations["list_models"];
         put?: never;
         post?: never;
         delete?: never;
@@ -205,6 +239,40 @@ export interface paths {
         put?: never;
         /** Test whether a provider works, as it is saved or as a draft has it */
         post: operations["verify_provider"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/organizations/{organization}/providers/{key}/voices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the voices that a provider offers to this organization */
+        get: operations["list_voices"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/organizations/{organization}/providers/{key}/voices/{voice}/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Play a sample of a voice */
+        get: operations["get_preview"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -601,6 +669,45 @@ export interface components {
             fields: string[];
         };
         /**
+         * ListedOffer
+         * @description A model or a voice that can be chosen, with what is known of it.
+         */
+        ListedOffer: {
+            /**
+             * Haspreview
+             * @description Whether `.../preview` has a sample of the voice.
+             */
+            hasPreview: boolean;
+            /**
+             * Islisted
+             * @description Whether the vendor lists it for this key; null when it was not asked.
+             */
+            isListed: boolean | null;
+            /**
+             * Label
+             * @description What people call it.
+             */
+            label: string | null;
+            /** Language */
+            language: string | null;
+            /**
+             * Name
+             * @description The value of the setting.
+             */
+            name: string;
+            /** Note */
+            note: string | null;
+            /** Replacement */
+            replacement: string | null;
+            /** Retireson */
+            retiresOn: string | null;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "current" | "preview" | "restricted" | "legacy" | "deprecated" | "retired" | "unverified";
+        };
+        /**
          * Me
          * @description Who is asking.
          */
@@ -635,11 +742,18 @@ export interface components {
          * @description A model that a vendor is known to offer, or to have offered.
          */
         Model: {
+            /**
+             * Callsettings
+             * @description What to set with it in calls, where the vendor's own defaults do not suit.
+             */
+            callSettings: {
+                [key: string]: unknown;
+            };
             /** Maxoutputtokens */
             maxOutputTokens: number | null;
             /**
              * Name
-             * @description What the vendor calls it; the value of the `model` setting.
+             * @description What the vendor calls it; the value of the setting.
              */
             name: string;
             /** Note */
@@ -673,14 +787,67 @@ export interface components {
             /** Model */
             model: string | null;
             /**
+             * Noproposal
+             * @description Why there is none, for something that ends.
+             */
+            noProposal: string | null;
+            /**
              * Pointer
              * @description JSON Pointer into this answer: what the notice is about.
              */
             pointer: string;
+            /** @description The change to a successor, where one is known. */
+            proposal: components["schemas"]["Proposal"] | null;
             /** Replacement */
             replacement: string | null;
             /** Retireson */
             retiresOn: string | null;
+            /** Voice */
+            voice: string | null;
+        };
+        /**
+         * Notices
+         * @description What an organization should know about the providers that it uses, most pressing first.
+         */
+        Notices: {
+            /**
+             * Asof
+             * Format: date
+             * @description The day on which this was said; UTC.
+             */
+            asOf: string;
+            /** Notices */
+            notices: components["schemas"]["ProviderNotice"][];
+            organization: components["schemas"]["OrganizationName"];
+        };
+        /**
+         * OfferList
+         * @description The models or voices of one provider, as far as they are known to this organization.
+         */
+        OfferList: {
+            /**
+             * Fetchedat
+             * @description When the vendor answered; null for the built-in list.
+             */
+            fetchedAt: string | null;
+            /**
+             * Iswhole
+             * @description Whether the vendor's list was read to its end.
+             */
+            isWhole: boolean;
+            /** Items */
+            items: components["schemas"]["ListedOffer"][];
+            /**
+             * Reason
+             * @description Why the vendor's answer is not a new one, where one was wanted.
+             */
+            reason: ("not_offered" | "retired" | "sealed" | "invalid_config" | "secrets_missing" | "destination_unapproved" | "undecryptable" | "too_often" | "key_refused" | "rate_limited" | "provider_error" | "not_understood" | "unreachable" | "timeout" | "tls" | "blocked") | null;
+            /**
+             * Source
+             * @description From the vendor now, from it earlier, or from what this release knows.
+             * @enum {string}
+             */
+            source: "live" | "cached" | "built-in";
         };
         /**
          * OidcSignIn
@@ -901,6 +1068,21 @@ export interface components {
             pointer: string;
         };
         /**
+         * Proposal
+         * @description A way to go on when something ends: one ordinary change of settings.
+         */
+        Proposal: {
+            /** Changes */
+            changes: components["schemas"]["voxplane__schemas__SettingChange"][];
+            /**
+             * Config
+             * @description The whole override, valid as it is: send it as `config` to `PUT .../config`, with If-Match.
+             */
+            config: {
+                [key: string]: unknown;
+            };
+        };
+        /**
          * Provider
          * @description A provider of the catalogue: all that there is to know before configuring it.
          */
@@ -951,6 +1133,8 @@ export interface components {
              */
             sharesSecretsWith: string | null;
             type: components["schemas"]["ProviderType"];
+            /** Voices */
+            voices: components["schemas"]["Voice"][];
         };
         /**
          * ProviderHealth
@@ -1018,6 +1202,23 @@ export interface components {
             /** Name */
             name: string;
             type: components["schemas"]["ProviderType"];
+        };
+        /**
+         * ProviderNotice
+         * @description A notice, and the provider that it is about.
+         */
+        ProviderNotice: {
+            /**
+             * Etag
+             * @description For If-Match on the write of the notice's proposal.
+             */
+            etag: string;
+            /** Isenabled */
+            isEnabled: boolean;
+            /** Isprimary */
+            isPrimary: boolean;
+            notice: components["schemas"]["Notice"];
+            provider: components["schemas"]["ProviderName"];
         };
         /**
          * ProviderReport
@@ -1268,34 +1469,6 @@ export interface components {
             };
         };
         /**
-         * SettingChange
-         * @description One setting that is different in one version than in the one before it.
-         */
-        SettingChange: {
-            /**
-             * After
-             * @description Null when it is no longer set.
-             */
-            after: unknown;
-            /**
-             * Before
-             * @description Null when it was not set.
-             */
-            before: unknown;
-            /**
-             * Kind
-             * @description `added`: it was the default before. `removed`: it is the default again.
-             * @enum {string}
-             */
-            kind: "added" | "changed" | "removed";
-            /**
-             * Pointer
-             * @description JSON Pointer into the overrides.
-             * @example /temperature
-             */
-            pointer: string;
-        };
-        /**
          * SettingsVersion
          * @description What one provider's settings became at one revision.
          */
@@ -1312,7 +1485,7 @@ export interface components {
             at: string;
             by: components["schemas"]["Actor"];
             /** Changes */
-            changes: components["schemas"]["SettingChange"][];
+            changes: components["schemas"]["voxplane__schemas__history__SettingChange"][];
             /** Iscurrent */
             isCurrent: boolean;
             /** Isenabled */
@@ -1537,6 +1710,87 @@ export interface components {
             secrets?: {
                 [key: string]: string;
             };
+        };
+        /**
+         * Voice
+         * @description A voice that a vendor is known to offer to everybody, or to have offered.
+         */
+        Voice: {
+            /**
+             * Label
+             * @description What people call it, where its name is an id.
+             */
+            label: string | null;
+            /** Language */
+            language: string | null;
+            /**
+             * Name
+             * @description What the vendor calls it; the value of the setting.
+             */
+            name: string;
+            /** Note */
+            note: string | null;
+            /**
+             * Replacement
+             * @description What the vendor names as its successor.
+             */
+            replacement: string | null;
+            /**
+             * Retireson
+             * @description The vendor's own date of its end.
+             */
+            retiresOn: string | null;
+            /**
+             * Status
+             * @default current
+             * @enum {string}
+             */
+            status: "current" | "preview" | "restricted" | "legacy" | "deprecated" | "retired" | "unverified";
+        };
+        /**
+         * SettingChange
+         * @description One setting that is different in one version than in the one before it.
+         */
+        voxplane__schemas__history__SettingChange: {
+            /**
+             * After
+             * @description Null when it is no longer set.
+             */
+            after: unknown;
+            /**
+             * Before
+             * @description Null when it was not set.
+             */
+            before: unknown;
+            /**
+             * Kind
+             * @description `added`: it was the default before. `removed`: it is the default again.
+             * @enum {string}
+             */
+            kind: "added" | "changed" | "removed";
+            /**
+             * Pointer
+             * @description JSON Pointer into the overrides.
+             * @example /temperature
+             */
+            pointer: string;
+        };
+        /**
+         * SettingChange
+         * @description What a proposal changes of the settings in force; null is a setting that is not used.
+         */
+        voxplane__schemas__SettingChange: {
+            /** After */
+            after: unknown;
+            /**
+             * Because
+             * @description Why the setting cannot stay as the organization set it.
+             */
+            because: string | null;
+            /** Before */
+            before: unknown;
+            /** Setting */
+            setting: string;
         };
     };
     responses: never;
@@ -1920,6 +2174,84 @@ export interface operations {
             };
             /** @description `rate_limited`: There is more of this than one caller may have at a time. */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: The service cannot answer at the moment; try again shortly. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_notices: {
+        parameters: {
+            query?: {
+                /** @description Only what has ended, or ends within so many days. */
+                withinDays?: number;
+            };
+            header?: never;
+            path: {
+                /** @description `current`, or the id or slug of the organization that the token is bound to. */
+                organization: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Notices"];
+                };
+            };
+            /** @description The caller has this already. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `unauthenticated`: Send a valid token: `Authorization: Bearer <token>`. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `permission_denied`: This token may not do that. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `organization_not_found`: There is no such organization for this token. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: The request is well formed but some values are not valid. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2352,6 +2684,79 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ProviderHistory"];
+                };
+            };
+            /** @description `unauthenticated`: Send a valid token: `Authorization: Bearer <token>`. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `permission_denied`: This token may not do that. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `organization_not_found`: There is no such organization for this token. `provider_not_found`: No provider has this key. GET /api/providers lists them. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: The request is well formed but some values are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: The service cannot answer at the moment; try again shortly. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_models: {
+        parameters: {
+            query?: {
+                /** @description Ask the vendor even if its last answer is recent; not more often than every 30 seconds. */
+                refresh?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description The provider's key. */
+                key: string;
+                /** @description `current`, or the id or slug of the organization that the token is bound to. */
+                organization: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OfferList"];
                 };
             };
             /** @description `unauthenticated`: Send a valid token: `Authorization: Bearer <token>`. */
@@ -2981,6 +3386,153 @@ export interface operations {
                 };
             };
             /** @description `unavailable`: The service cannot answer at the moment; try again shortly. `key_unavailable`: The key that seals this installation's secrets is missing or is another one, so nothing that needs it is done. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_voices: {
+        parameters: {
+            query?: {
+                /** @description Ask the vendor even if its last answer is recent; not more often than every 30 seconds. */
+                refresh?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description The provider's key. */
+                key: string;
+                /** @description `current`, or the id or slug of the organization that the token is bound to. */
+                organization: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OfferList"];
+                };
+            };
+            /** @description `unauthenticated`: Send a valid token: `Authorization: Bearer <token>`. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `permission_denied`: This token may not do that. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `organization_not_found`: There is no such organization for this token. `provider_not_found`: No provider has this key. GET /api/providers lists them. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: The request is well formed but some values are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: The service cannot answer at the moment; try again shortly. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_preview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The provider's key. */
+                key: string;
+                /** @description `current`, or the id or slug of the organization that the token is bound to. */
+                organization: string;
+                /** @description The voice, as the list names it. */
+                voice: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The sample. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "audio/mpeg": unknown;
+                    "audio/ogg": unknown;
+                    "audio/wav": unknown;
+                };
+            };
+            /** @description `unauthenticated`: Send a valid token: `Authorization: Bearer <token>`. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `permission_denied`: This token may not do that. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `organization_not_found`: There is no such organization for this token. `provider_not_found`: No provider has this key. GET /api/providers lists them. `preview_not_found`: There is no sample of this voice, or none that can be had now. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: The request is well formed but some values are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: The service cannot answer at the moment; try again shortly. */
             503: {
                 headers: {
                     [name: string]: unknown;

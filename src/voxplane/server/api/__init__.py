@@ -7,6 +7,7 @@ from voxplane.server.api import (
     audit,
     catalogue,
     history,
+    lists,
     organizations,
     providers,
     secrets,
@@ -16,7 +17,19 @@ from voxplane.server.api import (
 )
 from voxplane.server.door import Guarded
 
-_SUBJECTS = (catalogue, providers, secrets, verification, history, audit, workers, access, sign_in, organizations)
+_SUBJECTS = (
+    catalogue,
+    providers,
+    secrets,
+    verification,
+    lists,
+    history,
+    audit,
+    workers,
+    access,
+    sign_in,
+    organizations,
+)
 
 
 def routes() -> list[Guarded]:

@@ -12,6 +12,7 @@ from pydantic.json_schema import SkipJsonSchema
 from voxplane import errors
 from voxplane.schemas import (
     ConfigWrite,
+    Notices,
     OrderWrite,
     OrganizationProvider,
     OrganizationProviders,
@@ -94,6 +95,30 @@ async def get_primary_provider(
 ) -> Response:
     found = await plane_of(request).providers.get_primary_provider(reader, provider_type)
     return answer(found, etag=found.etag)
+
+
+@router.get(
+    "/organizations/{organization}/notices",
+    tags=["providers"],
+    summary="List what ends or needs attention of the providers that the organization uses",
+    response_model=Notices,
+    responses=NOT_MODIFIED | problem_responses(*READING, errors.Invalid),
+)
+async def list_notices(
+    request: Request,
+    reader: Reader,
+    organization: OrganizationPath,  # noqa: ARG001 - the guard reads it
+    within_days: Annotated[
+        int | SkipJsonSchema[None],
+        Query(
+            alias="withinDays",
+            ge=0,
+            le=3650,
+            description="Only what has ended, or ends within so many days.",
+        ),
+    ] = None,
+) -> Response:
+    return fresh(request, await plane_of(request).providers.get_notices(reader, within_days=within_days))
 
 
 @router.get(

@@ -1,0 +1,152 @@
+"""What ends, and how to go on: notices on models and voices, and the change of settings that takes a successor.
+
+Pure functions: nothing here reads, writes or waits. A proposal is an ordinary override that the definition accepts.
+It keeps what the organization set as far as the successor takes it, and says why of everything else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from voxplane.errors import Invalid
+from voxplane.schemas import Model, Notice, Proposal, SettingChange, Voice
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import date
+
+    from voxplane.provider import AnyProvider
+    from voxplane.schemas import JsonObject
+
+
+class _NoProposal(Exception):
+    """Why nothing can be proposed, as a sentence."""
+
+
+class _Ending(NamedTuple):
+    """A setting, and what it names that ends or has ended."""
+
+    setting: str
+    offer: Model | Voice
+    has_ended: bool
+
+
+def notices(provider: AnyProvider, overrides: JsonObject, effective: JsonObject, today: date) -> list[Notice]:
+    """Say what is known of the chosen models and voices: that one ends, has ended, or is a model nobody knows.
+
+    `overrides` are what the organization set, `effective` the settings in force.
+    """
+    found: list[Notice] = []
+    for setting, offers in provider.named.items():
+        chosen = effective.get(setting)
+        offer = next((each for each in offers if each.name == chosen), None)
+        if offer is None:
+            # Voices are an account's own as often as not, so one that is not listed says nothing.
+            if isinstance(chosen, str) and provider.models and setting == provider.model_setting:
+                found.append(_unknown(provider, setting, chosen))
+        elif offer.has_ended(today) or offer.will_end():
+            found.append(_notice(provider, overrides, _Ending(setting, offer, offer.has_ended(today)), today))
+    return found
+
+
+def _unknown(provider: AnyProvider, setting: str, chosen: str) -> Notice:
+    message = f"{provider.name} may offer this model; Voxplane does not know it."
+    return Notice(code="model_unknown", pointer=f"/config/{setting}", message=message, model=chosen)
+
+
+def _notice(provider: AnyProvider, overrides: JsonObject, ending: _Ending, today: date) -> Notice:
+    offer = ending.offer
+    kind = "model" if isinstance(offer, Model) else "voice"
+    proposal, no_proposal = None, None
+    try:
+        proposal = _propose(provider, overrides, ending, today)
+    except _NoProposal as because:
+        no_proposal = str(because)
+    return Notice.model_validate(
+        {
+            "code": f"{kind}_{'retired' if ending.has_ended else 'retiring'}",
+            "pointer": f"/config/{ending.setting}",
+            "message": _sentence(provider, ending),
+            kind: offer.name,
+            "retires_on": offer.retires_on,
+            "replacement": offer.replacement,
+            "proposal": proposal,
+            "no_proposal": no_proposal,
+        }
+    )
+
+
+def _sentence(provider: AnyProvider, ending: _Ending) -> str:
+    offer = ending.offer
+    called = getattr(offer, "label", None) or offer.name
+    when = f" on {offer.retires_on.isoformat()}" if offer.retires_on else ""
+    if ending.has_ended:
+        sentence = f"{called} ended{when}."
+    else:
+        sentence = f"{called} ends{when}." if when else f"{called} is deprecated."
+    return sentence + (f" {provider.name} names {offer.replacement} as its replacement." if offer.replacement else "")
+
+
+def _propose(provider: AnyProvider, overrides: JsonObject, ending: _Ending, today: date) -> Proposal:
+    """Return the change to the successor.
+
+    Raises:
+        _NoProposal: nothing valid can be proposed.
+    """
+    name, call_settings = _successor(provider, ending, today)
+    try:
+        before = provider.validate(overrides)
+    except Invalid:
+        raise _NoProposal("The settings are not valid as they are: mend them first.") from None
+    proposed, dropped = _without_what_it_refuses(provider, {**call_settings, **overrides, ending.setting: name}, ending)
+    after = provider.validate(proposed)
+    if provider.effective_origins(after) != provider.effective_origins(before):
+        raise _NoProposal("It would send calls to another address: choose the replacement yourself.")
+    return Proposal(config=proposed, changes=_changes(before.effective(), after.effective(), overrides, dropped))
+
+
+def _successor(provider: AnyProvider, ending: _Ending, today: date) -> tuple[str, JsonObject]:
+    """Follow the replacements to one that has no end in sight, and return it with the settings that suit it."""
+    known: Mapping[str, Model | Voice] = {each.name: each for each in provider.named[ending.setting]}
+    at, seen = ending.offer, {ending.offer.name}
+    while at.replacement is not None and at.replacement not in seen:
+        seen.add(at.replacement)
+        found = known.get(at.replacement)
+        if found is None:
+            return at.replacement, {}
+        if not (found.has_ended(today) or found.will_end()):
+            return found.name, found.call_settings if isinstance(found, Model) else {}
+        at = found
+    if at is ending.offer:
+        raise _NoProposal(f"{provider.name} names no replacement: choose one yourself.")
+    raise _NoProposal("Its replacement ends as well, and no other is named: choose one yourself.")
+
+
+def _without_what_it_refuses(
+    provider: AnyProvider, proposed: JsonObject, ending: _Ending
+) -> tuple[JsonObject, dict[str, str]]:
+    """Leave out what the successor does not take, and say why of each setting."""
+    dropped: dict[str, str] = {}
+    while True:
+        try:
+            provider.validate(proposed)
+        except Invalid as invalid:
+            refused = {error.pointer.split("/")[1]: error.message for error in invalid.errors}
+        else:
+            return proposed, dropped
+        if ending.setting in refused or not refused.keys() <= proposed.keys():
+            raise _NoProposal("It does not go with the other settings: choose the replacement yourself.")
+        dropped |= refused
+        proposed = {name: value for name, value in proposed.items() if name not in refused}
+
+
+def _changes(
+    before: JsonObject, after: JsonObject, overrides: JsonObject, dropped: Mapping[str, str]
+) -> tuple[SettingChange, ...]:
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    # A setting that goes back to a default of the same value is still one less that the organization set.
+    names += [name for name in dropped if name in overrides and name not in names]
+    return tuple(
+        SettingChange(setting=name, before=before.get(name), after=after.get(name), because=dropped.get(name))
+        for name in names
+    )
