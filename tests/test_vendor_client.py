@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -74,13 +74,13 @@ def forms() -> list[str]:
 
 
 @contextmanager
-def connections() -> Iterator[list[str]]:
+def connections() -> Generator[list[str]]:
     """Hear of every address that this process connects to."""
     found: list[str] = []
     listening = True
 
     def hear(event: str, arguments: tuple[Any, ...]) -> None:
-        if listening and event == "socket.connect" and isinstance(arguments[1], tuple):
+        if listening and event == "socket.connect" and not isinstance(arguments[1], str | bytes):
             found.append(str(arguments[1][0]))
 
     sys.addaudithook(hear)  # it cannot be taken away again, so it stops listening
@@ -183,11 +183,11 @@ async def test_json_is_given_out_when_it_is_sound(vendor: SecureVendor) -> None:
     within = frozenset({Origin.parse("https://api.openai.com")})
     sound: dict[bytes, Any] = {b'{"data": []}': {"data": []}, b"[" * 100 + b"]" * 100: None, b"\xff": None, b"{": None}
     for body, expected in sound.items():
-        vendor.answer = lambda _asked, body=body: Reply(body=body)
+        vendor.say(Reply(body=body))
         answer = await client.ask(request, within=within)
         assert isinstance(answer, Answered)
         assert answer.json() == expected
-    vendor.answer = lambda _asked: Reply(body=b"[" + b" " * 100 + b"]")
+    vendor.say(Reply(body=b"[" + b" " * 100 + b"]"))
     short = await client.ask(request, within=within, max_bytes=50)
     assert isinstance(short, Answered)
     assert (short.json(), len(short.body), short.is_whole) == (None, 50, False)

@@ -65,7 +65,7 @@ async def set_key(client: httpx.AsyncClient, key: str, value: str = KEY, **more:
     assert answer.status_code == 200, answer.text
 
 
-def _approval(key: str) -> dict[str, object]:
+def _approval(key: str) -> dict[str, Any]:
     return {"approvedOrigins": ["https://acme.openai.azure.com"]} if key == "azure-openai" else {}
 
 

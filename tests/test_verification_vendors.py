@@ -144,7 +144,7 @@ async def test_hostile_answers_do_no_harm(settings: Settings, vendor: SecureVend
     found: dict[str, str] = {}
     async with ControlPlane.open(changed, resolve=vendor.resolve) as plane:
         for name, reply in HOSTILE.items():
-            vendor.answer = lambda _asked, reply=reply: reply
+            vendor.say(reply)
             result = await plane.verification.verify(administrator, "openai", drafted("openai", "key-attack"))
             found[name] = result.outcome
     assert found == {
