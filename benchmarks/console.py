@@ -87,7 +87,7 @@ def held(page: Page) -> float:
         """() => new Promise((resolve) => requestIdleCallback(() => setTimeout(() => {
             resolve(Math.max(0, ...window.held));
             window.held = [];
-        }, 50)))"""
+        }, 50), {timeout: 1000}))"""
     )
 
 
@@ -143,6 +143,7 @@ def measure(page: Page) -> list[Measured]:
             act()
             times.append(held(page))
         found.append(Measured(name, times))
+        print(f"measured: {name}", file=sys.stderr)
     return found
 
 
