@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 from playwright.sync_api import Page, sync_playwright
+
 from servers import forget_settings, voxplane
 
 if TYPE_CHECKING:
@@ -91,66 +92,80 @@ def held(page: Page) -> float:
     )
 
 
+def load(page: Page) -> None:
+    """Open the overview as if for the first time."""
+    page.goto("/providers")
+    page.wait_for_selector("[data-provider]")
+
+
+def scroll(page: Page) -> None:
+    """Scroll down and up again."""
+    for by in (900,) * 8 + (-900,) * 8:
+        page.mouse.wheel(0, by)
+        page.evaluate("new Promise(requestAnimationFrame)")
+
+
+def search(page: Page) -> None:
+    """Type some words, and take them away."""
+    page.get_by_role("searchbox").press_sequentially("copy 1")
+    page.get_by_role("searchbox").fill("")
+
+
+def choose(page: Page) -> None:
+    """Filter by a status, and not."""
+    page.get_by_role("combobox", name="Status").select_option("attention")
+    page.get_by_role("combobox", name="Status").select_option("")
+
+
+def open_and_close(page: Page) -> None:
+    """Open a provider and close it."""
+    page.locator("[data-provider=openai] .name").click()
+    page.wait_for_selector("[data-setting]")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".drawer", state="detached")
+
+
+def palette(page: Page) -> None:
+    """Open the palette and type into it."""
+    page.keyboard.press("Control+k")
+    page.get_by_role("combobox", name="Go to a provider").press_sequentially("copy")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".palette", state="detached")
+
+
+def move(page: Page) -> None:
+    """Move the last of all that are on, which is the one with the lowest priority."""
+    page.get_by_role("button", name="Move OpenAI up").click()
+    page.get_by_role("button", name="Move OpenAI down").click()
+
+
+ACTIONS: dict[str, Callable[[Page], None]] = {
+    "first load": load,
+    "scroll": scroll,
+    "search": search,
+    "filter": choose,
+    "open and close a provider": open_and_close,
+    "palette": palette,
+    "move": move,
+}
+
+
 def measure(page: Page) -> list[Measured]:
     """Do what a person does, `ROUNDS` times each."""
-
-    def load() -> None:
-        page.goto("/providers")
-        page.wait_for_selector("[data-provider]")
-
-    def scroll() -> None:
-        for by in (900,) * 8 + (-900,) * 8:
-            page.mouse.wheel(0, by)
-            page.evaluate("new Promise(requestAnimationFrame)")
-
-    def search() -> None:
-        page.get_by_role("searchbox").press_sequentially("copy 1")
-        page.get_by_role("searchbox").fill("")
-
-    def choose() -> None:
-        page.get_by_role("combobox", name="Status").select_option("attention")
-        page.get_by_role("combobox", name="Status").select_option("")
-
-    def open_and_close() -> None:
-        page.locator("[data-provider=openai] .name").click()
-        page.wait_for_selector("[data-setting]")
-        page.keyboard.press("Escape")
-        page.wait_for_selector(".drawer", state="detached")
-
-    def palette() -> None:
-        page.keyboard.press("Control+k")
-        page.get_by_role("combobox", name="Go to a provider").press_sequentially("copy")
-        page.keyboard.press("Escape")
-        page.wait_for_selector(".palette", state="detached")
-
-    def move() -> None:
-        page.get_by_role("button", name="Move OpenAI down").click()
-        page.get_by_role("button", name="Move OpenAI up").click()
-
-    actions: dict[str, Callable[[], None]] = {
-        "first load": load,
-        "scroll": scroll,
-        "search": search,
-        "filter": choose,
-        "open and close a provider": open_and_close,
-        "palette": palette,
-        "move": move,
-    }
     found: list[Measured] = []
-    for name, act in actions.items():
+    for name, act in ACTIONS.items():
         times: list[float] = []
         for _ in range(ROUNDS):
-            act()
+            act(page)
             times.append(held(page))
         found.append(Measured(name, times))
-        print(f"measured: {name}", file=sys.stderr)
     return found
 
 
 def main() -> None:
     """Measure, and print the figures beside the limit."""
     forget_settings()
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:  # noqa: S108 - a folder of its own in there
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         folder = Path(name)
         package(folder, count=PROVIDERS)
         os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])  # noqa: TID251 - for the server

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -68,7 +68,7 @@ def doctored(page: Page, **changes: dict[str, Any]) -> None:
         response = route.fetch()
         body = response.json()
         for each in body.get("providers", [body]):
-            each |= changes.get(each["provider"]["key"].replace("-", "_"), {})
+            each.update(changes.get(each["provider"]["key"].replace("-", "_"), {}))
         if "nextCall" in body:
             off = {key.replace("_", "-") for key, change in changes.items() if change.get("isEnabled") is False}
             body["nextCall"] = {type_: key for type_, key in body["nextCall"].items() if key not in off}
@@ -404,7 +404,7 @@ SCREENS = {each.__name__.strip("_").replace("_", "-"): each for each in _ALL}
 
 
 @contextmanager
-def shown(page: Page, name: str) -> Iterator[None]:
+def shown(page: Page, name: str) -> Generator[None]:
     """Show one screen; afterwards the page is as it was, and can show another one."""
     size = page.viewport_size
     SCREENS[name](page)

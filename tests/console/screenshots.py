@@ -1,4 +1,4 @@
-"""The pictures of docs/console.md: `pytest tests/console/screenshots.py` takes them anew, and is no part of the tests."""
+"""The pictures of docs/console.md: `pytest tests/console/screenshots.py` takes them anew, and no other run does."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MOST_BYTES = 1_500_000
 def webp(page: Page) -> bytes:
     """Return what is on screen as WebP, which Chromium writes by its own protocol only."""
     session = page.context.new_cdp_session(page)
-    taken = session.send("Page.captureScreenshot", {"format": "webp", "quality": 80})
+    taken: dict[str, str] = session.send("Page.captureScreenshot", {"format": "webp", "quality": 80})  # pyright: ignore[reportUnknownMemberType] - Playwright leaves it open
     return base64.b64decode(taken["data"])
 
 

@@ -111,7 +111,10 @@ def test_the_palette_switches_the_theme_and_signs_out(page: Page) -> None:
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-FOCUSED = "document.activeElement.ariaLabel ?? document.activeElement.labels?.[0]?.innerText ?? document.activeElement.innerText"
+FOCUSED = """(() => {
+    const { ariaLabel, labels, innerText } = document.activeElement;
+    return ariaLabel ?? labels?.[0]?.innerText ?? innerText;
+})()"""
 
 
 def tab_to(page: Page, name: str, key: str = "Tab") -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
@@ -140,11 +140,11 @@ def said_by_the_server(service: Service) -> str:
 
     def collect(value: Any) -> None:
         if isinstance(value, dict):
-            for name, each in value.items():
+            for name, each in cast("dict[str, Any]", value).items():
                 found.append(name)
                 collect(each)
         elif isinstance(value, list):
-            for each in value:
+            for each in cast("list[Any]", value):
                 collect(each)
         else:
             found.append(str(value))
@@ -241,7 +241,11 @@ SHIFTS = """() => new Promise((resolve) => {
 def test_check_72_nothing_is_shifted_when_the_providers_come(open_furnished: OpenConsole, width: int) -> None:
     page = open_furnished(viewport={"width": width, "height": 800}, wait=False)
     held: list[Route] = []
-    page.route(f"**{PROVIDERS}", lambda route: held.append(route))
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(f"**{PROVIDERS}", hold)
     page.reload()
     page.wait_for_selector(".skeleton.seen")
     before = {name: page.locator(name).bounding_box() for name in ("header", "main h1", "main [role=search]")}
