@@ -18,7 +18,9 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
 
 from tests.conftest import token_for
+from tests.console.reference import PROVIDER as REFERENCE
 from tests.served import served
+from voxplane import registry
 from voxplane.server.auth import ADMINISTRATOR_SCOPES
 from voxplane.server.control_plane import ControlPlane
 from voxplane.server.settings import Settings
@@ -77,6 +79,12 @@ class Service:
 async def _running(settings: Settings) -> AsyncGenerator[tuple[ControlPlane, str]]:
     async with ControlPlane.open(settings) as plane, served(plane) as address:
         yield plane, address
+
+
+@pytest.fixture
+def reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install the provider that has every kind of setting, as a package would; before the service is made."""
+    monkeypatch.setattr(registry, "_installed", lambda: [REFERENCE])
 
 
 @pytest.fixture

@@ -12,19 +12,12 @@ from playwright.sync_api import Locator, Page, Request, expect
 
 from tests.console.conftest import PROVIDERS, OpenConsole, Service, Watch
 from tests.console.reference import PROVIDER as REFERENCE
-from voxplane import registry
 
 CONFIG = "/providers/openai/config"
 Role = Literal["checkbox", "combobox", "radio", "slider", "switch", "textbox"]
 KEY = "sk-canary-0123456789abcdef"
 
 with_reference = pytest.mark.usefixtures("reference")
-
-
-@pytest.fixture
-def reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Install the provider that has every kind of setting, as a package would."""
-    monkeypatch.setattr(registry, "_installed", lambda: [REFERENCE])
 
 
 def setting(page: Page, name: str) -> Locator:

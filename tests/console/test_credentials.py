@@ -226,7 +226,7 @@ def test_check_34_editing_the_label_alone_leaves_the_key(
     service.configure("groq", isEnabled=True)
     service.store_key("groq", KEY)
     page = open_console("/providers/groq/credentials")
-    page.get_by_role("button", name="Label of API key").click()
+    page.get_by_role("button", name="Add label to API key").click()
     page.get_by_label("Label", exact=True).fill("EU production")
     page.get_by_role("button", name="Save label").click()
     expect(credential(page)).to_contain_text("EU production")
@@ -381,7 +381,7 @@ def test_a_shared_key_is_named_and_may_be_replaced_by_its_own(open_console: Open
     page = open_console("/providers/openai-tts/credentials")
     expect(page.get_by_role("link", name="The key of OpenAI is used")).to_be_visible()
     expect(page.get_by_role("button", name="Remove API key")).to_have_count(0)
-    page.get_by_role("button", name="Set API key").click()
+    page.get_by_role("button", name="Set its own API key").click()
     enter(page, "sk-of-its-own")
     expect(page.get_by_role("button", name="Remove API key")).to_be_visible()
     assert released(service, "openai-tts") == {"apiKey": "sk-of-its-own"}

@@ -109,3 +109,52 @@ def test_the_palette_switches_the_theme_and_signs_out(page: Page) -> None:
     find(page, "sign out")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+FOCUSED = """(() => {
+    const { ariaLabel, labels, innerText } = document.activeElement;
+    return ariaLabel ?? labels?.[0]?.innerText ?? innerText;
+})()"""
+
+
+def tab_to(page: Page, name: str, key: str = "Tab") -> None:
+    """Go on with the tabulator until what has this name has the focus."""
+    for _ in range(60):
+        page.keyboard.press(key)
+        if page.evaluate(FOCUSED) == name:
+            return
+    raise AssertionError(name)
+
+
+def test_check_64_from_signing_in_to_making_a_provider_primary_without_a_mouse(
+    open_console: OpenConsole, service: Service
+) -> None:
+    service.store_key("openai")
+    page = open_console("/signin", signed_in=False)
+    expect(page.get_by_label("Access token")).to_be_focused()
+    page.keyboard.insert_text(service.token())
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-provider=groq]")).to_be_visible()
+    tab_to(page, "Groq")
+    tab_to(page, "Groq on")
+    page.keyboard.press("Space")
+    # There is no key yet: it leads to where one is set.
+    expect(page.get_by_label("New API key")).to_be_focused()
+    page.keyboard.insert_text("gsk_0123456789")
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-secret=apiKey] [data-set=true]")).to_be_visible()
+    expect(page.get_by_text("Groq is on", exact=True)).to_be_attached()
+    tab_to(page, "Credentials", "Shift+Tab")
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("tab", name="Configuration")).to_be_focused()
+    tab_to(page, "Temperature")
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text("0.4")
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-setting=temperature] .standing")).to_have_text("Overridden")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("link", name="Groq", exact=True)).to_be_focused()
+    page.keyboard.press("Alt+ArrowUp")
+    expect(page.locator("[data-type=llm] .next strong")).to_have_text("Groq")
+    groq = service.provider("groq")
+    assert (groq["isPrimary"], groq["usable"], groq["overrides"]) == (True, True, {"temperature": 0.4})

@@ -17,7 +17,9 @@ const ACCENTED: Record<string, string> = {
 /** Write a sentence as a longer language would: accented, a third longer, and in brackets that show a cut end. */
 function stretched(sentence: string): string {
   const accented = sentence.replace(/[a-zA-Z]/g, (letter) => ACCENTED[letter] ?? letter);
-  return `[${accented}${"·".repeat(Math.ceil(sentence.length / 3))}]`;
+  // In words, as a language would have them: what cannot be broken would fit nowhere.
+  const more = "·".repeat(Math.ceil(sentence.length / 3)).replace(/.{6}(?=.)/g, "$& ");
+  return `[${accented}${more}]`;
 }
 
 /** Make a catalogue in no language, which shows what is not translated and what does not fit (`en-XA`). */
