@@ -257,6 +257,16 @@ export const en = {
       not_checkable: "cannot be tested",
       local_unavailable: "not running",
     },
+    before: "Check it before saving",
+    beforeHelp: "What you typed is sent to the provider, and stored only when it works or you say so.",
+    checking: "Checking",
+    notChecked: "The key was not checked, and is not stored.",
+    saveAnyway: "Save anyway",
+    draft: "Test with these changes",
+    draftTitle: "Test these changes",
+    draftLead:
+      "A stored key goes with saved settings only. Enter a key for this test: it is sent to the provider and not stored.",
+    draftRun: "Run test",
     strip: (count: number, works: number, range: readonly [number, number] | null) =>
       `Of the last ${count} tests, ${works} passed${
         range === null ? "" : `, in ${range[0]} to ${range[1]} ms`
