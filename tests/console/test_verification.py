@@ -14,7 +14,7 @@ from anyio.from_thread import start_blocking_portal
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.conftest import token_for
-from tests.console.conftest import OpenConsole, Service, Watch
+from tests.console.conftest import PROVIDERS, OpenConsole, Service, Watch
 from tests.served import served
 from tests.vendors import tested
 from tests.vendors.secure import SecureVendor
@@ -166,7 +166,7 @@ def test_check_45_the_button_is_disabled_while_a_test_runs_and_counts_down_when_
     service.store_key("openai", GOOD)
     page = open_console("/providers/openai/config")
     held: list[Route] = []
-    page.route("**/verify", held.append)
+    page.route("**/verify", lambda route: held.append(route))  # noqa: PLW0108 - a method of C cannot be wrapped
     press_test(page)
     running = drawer(page).get_by_role("button", name="Testing OpenAI")
     expect(running).to_be_disabled()
@@ -176,9 +176,47 @@ def test_check_45_the_button_is_disabled_while_a_test_runs_and_counts_down_when_
     expect(found(page)).to_contain_text("OpenAI answers and accepts the key.")
     page.unroute("**/verify")
     for _ in range(11):
-        service.admin.post("/api/organizations/current/providers/openai/verify", json={}).raise_for_status()
+        service.admin.post(f"{PROVIDERS}/openai/verify", json={}).raise_for_status()
     press_test(page)
     limited = drawer(page).get_by_role("button", name=re.compile(r"OpenAI can be tested again in \d+ s"))
     expect(limited).to_be_disabled()
     expect(limited).to_have_text(re.compile(r"Wait \d+ s"))
     expect(found(page)).to_contain_text("Too many requests")
+
+
+def test_check_39_a_failed_check_offers_to_save_anyway_and_stores_nothing_until_chosen(
+    open_console: OpenConsole, service: Service, watch: Watch
+) -> None:
+    page = open_console("/providers/openai/credentials")
+    page.get_by_role("button", name="Set API key").click()
+    expect(page.get_by_role("checkbox", name="Check it before saving")).to_be_checked()
+    page.get_by_label("New API key").fill("key-bad-canary")
+    page.get_by_role("button", name="Save API key").click()
+    expect(drawer(page).get_by_role("group", name=LAST)).to_contain_text("OpenAI rejected the API key.")
+    assert watch.sent("PUT", "/secrets") == []
+    assert not service.provider("openai")["secretFields"][0]["isSet"]
+    page.get_by_role("button", name="Save anyway").click()
+    expect(page.locator("[data-secret=apiKey] [data-set]")).to_have_text("Set")
+    assert len(watch.sent("PUT", "/secrets")) == len(watch.sent("POST", "/verify")) == 1
+    page.get_by_role("button", name="Replace API key").click()
+    page.get_by_label("New API key").fill(GOOD)
+    page.get_by_role("button", name="Save API key").click()
+    expect(page.locator("[data-secret=apiKey]")).to_contain_text("v2")
+
+
+def test_check_43_testing_changes_stores_nothing(open_console: OpenConsole, service: Service, watch: Watch) -> None:
+    service.store_key("openai", GOOD)
+    before = service.provider("openai")
+    page = open_console("/providers/openai/config")
+    page.get_by_role("combobox", name="Model").fill("no-such-model")
+    page.keyboard.press("Tab")
+    page.get_by_role("button", name="Test with these changes").click()
+    page.get_by_label("The API key for this test").fill("key-good-draft")
+    page.get_by_role("button", name="Run test").click()
+    result = drawer(page).get_by_role("region", name="Test these changes").locator("[data-outcome]")
+    expect(result).to_contain_text("OpenAI has no no-such-model for it.")
+    expect(result).to_contain_text("nothing of them was stored")
+    assert service.provider("openai") == before
+    assert service.admin.get(f"{PROVIDERS}/openai/verifications").json()["verifications"] == []
+    assert watch.sent("PUT") == []
+    assert "key-good-draft" not in page.content()

@@ -266,6 +266,7 @@ export const en = {
     draftTitle: "Test these changes",
     draftLead:
       "A stored key goes with saved settings only. Enter a key for this test: it is sent to the provider and not stored.",
+    draftKey: (secret: string) => `The ${secret} for this test`,
     draftRun: "Run test",
     strip: (count: number, works: number, range: readonly [number, number] | null) =>
       `Of the last ${count} tests, ${works} passed${
