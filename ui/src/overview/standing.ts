@@ -66,8 +66,9 @@ const OF_CREDENTIALS = new Set(["secrets_missing", "destination_unapproved", "un
 const OF_THE_KEY = new Set(["authentication", "permission", "quota"]);
 
 /** The drawer's tab where what is wrong with a provider is mended. */
-export function mendingTab({ status, health }: OrganizationProvider): "config" | "credentials" {
-  const isOfTheKey = status === "failing" && OF_THE_KEY.has(health?.kind ?? "");
+export function mendingTab({ status, health, verification }: OrganizationProvider): "config" | "credentials" {
+  const isOfTheKey = status === "failing" &&
+    (OF_THE_KEY.has(health?.kind ?? "") || ["key_rejected", "quota"].includes(verification?.outcome ?? ""));
   return OF_CREDENTIALS.has(status) || isOfTheKey ? "credentials" : "config";
 }
 
