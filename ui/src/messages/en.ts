@@ -221,7 +221,12 @@ export const en = {
     by: (who: string) => `by ${who}`,
     milliseconds: (n: number) => `${n} ms`,
     stages: "Stages of the test",
-    stage: { settings: "Settings valid", reachable: "Reachable", key: "Key accepted", model: "Model available" },
+    stage: {
+      settings: "Settings valid",
+      reachable: "Reachable",
+      key: "Key accepted",
+      model: "Model available",
+    },
     state: { passed: "passed", failed: "failed", inconclusive: "not known", skipped: "not tested" },
     details: "Details",
     outcome: "Outcome",

@@ -36,7 +36,12 @@ export function needsAttention(provider: OrganizationProvider): boolean {
 }
 
 /** What is known of a failure beyond the status: since when, and why, as a test or workers saw it. */
-export function failureDetail({ status, statusSince, health, verification }: OrganizationProvider): string | null {
+export function failureDetail({
+  status,
+  statusSince,
+  health,
+  verification,
+}: OrganizationProvider): string | null {
   if (status !== "failing" || statusSince === null) return null;
   const since = text.since(formatClock(new Date(statusSince)));
   const ofWorkers = health?.status === "failing" && health.since === statusSince;
@@ -67,7 +72,8 @@ const OF_THE_KEY = new Set(["authentication", "permission", "quota"]);
 
 /** The drawer's tab where what is wrong with a provider is mended. */
 export function mendingTab({ status, health, verification }: OrganizationProvider): "config" | "credentials" {
-  const isOfTheKey = status === "failing" &&
+  const isOfTheKey =
+    status === "failing" &&
     (OF_THE_KEY.has(health?.kind ?? "") || ["key_rejected", "quota"].includes(verification?.outcome ?? ""));
   return OF_CREDENTIALS.has(status) || isOfTheKey ? "credentials" : "config";
 }
