@@ -26,9 +26,15 @@ SERVICE_ACCOUNT = json.dumps(
 )
 
 
+def save(page: Page, name: str = "API key") -> None:
+    """Save without a check: what these tests enter is nobody's key."""
+    page.get_by_role("checkbox", name="Check it before saving").uncheck()
+    page.get_by_role("button", name=f"Save {name}").click()
+
+
 def enter(page: Page, value: str = KEY, name: str = "API key") -> None:
     page.get_by_label(f"New {name}").fill(value)
-    page.get_by_role("button", name=f"Save {name}").click()
+    save(page, name)
 
 
 def credential(page: Page, name: str = "apiKey") -> Locator:
@@ -129,7 +135,7 @@ class Traces:
 
 
 def _save(page: Page) -> None:
-    page.get_by_role("button", name="Save API key").click()
+    save(page)
     expect_set(page)
 
 
@@ -157,7 +163,7 @@ def _idle(page: Page) -> None:
 
 def _fail(page: Page) -> None:
     page.route("**/secrets", lambda route: route.abort())
-    page.get_by_role("button", name="Save API key").click()
+    save(page)
     expect(page.get_by_role("alert")).to_contain_text("The server did not answer.")
     _close(page)
 
@@ -299,7 +305,7 @@ def test_check_38_what_comes_along_with_a_pasted_key_is_removed_with_a_note(
         "Taken off, as no part of it: the space around it, the quotes around it, and the word Bearer before it."
     )
     field.fill(f"bearer {KEY} ")
-    page.get_by_role("button", name="Save API key").click()
+    save(page)
     expect_set(page)
     assert released(service, "groq") == {"apiKey": KEY}
 
@@ -309,7 +315,7 @@ def test_a_key_of_an_unusual_shape_is_warned_of_and_taken(open_console: OpenCons
     page.get_by_role("button", name="Set API key").click()
     page.get_by_label("New API key").fill("sk-of-somebody-else")
     expect(page.get_by_text("Groq keys start with gsk_.")).to_be_visible()
-    page.get_by_role("button", name="Save API key").click()
+    save(page)
     expect_set(page)
     assert released(service, "groq") == {"apiKey": "sk-of-somebody-else"}
 
@@ -319,7 +325,7 @@ def test_a_refused_value_is_explained_at_its_field(open_console: OpenConsole, wa
     watch.expected.append("422 (Unprocessable Entity)")
     page = open_console("/providers/groq/credentials")
     page.get_by_role("button", name="Set API key").click()
-    page.get_by_role("button", name="Save API key").click()
+    save(page)
     field = page.get_by_label("New API key")
     expect(field).to_have_accessible_description(re.compile("Enter the API key"))
     enter(page, "********")
@@ -343,7 +349,7 @@ def test_a_service_account_is_pasted_or_chosen_as_a_file(
     file.write_text(f"\n{SERVICE_ACCOUNT}\n")
     page.get_by_label("Choose a file").set_input_files(file)
     expect(page.get_by_label("New service account")).to_have_value(SERVICE_ACCOUNT)
-    page.get_by_role("button", name="Save service account").click()
+    save(page, "service account")
     expect_set(page, "serviceAccountJson")
     assert [each["isSet"] for each in service.provider("google")["secretFields"]] == [False, True]
 
@@ -354,7 +360,7 @@ def test_a_key_without_an_address_of_its_own_asks_where_it_may_go(open_console: 
     enter(page, "0" * 32)
     expect(page.get_by_text("Say where it may be sent.")).to_be_visible()
     page.get_by_label("Address that it may be sent to").fill("https://mine.openai.azure.com")
-    page.get_by_role("button", name="Save API key").click()
+    save(page)
     expect_set(page)
     expect(page.get_by_role("dialog").get_by_text("https://mine.openai.azure.com")).to_be_visible()
     assert service.provider("azure-openai")["approvedOrigins"]
@@ -398,12 +404,12 @@ def test_what_somebody_else_stored_meanwhile_is_not_overwritten_unseen(
     page.get_by_role("button", name="Set API key").click()
     page.get_by_label("New API key").fill(KEY)
     service.store_key("groq", "gsk_of_somebody_else")
-    page.get_by_role("button", name="Save API key").click()
+    save(page)
     expect(page.get_by_role("alert")).to_contain_text("Somebody changed Groq in the meantime.")
     expect_set(page)
     assert released(service, "groq") == {"apiKey": "gsk_of_somebody_else"}
     expect(page.get_by_label("New API key")).to_have_value(KEY)
-    page.get_by_role("button", name="Save API key").click()
+    save(page)
     expect(credential(page)).to_contain_text("v2")
     assert released(service, "groq") == {"apiKey": KEY}
 

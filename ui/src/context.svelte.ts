@@ -6,6 +6,7 @@ import { Live } from "./live.svelte";
 import { Router } from "./router.svelte";
 import { Shortcuts } from "./shortcuts.svelte";
 import { Turns } from "./turns";
+import { Verifications } from "./verification/verifications.svelte";
 
 export const PROVIDERS = ["providers"] as const;
 export const CATALOGUE = ["catalogue"] as const;
@@ -28,6 +29,7 @@ export class ConsoleContext {
   readonly announcer = new Announcer();
   readonly shortcuts = new Shortcuts();
   readonly orders = new Turns();
+  readonly verifications: Verifications;
   /** Who is asking; null until the server said so. */
   me = $state<Me | null>(null);
 
@@ -49,6 +51,9 @@ export class ConsoleContext {
         mutations: { retry: false },
       },
     });
+    this.verifications = new Verifications(this.api, this.announcer, () =>
+      this.queries.invalidateQueries({ queryKey: PROVIDERS }),
+    );
     this.live = new Live(connection, (news) => {
       this.readProvidersAgain();
       if (news.kind === "all") void this.queries.invalidateQueries({ queryKey: CATALOGUE });

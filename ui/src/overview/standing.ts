@@ -35,12 +35,26 @@ export function needsAttention(provider: OrganizationProvider): boolean {
   return provider.isEnabled && NEEDS_SOMEBODY.has(provider.status);
 }
 
-/** What is known beyond the status: since when it fails and why. */
-export function statusDetail(provider: OrganizationProvider): string | null {
-  const health = provider.health;
-  if (provider.status !== "failing" || health === null) return null;
-  const since = text.since(formatClock(new Date(health.since)));
-  return health.kind === null ? since : `${since} · ${text.failures[health.kind]}`;
+/** What is known of a failure beyond the status: since when, and why, as a test or workers saw it. */
+export function failureDetail({
+  status,
+  statusSince,
+  health,
+  verification,
+}: OrganizationProvider): string | null {
+  if (status !== "failing" || statusSince === null) return null;
+  const since = text.since(formatClock(new Date(statusSince)));
+  const ofWorkers = health?.status === "failing" && health.since === statusSince;
+  const kind = ofWorkers ? health.kind : null;
+  if (kind !== null) return `${since} · ${text.failures[kind]}`;
+  return ofWorkers || verification === null
+    ? since
+    : `${since} · ${text.verification.outcomes[verification.outcome]}`;
+}
+
+/** Whether a test of what is saved can be made, which says more than what is known to be missing. */
+export function isTestable({ status }: OrganizationProvider): boolean {
+  return !["retired", "undecryptable", "invalid_config"].includes(status);
 }
 
 /** When a model in use ends, in words; null while no end is known. The model that the row names is not named again. */
@@ -57,8 +71,10 @@ const OF_CREDENTIALS = new Set(["secrets_missing", "destination_unapproved", "un
 const OF_THE_KEY = new Set(["authentication", "permission", "quota"]);
 
 /** The drawer's tab where what is wrong with a provider is mended. */
-export function mendingTab({ status, health }: OrganizationProvider): "config" | "credentials" {
-  const isOfTheKey = status === "failing" && OF_THE_KEY.has(health?.kind ?? "");
+export function mendingTab({ status, health, verification }: OrganizationProvider): "config" | "credentials" {
+  const isOfTheKey =
+    status === "failing" &&
+    (OF_THE_KEY.has(health?.kind ?? "") || ["key_rejected", "quota"].includes(verification?.outcome ?? ""));
   return OF_CREDENTIALS.has(status) || isOfTheKey ? "credentials" : "config";
 }
 

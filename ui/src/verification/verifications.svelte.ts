@@ -1,0 +1,86 @@
+import { SvelteMap, SvelteSet } from "svelte/reactivity";
+import {
+  type Api,
+  answered,
+  Problem,
+  type ProviderSummary,
+  type Schemas,
+  type VerificationResult,
+} from "../api/client";
+import type { Announcer } from "../announcer.svelte";
+import { text } from "../messages";
+import { sentence } from "../problem";
+
+const current = { organization: "current" } as const;
+type Draft = Partial<Schemas["VerificationWrite"]>;
+
+/** Tests of providers: which are under way, which were refused, and which have to wait. */
+export class Verifications {
+  readonly #running = new SvelteSet<string>();
+  readonly #problems = new SvelteMap<string, unknown>();
+  /** When a provider, by its key, may be tested again; in milliseconds as `Date.now` has them. */
+  readonly #until = new SvelteMap<string, number>();
+  /** The same for all of them, as the server has it. */
+  #untilAny = $state(0);
+
+  constructor(
+    private readonly api: Api,
+    private readonly announcer: Announcer,
+    private readonly readAgain: () => Promise<void>,
+  ) {}
+
+  isRunning(key: string): boolean {
+    return this.#running.has(key);
+  }
+
+  /** Why the last attempt was no test; null when it was one. */
+  problem(key: string): unknown {
+    return this.#problems.get(key) ?? null;
+  }
+
+  /** When a provider may be tested again; in the past when it may be now. */
+  until(key: string): number {
+    return Math.max(this.#until.get(key) ?? 0, this.#untilAny);
+  }
+
+  /** Test a provider as it is saved; the list has what was found when this is done. */
+  async test({ key, name }: Pick<ProviderSummary, "key" | "name">): Promise<void> {
+    if (this.isRunning(key) || this.until(key) > Date.now()) return;
+    this.#running.add(key);
+    this.#problems.delete(key);
+    this.announcer.say(text.verification.testing(name));
+    try {
+      const result = await this.#ask(key, {});
+      await this.readAgain();
+      this.announcer.say(result.sentence);
+    } catch (error) {
+      this.#problems.set(key, error);
+      this.announcer.warn(text.verification.notTested(name, sentence(error)));
+    } finally {
+      this.#running.delete(key);
+    }
+  }
+
+  /** Test what is not saved: nothing of it is stored. Throws the server's problem. */
+  async testDraft(key: string, draft: Draft): Promise<VerificationResult> {
+    return this.#ask(key, draft);
+  }
+
+  async #ask(key: string, draft: Draft): Promise<VerificationResult> {
+    try {
+      const result = await answered(
+        this.api.POST("/api/organizations/{organization}/providers/{key}/verify", {
+          params: { path: { ...current, key } },
+          body: draft as Schemas["VerificationWrite"],
+        }),
+      );
+      if (result.retryAfterSeconds !== null)
+        this.#until.set(key, Date.now() + result.retryAfterSeconds * 1000);
+      return result;
+    } catch (error) {
+      if (error instanceof Problem && error.status === 429)
+        this.#untilAny = Date.now() + (error.retryAfterSeconds ?? 1) * 1000;
+      throw error;
+    }
+  }
+}
