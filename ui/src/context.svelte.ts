@@ -8,6 +8,7 @@ import { Shortcuts } from "./shortcuts.svelte";
 
 export const PROVIDERS = ["providers"] as const;
 export const CATALOGUE = ["catalogue"] as const;
+export const AUDIT = ["audit"] as const;
 export const ME = ["me"] as const;
 
 export type Scope = "livekit:read" | "livekit:write" | "admin:secrets" | "audit:read";
@@ -49,6 +50,7 @@ export class ConsoleContext {
     });
     this.live = new Live(connection, (news) => {
       void this.queries.invalidateQueries({ queryKey: PROVIDERS });
+      void this.queries.invalidateQueries({ queryKey: AUDIT });
       if (news.kind === "all") void this.queries.invalidateQueries({ queryKey: CATALOGUE });
     });
   }

@@ -7,6 +7,10 @@ export type OrganizationProviders = Schemas["OrganizationProviders"];
 export type Provider = Schemas["Provider"];
 export type ProviderType = Schemas["ProviderType"];
 export type Me = Schemas["Me"];
+export type Actor = Schemas["Actor"];
+export type AuditRecord = Schemas["AuditRecord"];
+export type SettingsVersion = Schemas["SettingsVersion"];
+export type SecretsChange = Schemas["SecretsChange"];
 export type ProblemField = Schemas["ProblemField"];
 export type Api = Client<paths>;
 
