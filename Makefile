@@ -59,6 +59,7 @@ bench: $(VENV)/.dev ## Measure against peers, side by side in one run
 	@PYTHON=$(PYTHON) sh tools/venv.sh $(VENV) requirements/build.txt requirements/bench.txt
 	$(BIN)/python benchmarks/control_plane.py
 	$(BIN)/python benchmarks/workers.py
+	$(BIN)/python benchmarks/audit.py
 
 lint: $(VENV)/.dev ## Check style
 	$(BIN)/ruff check

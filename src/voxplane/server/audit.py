@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class AuditEvent:
     """Who did what to what, with which outcome. Holds names and numbers, never a value of a secret."""
 
