@@ -27,7 +27,8 @@ from voxplane.server.audit_store import AuditFilter
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, Principal, Scope
 from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.denials import Denials
-from voxplane.server.envelope import AnchorKey
+from voxplane.server.envelope import AnchorKey, Keyring
+from voxplane.server.write import Unsealed
 
 AUDIT = "/api/organizations/current/audit"
 PROVIDERS = "/api/organizations/current/providers"
@@ -115,11 +116,11 @@ async def test_a_file_holds_every_record_and_no_cell_is_a_formula(
 
 
 async def test_refusals_are_counted_instead_of_written_when_there_are_too_many_of_one_caller(
-    plane: ControlPlane, administrator: Principal, superuser: Superuser
+    plane: ControlPlane, administrator: Principal, superuser: Superuser, template: Template
 ) -> None:
     now = [0.0]
-    assert plane.audit._unsealed is not None
-    denials = Denials(plane.database, plane.audit._unsealed, lambda: datetime.now(UTC), lambda: now[0])
+    unsealed = Unsealed(Keyring.load(template.keyring), ledger_of(superuser, template).key)
+    denials = Denials(plane.database, unsealed, lambda: datetime.now(UTC), lambda: now[0])
     loud, quiet = [replace(administrator, subject=f"token:{name}") for name in ("loud", "quiet")]
     for _ in range(130):
         await denials.record(loud, "config.put", "openai", "permission_denied")

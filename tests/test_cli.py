@@ -716,3 +716,59 @@ def test_serving_says_where_and_stops_when_told(
     assert (process.returncode, out) == (0, "")
     assert command.endswith("token create --administrator\n")
     assert token not in err
+
+
+def test_history_is_listed_shown_and_put_back(run: Run) -> None:
+    run("config", "set", "openai", "temperature=0.9", "--priority", "3")
+    run("secrets", "set", "openai", "--file", "-", stdin=CANARY)
+    run("config", "set", "openai", "temperature=0.2", "maxTokens=9", "--disable", "--priority", "4")
+    found = run("history", "list", "openai", "--json").json
+    assert [each["revision"] for each in found["entries"]] == [4, 3, 2, 1]
+    listed = run("history", "list", "openai")
+    assert "temperature: 0.9 -> 0.2" in listed.out
+    assert "maxTokens: default -> 9" in listed.out
+    assert "switched off; priority 3 -> 4" in listed.out
+    assert "apiKey stored" in listed.out
+    assert CANARY not in listed.out
+    assert "There is more: --before 4" in run("history", "list", "openai", "--limit", "1").err
+    shown = run("history", "show", "openai", "2")
+    assert ("temperature" in shown.out, "enabled, priority 3" in shown.err) == (True, True)
+    assert run("history", "show", "openai", "3").code == 1
+    restored = run("history", "restore", "openai", "2", "--with-switch", "--with-priority", "--json").json
+    assert (restored["overrides"], restored["isEnabled"], restored["priority"]) == ({"temperature": 0.9}, True, 3)
+    assert "version 2 put back" in run("history", "list", "openai").out
+    assert run("history", "restore", "openai", "77").code == 1
+    run("secrets", "remove", "openai")
+    assert "all secrets removed" in run("history", "list", "openai").out
+
+
+def test_the_audit_log_is_listed_written_out_anchored_and_checked(
+    run: Run, superuser: Superuser, tmp_path: Path
+) -> None:
+    run("secrets", "set", "openai", "--file", "-", stdin=CANARY)
+    run("config", "set", "openai", "temperature=0.9")
+    listed = run("audit", "list")
+    assert ("config.put" in listed.out, "secrets.put" in listed.out) == (True, True)
+    assert [each["action"] for each in run("audit", "list", "--action", "secrets.put", "--json").json["records"]] == [
+        "secrets.put"
+    ]
+    assert "There is more: --before" in run("audit", "list", "--limit", "1", "--since", "2026-01-01").err
+    lines = run("audit", "export").out.splitlines()
+    assert [json.loads(line)["seq"] for line in lines] == [3, 2, 1]
+    assert len(run("audit", "export", "--format", "csv", "--outcome", "success").out.splitlines()) == 4
+    assert len(run("secrets", "was-stored", "--file", "-", "--json", stdin=CANARY).json["records"]) == 1
+    never = run("secrets", "was-stored", "--file", "-", stdin="sk-another")
+    assert (never.code, "never stored" in never.err) == (0, True)
+    assert run("secrets", "was-stored", CANARY).code == 2
+    anchors = tmp_path / "anchors.jsonl"
+    assert run("audit", "anchor", "--to", str(anchors)).code == 0
+    assert json.loads(run("audit", "anchor").out)["rows"] == 3
+    assert run("audit", "anchor", "--to", str(tmp_path)).code == 1
+    whole = run("audit", "verify", "--anchors", str(anchors))
+    assert (whole.code, "3 rows and 1 anchors, is whole" in whole.err) == (0, True)
+    superuser.execute("DELETE FROM audit_events WHERE seq > 1")
+    superuser.execute("UPDATE organizations SET audit_seq = 1, audit_hash = (SELECT hash FROM audit_events)")
+    assert run("audit", "verify").code == 0
+    cut = run("audit", "verify", "--anchors", str(anchors))
+    assert (cut.code, "cut off" in cut.out, "does not hold in 1" in cut.err) == (1, True, True)
+    assert run("audit", "verify", "--anchors", str(tmp_path / "none")).code == 1

@@ -175,7 +175,9 @@ async def test_pages_of_the_history_hold_every_entry_once(administrator: httpx.A
     for number in range(7):
         await put(administrator, config={"maxTokens": number + 1})
         await put(administrator, f"{OPENAI}/secrets", secrets={"apiKey": f"sk-{number}"})
-    whole, paged, before = await history(administrator), [], {}
+    whole = await history(administrator)
+    paged: list[dict[str, Any]] = []
+    before: dict[str, Any] | None = {}
     while before is not None:
         page = await history(administrator, limit=3, **before)
         paged += page["entries"]

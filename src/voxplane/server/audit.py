@@ -9,6 +9,8 @@ from __future__ import annotations
 import hmac
 import json
 from dataclasses import dataclass
+from functools import lru_cache
+from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -57,20 +59,31 @@ def chained(key: bytes, prev_hash: bytes, events: Sequence[AuditEvent]) -> list[
 
 def chain_hash(key: bytes, prev_hash: bytes, event: AuditEvent) -> bytes:
     """Return the hash of an event that follows the one with `prev_hash`."""
-    row = _canonical(
-        [
-            str(event.organization_id),
-            event.seq,
-            event.at.isoformat(),
-            event.actor,
-            event.action,
-            event.target,
-            event.outcome,
-            event.request_id,
-            event.detail,
-        ]
-    )
-    return hmac.digest(key, prev_hash + row.encode(), "sha256")
+    return _hash(key, prev_hash, _text_of(event))
+
+
+def _text_of(event: AuditEvent) -> str:
+    columns = (event.actor, event.action, event.target, event.outcome, event.request_id)
+    return row_text(event.organization_id, event.seq, event.at, columns, _canonical(event.detail))
+
+
+def row_text(organization_id: UUID, seq: int, at: datetime, columns: Iterable[str | None], detail: str) -> str:
+    """Return what is hashed of a row: a JSON array of its columns without spaces, `detail` with sorted names.
+
+    `columns` are actor, action, target, outcome and request id, and `detail` is JSON already.
+    """
+    texts = ",".join(["null" if each is None else encode_basestring(each) for each in columns])
+    return f'["{organization_id}",{seq},"{at.isoformat()}",{texts},{detail}]'
+
+
+@lru_cache(maxsize=1024)
+def canonical_detail(stored: str) -> str:
+    """Return a stored `detail` as it is hashed. Releases, most of a log, repeat theirs."""
+    return _canonical(json.loads(stored))
+
+
+def _hash(key: bytes, prev_hash: bytes, text: str) -> bytes:
+    return hmac.digest(key, prev_hash + text.encode(), "sha256")
 
 
 def first_broken(key: bytes, rows: Iterable[tuple[AuditEvent, bytes, bytes]]) -> int | None:
@@ -94,8 +107,12 @@ class Chain:
 
     def take(self, event: AuditEvent, prev_hash: bytes, stored: bytes) -> bool:
         """Return whether the next row follows from those before it."""
-        fits = event.seq == self.seq + 1 and prev_hash == self.hash
-        if not fits or not hmac.compare_digest(stored, chain_hash(self._key, self.hash, event)):
+        return self.take_text(event.seq, _text_of(event), prev_hash, stored)
+
+    def take_text(self, seq: int, text: str, prev_hash: bytes, stored: bytes) -> bool:
+        """Return whether the next row, as `row_text` writes it, follows from those before it."""
+        fits = seq == self.seq + 1 and prev_hash == self.hash
+        if not fits or not hmac.compare_digest(stored, _hash(self._key, self.hash, text)):
             return False
-        self.seq, self.hash = event.seq, stored
+        self.seq, self.hash = seq, stored
         return True

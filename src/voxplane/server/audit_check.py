@@ -90,7 +90,7 @@ async def _broken(
         async with database.transaction(organization_id=head.id) as connection:
             page = await AuditStore(connection, head.id).chain(chain.seq, _ROWS)
         for row in page:
-            if not chain.take(*row):
+            if not chain.take_text(*row):
                 return AuditBreak(organization=head.slug, seq=chain.seq + 1, problem="altered")
             if chain.seq in anchored and anchored[chain.seq] != chain.hash.hex():
                 return AuditBreak(organization=head.slug, seq=chain.seq, problem="not_as_anchored")

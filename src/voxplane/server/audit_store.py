@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import class_row, tuple_row
 
-from voxplane.server.audit import AuditEvent
+from voxplane.server.audit import canonical_detail, row_text
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -77,12 +77,12 @@ class AuditStore:
         )
         return await cursor.fetchall()
 
-    async def chain(self, after: int, limit: int) -> list[tuple[AuditEvent, bytes, bytes]]:
-        """Return rows as `Chain.take` takes them, oldest first, from the one behind number `after`."""
+    async def chain(self, after: int, limit: int) -> list[tuple[int, str, bytes, bytes]]:
+        """Return rows as `Chain.take_text` takes them, oldest first, from the one behind number `after`."""
         cursor = self._connection.cursor(binary=True, row_factory=tuple_row)
         await cursor.execute(
             """
-            SELECT seq, at, actor, action, target, outcome, request_id, detail, prev_hash, hash
+            SELECT seq, at, actor, action, target, outcome, request_id, detail::text, prev_hash, hash
             FROM audit_events
             WHERE organization_id = %(organization_id)s AND seq > %(after)s
             ORDER BY seq LIMIT %(limit)s
@@ -90,8 +90,8 @@ class AuditStore:
             {"organization_id": self._organization_id, "after": after, "limit": limit},
         )
         return [
-            (AuditEvent(**dict(zip(_CHAINED, row[:-2], strict=True)), organization_id=self._organization_id), *row[-2:])
-            for row in await cursor.fetchall()
+            (seq, row_text(self._organization_id, seq, at, columns, canonical_detail(detail)), prev_hash, stored)
+            for seq, at, *columns, detail, prev_hash, stored in await cursor.fetchall()
         ]
 
     async def storings(self, fingerprint: str, limit: int) -> list[AuditRow]:
@@ -110,9 +110,6 @@ class AuditStore:
             {"organization_id": self._organization_id, "fingerprint": fingerprint, "limit": limit},
         )
         return await cursor.fetchall()
-
-
-_CHAINED = ("seq", "at", "actor", "action", "target", "outcome", "request_id", "detail")
 
 
 @dataclass(frozen=True)
