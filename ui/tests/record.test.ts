@@ -25,9 +25,17 @@ test.each([
   ["config.put", { changed: [] }, "The same as before"],
   ["config.restore", { from: 12, settings: [] }, "v12 put back"],
   ["order.put", { order: ["groq", "openai"] }, "Groq → OpenAI"],
-  ["secrets.put", { set: ["apiKey"], removed: ["organizationId"] }, "Stored: apiKey; Removed: organizationId"],
+  [
+    "secrets.put",
+    { set: ["apiKey"], removed: ["organizationId"] },
+    "Stored: apiKey; Removed: organizationId",
+  ],
   ["secrets.put", { set: [], removed: [] }, "Label or approved addresses"],
-  ["secrets.release", { providers: { openai: ["apiKey"] }, refused: { groq: "x" } }, "For OpenAI; not for Groq"],
+  [
+    "secrets.release",
+    { providers: { openai: ["apiKey"] }, refused: { groq: "x" } },
+    "For OpenAI; not for Groq",
+  ],
   ["secrets.release", { providers: {} }, "No provider has one"],
   ["token.create", { scopes: ["livekit:read"] }, "livekit:read"],
   ["denials.collapsed", { count: 3 }, "3 more, only counted"],
@@ -61,7 +69,9 @@ describe("the filters of an address", () => {
   });
 
   test("that say nothing, or what the server does not know, are left out", () => {
-    expect(wantedBy(new URLSearchParams("since=soon&until=&outcome=maybe&actor=&record=4&target=groq"))).toEqual({
+    expect(
+      wantedBy(new URLSearchParams("since=soon&until=&outcome=maybe&actor=&record=4&target=groq")),
+    ).toEqual({
       target: "groq",
     });
   });
