@@ -10,6 +10,7 @@ import { Verifications } from "./verification/verifications.svelte";
 
 export const PROVIDERS = ["providers"] as const;
 export const CATALOGUE = ["catalogue"] as const;
+export const AUDIT = ["audit"] as const;
 export const ME = ["me"] as const;
 
 export type Scope = "livekit:read" | "livekit:write" | "admin:secrets" | "audit:read";
@@ -56,6 +57,7 @@ export class ConsoleContext {
     );
     this.live = new Live(connection, (news) => {
       this.readProvidersAgain();
+      void this.queries.invalidateQueries({ queryKey: AUDIT });
       if (news.kind === "all") void this.queries.invalidateQueries({ queryKey: CATALOGUE });
     });
   }

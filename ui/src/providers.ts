@@ -22,12 +22,17 @@ export function providersQuery(shared: ConsoleContext) {
   }));
 }
 
-/** One definition of the catalogue, with its schemas. */
-export function definitionQuery(shared: ConsoleContext, key: () => string) {
+/** One definition of the catalogue, with its schemas; read only while it `isWanted`. */
+export function definitionQuery(
+  shared: ConsoleContext,
+  key: () => string,
+  isWanted: () => boolean = () => true,
+) {
   return createQuery<Schemas["Provider"]>(() => ({
     queryKey: [...CATALOGUE, key()],
     queryFn: ({ signal }) =>
       answered(shared.api.GET("/api/providers/{key}", { params: { path: { key: key() } }, signal })),
+    enabled: isWanted(),
     staleTime: Number.POSITIVE_INFINITY,
   }));
 }

@@ -9,6 +9,10 @@ export type ProviderType = Schemas["ProviderType"];
 export type ProviderSummary = Schemas["ProviderSummary"];
 export type VerificationResult = Schemas["VerificationResult"];
 export type Me = Schemas["Me"];
+export type Actor = Schemas["Actor"];
+export type AuditRecord = Schemas["AuditRecord"];
+export type SettingsVersion = Schemas["SettingsVersion"];
+export type SecretsChange = Schemas["SecretsChange"];
 export type ProblemField = Schemas["ProblemField"];
 export type Api = Client<paths>;
 

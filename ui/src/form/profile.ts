@@ -119,6 +119,12 @@ export class Profile {
     return declared ? (this.#resolved(declared).title ?? name) : name;
   }
 
+  /** One setting as the definition declares it, whatever the others say; null when it has none of this name. */
+  declared(name: string): Field | null {
+    const found = this.#root.properties?.[name];
+    return found ? this.#field(name, "", this.#resolved(found), false) : null;
+  }
+
   /** Return the settings as the conditions narrow them for an override. */
   layout(override: JsonObject): Layout {
     const restrictions = [...this.#holding(this.#root, override)];

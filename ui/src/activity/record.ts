@@ -1,0 +1,83 @@
+import type { AuditRecord, OrganizationProviders, ProviderType } from "../api/client";
+import { isObject } from "../form/json";
+import { formatList, text } from "../messages";
+import { TYPES } from "../providers";
+
+type Known = Pick<OrganizationProviders, "providers">;
+
+/** What a record is about, as a person calls it: a provider, a type, a token. */
+export function aboutWhat({ target, action }: AuditRecord, all: Known): string {
+  const types = target.split(" ").filter(isType);
+  if (types.length > 0) return formatList(types.map((each) => text.types(each)));
+  if (action.startsWith("token.") && target !== "") return text.activity.token(target);
+  return nameOf(target, all);
+}
+
+/** One line on what was done, beyond the action and what it was done to. */
+export function summary(record: AuditRecord, all: Known): string {
+  const { action, detail, outcome } = record;
+  if (action === "denials.collapsed") return text.activity.collapsed(Number(detail.count));
+  if (outcome === "denied") return text.activity.refusal(String(detail.reason));
+  switch (action) {
+    case "config.put": {
+      const changed = text.activity.changed(strings(detail.changed));
+      return changed.length === 0 ? text.activity.nothingChanged : sentence(formatList(changed));
+    }
+    case "config.restore":
+      return text.activity.restoredFrom(Number(detail.from));
+    case "config.delete":
+      return text.activity.removed;
+    case "order.put":
+      return strings(detail.order)
+        .map((key) => nameOf(key, all))
+        .join(" → ");
+    case "secrets.put":
+      return secretsPut(strings(detail.set), strings(detail.removed));
+    case "secrets.delete":
+      return text.activity.allSecrets;
+    case "secrets.release":
+      return released(named(detail.providers, all), named(detail.refused, all));
+    case "token.create":
+      return strings(detail.scopes).join(", ");
+    case "organization.create":
+      return formatList(strings(detail.providers).map((key) => nameOf(key, all)));
+    default:
+      return "";
+  }
+}
+
+function secretsPut(stored: readonly string[], removed: readonly string[]): string {
+  const said = [
+    stored.length > 0 ? text.activity.stored(stored.join(", ")) : null,
+    removed.length > 0 ? text.activity.taken(removed.join(", ")) : null,
+  ].filter((each) => each !== null);
+  return said.length === 0 ? text.activity.labelled : said.join("; ");
+}
+
+function released(given: readonly string[], withheld: readonly string[]): string {
+  const said = [
+    given.length > 0 ? text.activity.released(formatList(given)) : text.activity.nothingReleased,
+    withheld.length > 0 ? text.activity.withheld(formatList(withheld)) : null,
+  ];
+  return said.filter((each) => each !== null).join("; ");
+}
+
+function named(byKey: unknown, all: Known): string[] {
+  return isObject(byKey) ? Object.keys(byKey).map((key) => nameOf(key, all)) : [];
+}
+
+function nameOf(key: string, all: Known): string {
+  return all.providers.find((each) => each.provider.key === key)?.provider.name ?? key;
+}
+
+function isType(word: string): word is ProviderType {
+  return TYPES.some((each) => each === word);
+}
+
+function strings(value: unknown): string[] {
+  return Array.isArray(value) ? value.map(String) : [];
+}
+
+function sentence(words: string): string {
+  return words.charAt(0).toLocaleUpperCase() + words.slice(1);
+}

@@ -1,0 +1,84 @@
+import { createInfiniteQuery } from "@tanstack/svelte-query";
+import {
+  answered,
+  type OrganizationProvider,
+  Problem,
+  type Schemas,
+  type SettingsVersion,
+} from "../api/client";
+import { type ConsoleContext, PROVIDERS } from "../context.svelte";
+
+const current = { organization: "current" } as const;
+const LONGEST_PAGE = 200;
+
+function readPage(
+  shared: ConsoleContext,
+  key: string,
+  query: { before?: number; limit?: number },
+  signal: AbortSignal,
+): Promise<Schemas["ProviderHistory"]> {
+  return answered(
+    shared.api.GET("/api/organizations/{organization}/providers/{key}/history", {
+      params: { path: { ...current, key }, query },
+      signal,
+    }),
+  );
+}
+
+/** What became of one provider, newest first, page by page. It is of the providers: what renews them renews it. */
+export function historyQuery(shared: ConsoleContext, key: () => string) {
+  return createInfiniteQuery(() => ({
+    queryKey: [...PROVIDERS, key(), "history"],
+    queryFn: ({ pageParam, signal }: { pageParam: number | null; signal: AbortSignal }) =>
+      readPage(shared, key(), pageParam === null ? {} : { before: pageParam }, signal),
+    initialPageParam: null as number | null,
+    getNextPageParam: (page: Schemas["ProviderHistory"]) => page.nextBefore,
+  }));
+}
+
+/** Find the version that was made at a moment, as the audit log and the history both say it; null: there is none. */
+export async function versionMadeAt(
+  shared: ConsoleContext,
+  key: string,
+  at: string,
+  signal: AbortSignal,
+): Promise<SettingsVersion | null> {
+  let before: number | null = null;
+  do {
+    const query: { before?: number } = before === null ? {} : { before };
+    const page = await readPage(shared, key, { ...query, limit: LONGEST_PAGE }, signal);
+    for (const entry of page.entries) {
+      if (entry.kind === "settings" && entry.at === at) return entry;
+      if (Date.parse(entry.at) < Date.parse(at)) return null;
+    }
+    before = page.nextBefore;
+  } while (before !== null);
+  return null;
+}
+
+/**
+ * Put an older version back as a new one, based on the provider as it was read.
+ *
+ * Throws the server's problem: `restore_refused` with a pointer for each setting that no longer fits, which
+ * `validOnly` leaves out; 412 when somebody changed the provider since it was read.
+ */
+export async function restoreVersion(
+  shared: ConsoleContext,
+  provider: OrganizationProvider,
+  revision: number,
+  validOnly = false,
+): Promise<OrganizationProvider> {
+  try {
+    return await answered(
+      shared.api.POST("/api/organizations/{organization}/providers/{key}/restore", {
+        params: { path: { ...current, key: provider.provider.key }, header: { "If-Match": provider.etag } },
+        body: { revision, include: [], validOnly },
+      }),
+    );
+  } catch (error) {
+    // What is on screen is out of date: the next attempt is to be based on what is there now.
+    if (error instanceof Problem && error.status === 412)
+      void shared.queries.invalidateQueries({ queryKey: PROVIDERS });
+    throw error;
+  }
+}

@@ -1,0 +1,78 @@
+import { describe, expect, test } from "vitest";
+import { wantedBy } from "../src/activity/audit";
+import { aboutWhat, summary } from "../src/activity/record";
+import type { AuditRecord } from "../src/api/client";
+import { provider } from "./provider";
+
+const all = { providers: [provider("openai"), provider("groq")] };
+
+function record(action: string, detail: AuditRecord["detail"], rest: Partial<AuditRecord> = {}): AuditRecord {
+  return {
+    seq: 1,
+    at: "2026-11-28T00:00:00Z",
+    actor: { subject: "token:1", name: "deploy", kind: "token" },
+    action,
+    target: "openai",
+    outcome: "success",
+    requestId: null,
+    detail,
+    ...rest,
+  };
+}
+
+test.each([
+  ["config.put", { changed: ["config", "is_enabled"] }, "Settings and on or off"],
+  ["config.put", { changed: [] }, "The same as before"],
+  ["config.restore", { from: 12, settings: [] }, "v12 put back"],
+  ["order.put", { order: ["groq", "openai"] }, "Groq → OpenAI"],
+  [
+    "secrets.put",
+    { set: ["apiKey"], removed: ["organizationId"] },
+    "Stored: apiKey; Removed: organizationId",
+  ],
+  ["secrets.put", { set: [], removed: [] }, "Label or approved addresses"],
+  [
+    "secrets.release",
+    { providers: { openai: ["apiKey"] }, refused: { groq: "x" } },
+    "For OpenAI; not for Groq",
+  ],
+  ["secrets.release", { providers: {} }, "No provider has one"],
+  ["token.create", { scopes: ["livekit:read"] }, "livekit:read"],
+  ["denials.collapsed", { count: 3 }, "3 more, only counted"],
+  ["something.new", { of: "a later release" }, ""],
+])("%s with %o is summed up", (action, detail, expected) => {
+  expect(summary(record(action, detail), all)).toBe(expected);
+});
+
+test("a refusal says why, and one that has no words yet says its code", () => {
+  const refused = (reason: string) => record("config.put", { reason }, { outcome: "denied" });
+  expect(summary(refused("permission_denied"), all)).toBe("The role does not allow it");
+  expect(summary(refused("of_a_later_release"), all)).toBe("of a later release");
+});
+
+test("what it was done to has a name", () => {
+  const about = (action: string, target: string) => aboutWhat(record(action, {}, { target }), all);
+  expect(about("config.put", "groq")).toBe("Groq");
+  expect(about("config.put", "gone")).toBe("gone");
+  expect(about("secrets.release", "llm tts")).toBe("Language models and Text to speech");
+  expect(about("token.revoke", "abc")).toBe("Token abc");
+  expect(about("denials.collapsed", "")).toBe("");
+});
+
+describe("the filters of an address", () => {
+  test("are days of the person's own, the last one included", () => {
+    const wanted = wantedBy(new URLSearchParams("since=2026-11-28&until=2026-12-31"));
+    expect(wanted).toEqual({
+      since: new Date(2026, 10, 28).toISOString(),
+      until: new Date(2027, 0, 1).toISOString(),
+    });
+  });
+
+  test("that say nothing, or what the server does not know, are left out", () => {
+    expect(
+      wantedBy(new URLSearchParams("since=soon&until=&outcome=maybe&actor=&record=4&target=groq")),
+    ).toEqual({
+      target: "groq",
+    });
+  });
+});
