@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Annotated
 
 import anyio
 import httpx
@@ -14,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from pydantic import Field
 from typing_extensions import override
 
 from tests.served import served
@@ -23,6 +26,9 @@ from voxplane import Client
 from voxplane.agent import client_for
 from voxplane.agent_settings import AgentSettings
 from voxplane.errors import ConfigurationError, Unauthenticated, Unreachable
+from voxplane.provider import UI
+from voxplane.providers.openai import OpenAIConfig
+from voxplane.registry import ProviderRegistry
 from voxplane.schemas import ConfigWrite, ProviderReport, SecretsWrite
 from voxplane.server.auth import Principal
 from voxplane.server.control_plane import ControlPlane
@@ -204,6 +210,45 @@ async def test_a_database_that_was_restored_is_followed(
             await until(lambda: client.at != before, seconds=30)
             stands = await plane.workers.position(administrator)
             assert client.at == str(stands)
+        await service.stop()
+
+
+class Terse(OpenAIConfig):
+    """OpenAI's settings with another default."""
+
+    max_tokens: Annotated[int, Field(title="Maximum tokens", ge=1, le=128_000), UI(group="Output")] = 800
+    """The longest reply."""
+
+
+class NextRelease(ProviderRegistry):
+    """The catalogue of a release that found a better default."""
+
+    @override
+    def initialize(self) -> None:
+        super().initialize()
+        self._providers["openai"] = replace(self._providers["openai"], config=Terse)
+
+
+async def test_a_better_default_reaches_a_worker_that_runs(
+    settings: Settings, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody changed the organization; what it gets is another all the same, and `have` is no longer what stands."""
+    service = Service(settings)
+    async with anyio.create_task_group() as group:
+        address: str = await group.start(service.run)
+        async with Client(address, token) as client:
+            await until(lambda: client.freshness.state == "current")
+            before = client.at
+            await service.stop()
+            await group.start(service.run)
+            await until(lambda: client.freshness.state == "current", seconds=30)
+            assert (client.at, client.primary("llm").config["maxTokens"]) == (before, 1000)
+            await service.stop()
+            monkeypatch.setattr("voxplane.server.control_plane.ProviderRegistry", NextRelease)
+            await group.start(service.run)
+            await until(lambda: client.at != before, seconds=30)
+            assert client.primary("llm").config["maxTokens"] == 800
+            assert client.at.rpartition(".")[2] == before.rpartition(".")[2]
         await service.stop()
 
 

@@ -8,6 +8,7 @@ import inspect
 import json
 import secrets
 import types
+import weakref
 from asyncio import AbstractEventLoop, Future
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
@@ -221,18 +222,24 @@ async def test_types_that_are_none_are_refused(office: Office, types: object) ->
     assert office.releases() == []
 
 
+def noted_openings(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return a list that grows with each envelope that is opened for somebody."""
+    opened: list[object] = []
+    release: Callable[..., Any] = envelope.release
+
+    def noted(*arguments: object, **options: object) -> object:
+        opened.append(arguments)
+        return release(*arguments, **options)
+
+    monkeypatch.setattr(envelope, "release", noted)
+    return opened
+
+
 async def test_who_is_up_to_date_gets_nothing_and_nothing_is_opened_or_recorded(
     caching: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await caching.store("openai")
-    opened: list[object] = []
-    release: Callable[..., Any] = envelope.release
-
-    def counted(*arguments: object, **options: object) -> object:
-        opened.append(arguments)
-        return release(*arguments, **options)
-
-    monkeypatch.setattr(envelope, "release", counted)
+    opened = noted_openings(monkeypatch)
     at = (await caching.resolve()).at
     assert len(opened) == len(caching.releases()) == 1
     for types_wanted in ({}, {"types": ["llm"]}):
@@ -451,20 +458,28 @@ async def test_a_request_that_the_server_cuts_short_releases_nothing_off_the_rec
 async def test_many_who_ask_at_once_share_one_look(caching: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """D1: a hundred workers that hear of one change; and each gets what stood when it asked, or newer."""
     await caching.store("openai")
-    statements = noted_statements(monkeypatch)
+    statements, opened = noted_statements(monkeypatch), noted_openings(monkeypatch)
     # Who asks while one looks is served by that look if the feed vouches for it, and by one more if nobody does.
     for feed_is_live, looks in ((True, 1), (False, 2)):
         caching.plane.changes.is_live = feed_is_live
         revision = await caching.heard(caching.set("openai", priority=5 + feed_is_live))
         asked = Outcomes(caching)
         statements.clear()
+        opened.clear()
+        recorded = len(caching.releases())
         async with anyio.create_task_group() as group:
             for number in range(100):
                 group.start_soon(asked.ask, number)
+        # One opening for all who wait at a moment, a row for each, and nothing that is kept after the last answer.
+        assert 1 <= len(opened) <= looks
+        assert len(caching.releases()) == recorded + 100
         assert len(asked.answers) == 100
         assert {each.at.rpartition(".")[2] for each in asked.answers.values()} == {str(revision)}
         assert sum("AS configs" in each for each in statements) <= looks
         assert sum("INSERT INTO audit_events" in each for each in statements) <= 10
+        shared = weakref.ref(asked.answers[0])
+        asked.answers.clear()
+        assert shared() is None
 
 
 async def test_who_asks_while_one_looks_does_not_get_what_was_there_before_he_asked(

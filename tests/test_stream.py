@@ -767,7 +767,8 @@ async def test_an_organization_that_was_put_back_is_a_reset(
             if told is None:  # ended, to be opened again
                 async with server.follow(token, before.id) as again:
                     told = await again.event()
-        ((epoch,),) = superuser.execute("SELECT epoch::text FROM organizations").fetchall()
+        ((life,),) = superuser.execute("SELECT epoch::text FROM organizations").fetchall()
+        epoch = f"{life}~{server.plane.registry.digest}"
         assert told == Event("reset", f"{epoch}.3", {"revision": 3, "keys": None})
         resolution = await server.plane.workers.resolve(worker, ResolutionRequest(have=before.id))
         assert resolution is not None

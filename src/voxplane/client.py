@@ -159,7 +159,9 @@ class Client:
             MissingDependency: a snapshot folder needs the extra `snapshot`.
         """
         self._url = _checked(url)
-        self._home = f"{self._url}/api/organizations/{quote(organization, safe='')}"
+        home = f"{self._url}/api/organizations/{quote(organization, safe='')}"
+        # Read once: to parse an address takes as long as all else that makes a request.
+        self._addresses = {path: httpx.URL(f"{home}/{path}") for path in ("resolve", "changes", "reports")}
         self._headers = {"Authorization": f"Bearer {token}", "User-Agent": f"voxplane-python/{version('voxplane')}"}
         # A transport, not a client of httpx: there are no redirects, cookies or proxies, and what could follow or send
         # them makes a refresh a fifth dearer.
@@ -458,10 +460,10 @@ class Client:
             Unreachable: there is no answer, or one that is not ours.
             VoxplaneError: what the control plane answered instead.
         """
-        timeout = httpx.Timeout(_REQUEST_SECONDS, read=silence_seconds).as_dict()
+        timeout = dict.fromkeys(("connect", "write", "pool"), _REQUEST_SECONDS) | {"read": silence_seconds}
         request = httpx.Request(
             method,
-            f"{self._home}/{path}",
+            self._addresses[path],
             headers={**self._headers, **(headers or {})},
             json=json,
             extensions={"timeout": timeout},

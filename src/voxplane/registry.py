@@ -6,6 +6,7 @@ or a module that has one as `PROVIDER`. The files of this package need no entry 
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import pkgutil
 from functools import cache
@@ -65,6 +66,12 @@ class ProviderRegistry:
         if provider is None:
             raise ProviderNotFound
         return provider
+
+    @property
+    def digest(self) -> str:
+        """Eight hex digits of the whole catalogue: other ones when anything about any provider is another."""
+        every = "".join(sorted(provider.digest for provider in self._providers.values()))
+        return hashlib.sha256(every.encode()).hexdigest()[:8]
 
 
 @cache

@@ -89,8 +89,9 @@ class Subscription:
 class Changes:
     """Marks in time, to ask later whether an organization changed since; and subscriptions, to be told."""
 
-    def __init__(self, *, max_subscriptions: int = 1000) -> None:
-        """Let one organization be followed by at most `max_subscriptions` in this process."""
+    def __init__(self, *, catalogue: str = "", max_subscriptions: int = 1000) -> None:
+        """Let one organization be followed by at most `max_subscriptions`; `catalogue` is this process's digest."""
+        self._catalogue = catalogue
         self._mark = 0
         self._changed: dict[UUID, int] = {}
         self._valid_from = 0
@@ -220,7 +221,7 @@ class Changes:
         if not followed:
             return
         async with database.transaction(platform=True) as connection:
-            found = await store.positions(connection, followed)
+            found = await store.positions(connection, followed, self._catalogue)
         before, self._positions = self._positions, found
         for organization_id, at in found.items():
             is_newest = self._changed.get(organization_id, 0) <= mark  # else it may have moved on meanwhile

@@ -96,7 +96,7 @@ class ControlPlane:
     ) -> ControlPlane:
         async with connections.transaction() as connection:
             retired = {provider.key: provider for provider in await store.retired_providers(connection)}
-        changes = Changes(max_subscriptions=settings.organization_streams)
+        changes = Changes(catalogue=registry.digest, max_subscriptions=settings.organization_streams)
         access = AccessService(
             database=connections,
             changes=changes,

@@ -348,7 +348,7 @@ class Store:
             shared=[each.shares_secrets_with for each in seen],
             outcomes=[each.outcome for each in seen],
             kinds=[each.kind for each in seen],
-            epochs=[each.at.epoch for each in seen],
+            lives=[each.at.life for each in seen],
             revisions=[each.at.revision for each in seen],
             by=by,
             at=at,
@@ -391,8 +391,8 @@ _PUT_SIGHTINGS: LiteralString = """
     WITH said AS (
         SELECT said.*, greatest((provider_revisions->>key)::bigint, (provider_revisions->>shared)::bigint, 0) AS renewed
         FROM unnest(%(keys)s::text[], %(shared)s::text[], %(outcomes)s::text[], %(kinds)s::text[],
-                    %(epochs)s::text[], %(revisions)s::bigint[]) AS said (key, shared, outcome, kind, of_epoch, seen_at)
-        JOIN organizations ON id = %(organization_id)s AND epoch::text = of_epoch
+                    %(lives)s::text[], %(revisions)s::bigint[]) AS said (key, shared, outcome, kind, of_life, seen_at)
+        JOIN organizations ON id = %(organization_id)s AND epoch::text = of_life
     ), fresh AS (
         SELECT said.*, (known.outcome, known.kind) IS NOT DISTINCT FROM (said.outcome, said.kind) AS is_known,
                coalesce(known.reported_at > %(at)s - %(interval)s AND known.reported_at <= %(at)s, false) AS is_soon
@@ -532,12 +532,14 @@ async def set_fleet(connection: Connection, token_id: str, organizations: Sequen
     return cursor.rowcount == 1
 
 
-async def positions(connection: Connection, organization_ids: Sequence[UUID]) -> dict[UUID, Position]:
+async def positions(
+    connection: Connection, organization_ids: Sequence[UUID], catalogue: str = ""
+) -> dict[UUID, Position]:
     """Return where those of the organizations stand that exist and that the transaction may see."""
     cursor = await connection.execute(
         "SELECT id, epoch, revision FROM organizations WHERE id = ANY(%(ids)s)", {"ids": list(organization_ids)}
     )
-    return {row["id"]: Position(str(row["epoch"]), row["revision"]) for row in await cursor.fetchall()}
+    return {row["id"]: Position.under(catalogue, row["epoch"], row["revision"]) for row in await cursor.fetchall()}
 
 
 async def organization(connection: Connection, organization_id: UUID) -> OrganizationRow | None:

@@ -1,7 +1,8 @@
 """What workers ask for: the providers of their organization with opened keys, and what they have to say of them.
 
 What an organization configured is kept sealed in memory while it holds, so that a worker's question costs the opening
-of a few envelopes and one audit row. A plaintext lives as long as its answer.
+of a few envelopes and one audit row, and those who ask at one moment share the opening. A plaintext lives as long as
+the last answer that it is in.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ from voxplane.server.releases import Releases
 from voxplane.server.store import DataKeyRow, Sighting, Store, positions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Collection, Generator, Mapping
     from uuid import UUID
 
     from pydantic import SecretStr
@@ -84,6 +85,14 @@ class _Sealed:
     is_failing: bool
 
 
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """What an organization's workers get, with opened secrets, and what goes on record for each one that gets it."""
+
+    resolution: Resolution
+    on_record: JsonObject
+
+
 @dataclass(frozen=True)
 class _Standing:
     """An organization as it stands, with the unwrapped keys that open its envelopes; no plaintext of a secret."""
@@ -95,6 +104,8 @@ class _Standing:
     secret_versions: Mapping[str, int]
     data_keys: Mapping[int, DataKey]
     since: int
+    under_way: WeakValueDictionary[tuple[ProviderType, ...], _Opened]
+    """What was opened for workers who are being answered: nobody holds it but they."""
 
 
 @dataclass(eq=False)
@@ -123,6 +134,7 @@ class WorkerService:
     ) -> None:
         """Take what it works with; `unsealed` is None while the key is missing or is another one."""
         self._registry = registry
+        self._catalogue = registry.digest
         self._retired = retired
         self._database = database
         self._changes = changes
@@ -144,7 +156,7 @@ class WorkerService:
             # This reads once for all who ask at this moment.
             return (await self._read(principal.tenant, Position.parse(known))).at
         async with self._database.transaction(organization_id=principal.tenant) as connection:
-            found = await positions(connection, [principal.tenant])
+            found = await positions(connection, [principal.tenant], self._catalogue)
         if principal.tenant not in found:
             raise OrganizationNotFound
         return found[principal.tenant]
@@ -165,15 +177,13 @@ class WorkerService:
             standing = await self._read(principal.tenant, Position.parse(wanted.have))
             if wanted.have == str(standing.at):
                 return None
-            types = [each for each in ProviderType if wanted.types is None or each in wanted.types]
-            chains, skipped = _open_chains(standing, types)
-            await self._releases.record(principal, self._keys, " ".join(sorted(types)), _on_record(standing, chains))
-        return Resolution(
-            organization=standing.organization,
-            at=str(standing.at),
-            chains=Chains(**{each.value: tuple(map(_on_the_wire, chains[each])) for each in chains}),
-            skipped=tuple(skipped),
-        )
+            types = tuple(each for each in ProviderType if wanted.types is None or each in wanted.types)
+            # A herd is answered with one opening; each of it has a row of its own before its answer.
+            opened = standing.under_way.get(types)
+            if opened is None:
+                opened = standing.under_way[types] = _opened(standing, types)
+            await self._releases.record(principal, self._keys, " ".join(sorted(types)), opened.on_record)
+        return opened.resolution
 
     async def release(self, principal: Principal, key: str) -> ResolvedProviderConfig:
         """Open one provider's secrets for a worker, enabled or not; on record before they leave.
@@ -332,7 +342,7 @@ class WorkerService:
         ranked = {each: view.ranked(each) for each in ProviderType}
         standing = _Standing(
             organization=OrganizationName(id=state.id, slug=state.slug),
-            at=Position(str(state.epoch), state.revision),
+            at=Position.under(self._catalogue, state.epoch, state.revision),
             chains={
                 each: tuple(
                     _sealed(view, self._registry.get_provider_by_key(shown.provider.key)) for shown in chain(shown_all)
@@ -348,6 +358,7 @@ class WorkerService:
             secret_versions=state.secret_versions,
             data_keys=data_keys,
             since=since,
+            under_way=WeakValueDictionary(),
         )
         return standing, view
 
@@ -373,8 +384,19 @@ def _sealed(view: OrganizationView, provider: AnyProvider) -> _Sealed:
     return _Sealed(provider, config.effective(), origins, source, own, row.is_enabled, row.priority, failing)
 
 
+def _opened(standing: _Standing, types: Collection[ProviderType]) -> _Opened:
+    chains, skipped = _open_chains(standing, types)
+    resolution = Resolution(
+        organization=standing.organization,
+        at=str(standing.at),
+        chains=Chains(**{each.value: tuple(map(_on_the_wire, chains[each])) for each in chains}),
+        skipped=tuple(skipped),
+    )
+    return _Opened(resolution, _on_record(standing, chains))
+
+
 def _open_chains(
-    standing: _Standing, types: list[ProviderType]
+    standing: _Standing, types: Collection[ProviderType]
 ) -> tuple[dict[ProviderType, list[ResolvedProviderConfig]], list[SkippedProvider]]:
     chains: dict[ProviderType, list[ResolvedProviderConfig]] = {each: [] for each in types}
     skipped = [each for each in standing.skipped if each.type in types]
