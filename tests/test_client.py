@@ -518,7 +518,7 @@ async def test_a_worker_knows_which_providers_failed_in_other_calls(url: str, to
 async def test_a_report_that_comes_too_soon_is_made_again(
     settings: Settings, administrator: Principal, token: str, superuser: Superuser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("voxplane.client._RETRY_AT_MOST_SECONDS", 0.05)
+    monkeypatch.setattr("voxplane.reports.RETRY_SECONDS", 0.05)
     paced = settings.model_copy(update={"report_interval_seconds": 0.5})
     async with ControlPlane.open(paced) as plane, served(plane) as url, Client(url, token) as client:
         await plane.workers.report(

@@ -256,7 +256,7 @@ async def test_a_stream_that_falls_silent_is_opened_again(
     url: str, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that was cut without a word looks like one on which nothing happens; heartbeats tell them apart."""
-    monkeypatch.setattr("voxplane.client._SILENCE_SECONDS", 0.1)  # where the heartbeat is every 15 s
+    monkeypatch.setattr("voxplane.channel.SILENCE_SECONDS", 0.1)  # where the heartbeat is every 15 s
     way = Way()
     async with Client(url, token, transport=way) as client:
         await until(lambda: way.asked.count("changes") > 1)

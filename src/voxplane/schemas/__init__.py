@@ -26,6 +26,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
 MAX_PRIORITY = 1000
+MAX_REPORTS = 50
 JsonObject = dict[str, Any]
 
 
@@ -401,7 +402,9 @@ class ReportsWrite(Sparse):
     at: Annotated[str, StringConstraints(max_length=80)] = Field(
         description="The state in use, as `<epoch>.<revision>`."
     )
-    reports: Annotated[list[ProviderReport], Field(max_length=50)] = Field(default_factory=list[ProviderReport])
+    reports: Annotated[list[ProviderReport], Field(max_length=MAX_REPORTS)] = Field(
+        default_factory=list[ProviderReport]
+    )
 
 
 class Organization(Wire):
