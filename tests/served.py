@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 import uvicorn
+from starlette.types import ASGIApp
 
 from tests.test_changes import following, until
 from voxplane.server.app import create_app
@@ -30,9 +31,21 @@ async def served(
 
     With a certificate and its key, of localhost, it is served over TLS.
     """
+    async with following(plane), listening(create_app(plane), port=port, certificate=certificate) as address:
+        try:
+            yield address
+        finally:
+            plane.changes.end()
+
+
+@asynccontextmanager
+async def listening(
+    app: ASGIApp, *, port: int = 0, certificate: tuple[Path, Path] | None = None
+) -> AsyncGenerator[str]:
+    """Serve any application until left, and yield its address."""
     scheme, files = ("https://localhost", certificate) if certificate else ("http://127.0.0.1", (None, None))
     config = uvicorn.Config(
-        create_app(plane),
+        app,
         host="127.0.0.1",
         port=port,
         loop="none",
@@ -44,12 +57,11 @@ async def served(
         ssl_certfile=files[0],
         ssl_keyfile=files[1],
     )
-    server, listening = _Server(config), config.bind_socket()
-    async with following(plane), anyio.create_task_group() as serving:
-        serving.start_soon(server.serve, [listening])
+    server, taken = _Server(config), config.bind_socket()
+    async with anyio.create_task_group() as serving:
+        serving.start_soon(server.serve, [taken])
         await until(lambda: server.started)
         try:
-            yield f"{scheme}:{listening.getsockname()[1]}"
+            yield f"{scheme}:{taken.getsockname()[1]}"
         finally:
-            plane.changes.end()
             server.should_exit = True

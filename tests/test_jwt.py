@@ -619,7 +619,7 @@ async def test_while_the_provider_is_away_its_last_keys_serve_for_a_day(
 async def test_a_provider_that_answers_without_end_is_not_waited_for(
     signers: dict[str, Signer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("voxplane.server.issuers._JWKS_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("voxplane.server.issuers._TIMEOUT_SECONDS", 0.2)
     provider = IdentityProvider(_drips)
     issuers = Issuers((trusted("EdDSA"),), transport=provider.transport())
     with anyio.fail_after(10):

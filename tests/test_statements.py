@@ -34,6 +34,7 @@ STATEMENTS = {
     "POST /api/organizations": 8,
     "GET /api/me": 4,
     "POST /api/sign-in": 6,
+    "GET /api/sign-in/methods": 0,
 }
 
 

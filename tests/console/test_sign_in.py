@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from anyio.from_thread import start_blocking_portal
+from playwright.sync_api import Browser, Page, expect
 
 from tests.console.conftest import PROVIDERS, OpenConsole, Service, Watch
+from tests.identity_provider import IdentityProvider
+from tests.served import served
 from voxplane.schemas import OrganizationCreate
-from voxplane.server.control_plane import local_administrator
+from voxplane.server.control_plane import ControlPlane, local_administrator
+from voxplane.server.settings import Settings
 
 OTHER_KEY = "gsk_0123456789canary"
 
@@ -141,3 +149,46 @@ def test_check_57_signing_out_instead_saves_nothing(
     assert not service.provider("openai")["secretFields"][0]["isSet"]
     # The one that the server refused, and never again.
     assert len(watch.sent("PUT")) == 1
+
+
+@asynccontextmanager
+async def with_provider(settings: Settings) -> AsyncGenerator[str]:
+    """Serve a console that people sign in to with an identity provider, and yield its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    provider = IdentityProvider(f"http://127.0.0.1:{port}/signin")
+    async with (
+        provider.running(),
+        ControlPlane.open(settings.model_copy(update=provider.settings())) as plane,
+        served(plane, port=port) as address,
+    ):
+        provider.claims["org_id"] = str((await plane.access.find_organization("default")).id)
+        yield address
+
+
+def test_an_identity_provider_signs_in(browser: Browser, settings: Settings) -> None:
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(with_provider(settings)) as address:
+        with browser.new_context(base_url=address) as context:
+            context.set_default_timeout(10_000)
+            complaints: list[str] = []
+            context.on("console", lambda message: complaints.append(message.text))
+            back: list[str] = []
+            context.on("request", lambda request: back.append(request.url) if "code=" in request.url else None)
+            page = context.new_page()
+            page.goto("/signin?error=access_denied")
+            expect(page.get_by_role("alert")).to_contain_text("did not let you in")
+            page.get_by_role("link", name="Sign in with Acme").click()
+            page.wait_for_selector("[data-provider]")
+            assert page.url == f"{address}/providers"
+            assert context.cookies() == []
+            assert page.evaluate("Object.entries(localStorage)") == []
+            page.reload()
+            page.wait_for_selector("[data-provider]")
+            assert complaints == []
+        # The address that the provider sent the browser to is worth nothing in another one.
+        with browser.new_context(base_url=address) as context:
+            page = context.new_page()
+            page.goto(back[0])
+            expect(page.get_by_role("alert")).to_contain_text("begun in another browser")
+            assert page.url == f"{address}/signin"

@@ -32,6 +32,7 @@ from voxplane.server.changes import Changes
 from voxplane.server.database import Database, Location
 from voxplane.server.envelope import Keyring
 from voxplane.server.issuers import Issuers
+from voxplane.server.oidc import OidcProvider
 from voxplane.server.service import ProviderService
 from voxplane.server.sign_in import SignInCodes
 from voxplane.server.worker import WorkerService
@@ -61,6 +62,8 @@ class ControlPlane:
     workers: WorkerService
     access: AccessService
     sign_in: SignInCodes
+    oidc: OidcProvider | None
+    """The identity provider that people sign in with, when one is configured."""
 
     @classmethod
     @asynccontextmanager
@@ -97,10 +100,11 @@ class ControlPlane:
         async with connections.transaction() as connection:
             retired = {provider.key: provider for provider in await store.retired_providers(connection)}
         changes = Changes(catalogue=registry.digest, max_subscriptions=settings.organization_streams)
+        issuers = Issuers(settings.trusted_issuers)
         access = AccessService(
             database=connections,
             changes=changes,
-            issuers=Issuers(settings.trusted_issuers),
+            issuers=issuers,
             unsealed=unsealed,
             settings=settings,
         )
@@ -122,6 +126,7 @@ class ControlPlane:
             ),
             access=access,
             sign_in=SignInCodes(access),
+            oidc=OidcProvider.configured(settings, issuers, access),
         )
 
     async def sign_in_code(self) -> str | None:

@@ -16,6 +16,7 @@ REPORTS = {
     "at": "9e107d9d-3720-4b0c-9d0e-5d1d2b1c8f5e.7",
     "reports": [{"provider": "deepgram", "outcome": "failed", "kind": "authentication"}],
 }
+OIDC_SIGN_IN = {"code": "the code of the address", "state": "its state"}
 SIGN_IN = {"code": "the part of the link after #"}
 ORGANIZATION = {"slug": "acme", "name": "Acme Inc."}
 

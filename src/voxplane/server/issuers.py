@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import json
 import time
 from contextlib import suppress
@@ -38,11 +39,11 @@ _LEEWAY_SECONDS = 30
 _MAX_LIFETIME_SECONDS = 24 * 3600
 _MAX_KID = 128
 _MAX_SUBJECT = 255  # OpenID Connect's own limit; a longer one is refused, because two cut ones could be the same
-_MAX_JWKS_BYTES = 1024 * 1024
+_MAX_DOCUMENT_BYTES = 1024 * 1024
 _JWKS_FRESH_SECONDS = 600
 _JWKS_RETRY_SECONDS = 60
 _JWKS_KEEP_SECONDS = 24 * 3600
-_JWKS_TIMEOUT_SECONDS = 5
+_TIMEOUT_SECONDS = 5
 
 
 class Issuers:
@@ -74,21 +75,44 @@ class Issuers:
         keys = self._issuers.get(str(claims.get("iss")))
         if keys is None:
             raise Unauthenticated
-        _check_header(header, keys.issuer)
-        key = await keys.find(header.get("kid"))
-        try:
-            verified: dict[str, Any] = jwt.decode(
-                token,
-                key.key,
-                algorithms=[keys.issuer.algorithm],
-                audience=keys.issuer.audience,
-                issuer=keys.issuer.issuer,
-                leeway=_LEEWAY_SECONDS,
-                options={"require": _REQUIRED, "strict_aud": False},
-            )
-        except (PyJWTError, ValueError, TypeError):
-            raise Unauthenticated from None
+        return _principal(await _verified(token, header, keys, keys.issuer.audience), keys.issuer)
+
+    async def identify(self, token: str, *, issuer: str, client_id: str, nonce: str) -> Principal:
+        """Check an ID token that `issuer` gave to this client in the sign-in of `nonce`, and return who it is of.
+
+        What holds for a JWT holds for it (OpenID Connect Core 1.0, 3.1.3.7 asks for less); its audience is the client.
+
+        Raises:
+            Unauthenticated: for every reason alike.
+        """
+        header, claims = _unverified(token)
+        keys = self._issuers[issuer]
+        if claims.get("iss") != issuer or claims.get("azp", client_id) != client_id:
+            raise Unauthenticated
+        verified = await _verified(token, header, keys, client_id)
+        said = verified.get("nonce")
+        if not isinstance(said, str) or not hmac.compare_digest(said.encode(), nonce.encode()):
+            raise Unauthenticated
+        if verified["aud"] not in (client_id, [client_id]) and "azp" not in verified:
+            raise Unauthenticated
         return _principal(verified, keys.issuer)
+
+
+async def _verified(token: str, header: dict[str, Any], keys: _Keys, audience: str) -> dict[str, Any]:
+    _check_header(header, keys.issuer)
+    key = await keys.find(header.get("kid"))
+    try:
+        return jwt.decode(
+            token,
+            key.key,
+            algorithms=[keys.issuer.algorithm],
+            audience=audience,
+            issuer=keys.issuer.issuer,
+            leeway=_LEEWAY_SECONDS,
+            options={"require": _REQUIRED, "strict_aud": False},
+        )
+    except (PyJWTError, ValueError, TypeError):
+        raise Unauthenticated from None
 
 
 def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -195,26 +219,34 @@ class _Keys:
                 return
             self._tried_at = self._clock()
             try:
-                with anyio.fail_after(_JWKS_TIMEOUT_SECONDS):
-                    keys = _key_set(await self._download(), self.issuer)
+                with anyio.fail_after(_TIMEOUT_SECONDS):
+                    keys = _key_set(await download("GET", self.issuer.jwks_url or "", self._transport), self.issuer)
             except (httpx.HTTPError, TimeoutError, ValueError, RecursionError):
                 return  # what was fetched before serves on, for a day
             self._fetched = _Fetched(keys, self._clock())
 
-    async def _download(self) -> bytes:
-        body = bytearray()
-        async with (
-            httpx.AsyncClient(
-                transport=self._transport, follow_redirects=False, trust_env=False, timeout=_JWKS_TIMEOUT_SECONDS
-            ) as client,
-            client.stream("GET", self.issuer.jwks_url or "") as response,
-        ):
-            response.raise_for_status()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > _MAX_JWKS_BYTES:
-                    raise ValueError("the key set is too large")
-        return bytes(body)
+
+async def download(method: str, url: str, transport: httpx.AsyncBaseTransport | None = None, **content: Any) -> bytes:
+    """Ask an identity provider, and nobody that it points to, for a document of at most one megabyte.
+
+    Raises:
+        httpx.HTTPError: it does not answer, or not with success.
+        ValueError: it answers at too great a length.
+    """
+    body = bytearray()
+    auth = content.pop("auth", None)
+    async with (
+        httpx.AsyncClient(
+            transport=transport, follow_redirects=False, trust_env=False, timeout=_TIMEOUT_SECONDS, auth=auth
+        ) as client,
+        client.stream(method, url, **content) as response,
+    ):
+        response.raise_for_status()
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > _MAX_DOCUMENT_BYTES:
+                raise ValueError("the document is too large")
+    return bytes(body)
 
 
 def _key_set(document: bytes, issuer: Issuer) -> dict[str | None, PyJWK]:

@@ -67,6 +67,21 @@ class Settings(BaseSettings):
     trusted_issuers: Annotated[tuple[Issuer, ...], NoDecode, BeforeValidator(_from_json)] = Field(
         default=(), description="Identity providers whose JWTs are accepted, as a JSON array."
     )
+    public_url: str | None = Field(
+        default=None,
+        description="Where browsers reach this service, such as https://voxplane.example.com; "
+        "an identity provider sends people back there.",
+    )
+    oidc_issuer: str | None = Field(
+        default=None, description="The trusted issuer that people sign in to the console with; unset, with tokens only."
+    )
+    oidc_client_id: str | None = Field(default=None, description="What Voxplane is called at that identity provider.")
+    oidc_client_secret_file: Path | None = Field(
+        default=None, description="The file with the secret of that client; unset for a public client."
+    )
+    oidc_name: str = Field(
+        default="single sign-on", max_length=60, description="What people call it: `Sign in with <name>`."
+    )
     require_preconditions: bool = Field(
         default=False, description="Answer 428 to a write of one provider without If-Match, instead of accepting it."
     )

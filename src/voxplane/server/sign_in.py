@@ -52,9 +52,14 @@ class SignInCodes:
         principal, until = self._issued.pop(_digest(code), (None, 0.0))
         if principal is None or until < self._clock():
             raise SignInExpired
-        scopes = [scope.value for scope in sorted(principal.scopes)]
-        new = AccessTokenCreate(name=f"Console of {principal.name}"[:100], scopes=scopes, expires_in_days=_TOKEN_DAYS)
-        return await self._access.create_token(principal, new)
+        return await console_token(self._access, principal)
+
+
+async def console_token(access: AccessService, principal: Principal) -> CreatedAccessToken:
+    """Create the access token of one day that a person's console works with. Raises as `create_token` does."""
+    scopes = [scope.value for scope in sorted(principal.scopes)]
+    new = AccessTokenCreate(name=f"Console of {principal.name}"[:100], scopes=scopes, expires_in_days=_TOKEN_DAYS)
+    return await access.create_token(principal, new)
 
 
 def _digest(code: str) -> bytes:

@@ -80,7 +80,12 @@ export const en = {
     keep: "Keep me signed in in this tab",
     keepHelp: "The token is kept until the tab is closed, and nowhere else.",
     button: "Sign in",
-    link: "Signing in with the link…",
+    withProvider: (name: string) => `Sign in with ${name}`,
+    orToken: "Or paste an access token of your organization.",
+    denied: "The identity provider did not let you in.",
+    noAnswer: "The identity provider does not answer. Try again, or use a token.",
+    notBegun: "This sign-in was begun in another browser, is too old, or was finished before. Begin again.",
+    waiting: "Signing in…",
     refused: "This token is not known. It may have expired or been revoked; create another one.",
     otherOrganization:
       "This token is of another organization. Sign out to go there; here, use one of the same organization.",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from voxplane.server.api import access, catalogue, organizations, providers, secrets, workers
+from voxplane.server.api import access, catalogue, organizations, providers, secrets, sign_in, workers
 from voxplane.server.door import Guarded
 
-_SUBJECTS = (catalogue, providers, secrets, workers, access, organizations)
+_SUBJECTS = (catalogue, providers, secrets, workers, access, sign_in, organizations)
 
 
 def routes() -> list[Guarded]:

@@ -1,4 +1,4 @@
-"""The routes of whoever calls: tokens, signing in, who I am."""
+"""The routes of whoever calls: tokens, who I am."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from voxplane.schemas import (
     AccessTokens,
     CreatedAccessToken,
     Me,
-    SignIn,
 )
 from voxplane.server import examples
 from voxplane.server.api.route import (
@@ -31,7 +30,6 @@ from voxplane.server.door import (
     Anyone,
     TokensAdmin,
     body_of,
-    everybody,
     plane_of,
 )
 from voxplane.server.problem import problem_responses
@@ -108,27 +106,3 @@ async def me(request: Request, caller: Anyone) -> Response:
         scopes=tuple(sorted(caller.scopes)),
     )
     return answer(shown)
-
-
-@router.post(
-    "/sign-in",
-    tags=["tokens"],
-    summary="Exchange a link's code for an access token, once",
-    dependencies=[everybody],
-    status_code=201,
-    response_model=CreatedAccessToken,
-    responses=problem_responses(
-        errors.SignInExpired,
-        errors.InvalidRequest,
-        errors.InvalidJson,
-        errors.TooLarge,
-        errors.UnsupportedMediaType,
-        errors.Invalid,
-        errors.Conflict,
-        errors.KeyUnavailable,
-        errors.Unavailable,
-    ),
-    openapi_extra=examples.body(SignIn, examples.SIGN_IN),
-)
-async def sign_in(request: Request, given: Annotated[SignIn, body_of(SignIn)]) -> Response:
-    return answer(await plane_of(request).sign_in.redeem(given.code), 201)
