@@ -319,6 +319,23 @@ def test_a_worker_without_a_livekit_is_told_what_is_missing(
         run(command)
 
 
+@pytest.mark.parametrize("address", ["livekit.example.com", "ftp://livekit.example.com", "wss://"])
+def test_an_address_that_is_none_of_a_livekit_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("URL", address), ("API_KEY", "key"), ("API_SECRET", "secret")):
+        monkeypatch.setenv(f"LIVEKIT_{name}", value)
+    with pytest.raises(ConfigurationError, match="LIVEKIT_URL: write an address such as wss://"):
+        LiveKitSettings.read()
+
+
+async def test_a_livekit_that_cannot_be_reached_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("URL", "ws://127.0.0.1:9"), ("API_KEY", KEY), ("API_SECRET", SECRET)):
+        monkeypatch.setenv(f"LIVEKIT_{name}", value)
+    monkeypatch.setenv("VOXPLANE_TOKEN", "vxp_token")
+    server = agent_server(AgentSettings.read(), max_retry=0, port=0, num_idle_processes=0)
+    with anyio.fail_after(60), pytest.raises(Unreachable, match="LiveKit cannot be reached"):
+        await serve(server, False)  # noqa: FBT003 - not the development mode
+
+
 def test_a_worker_without_a_token_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VOXPLANE_TOKEN", raising=False)
     with pytest.raises(ConfigurationError, match="VOXPLANE_TOKEN: This field is required"):

@@ -395,7 +395,16 @@ async def test_without_control_plane_and_snapshot_there_is_a_clear_error(tmp_pat
 
 
 @pytest.mark.parametrize(
-    "address", ["http://voxplane.example.com", "ftp://127.0.0.1", "nonsense", "https://a@b.example"]
+    "address",
+    [
+        "http://voxplane.example.com",
+        "ftp://127.0.0.1",
+        "nonsense",
+        "https://a@b.example",
+        "wss://voxplane.example.com",
+        "WSS://127.0.0.1",
+        "ws://127.0.0.1",
+    ],
 )
 def test_an_address_over_which_keys_would_travel_in_the_open_is_refused(address: str) -> None:
     with pytest.raises(ConfigurationError, match="control plane's address"):

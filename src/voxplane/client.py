@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from voxplane.snapshot import SnapshotFile
 
 MAX_STALE = timedelta(hours=24)
-_RETRY_SECONDS = 0.5
+FIRST_RETRY_SECONDS = 0.5
 _RETRY_AT_MOST_SECONDS = 30.0
 _START_SECONDS = 8.0  # a caller is waiting
 _SAVES_IN_MAX_STALE = 24
@@ -141,6 +141,7 @@ class Client:
         try:
             with anyio.move_on_after(REQUEST_SECONDS, shield=True), suppress(Unreachable):
                 await self._reports.flush()
+            await anyio.lowlevel.checkpoint()
         finally:
             await self._stack.__aexit__(kind, error, trace)
 
@@ -251,7 +252,7 @@ class Client:
                     return
                 if error.retry_after_seconds is None:
                     raise
-                pause = error.retry_after_seconds + random.uniform(0, _RETRY_SECONDS)  # noqa: S311 - spreads a fleet
+                pause = error.retry_after_seconds + random.uniform(0, FIRST_RETRY_SECONDS)  # noqa: S311 - spreads a fleet
                 waited += pause
                 if waited > _START_SECONDS:
                     raise
@@ -337,14 +338,14 @@ class Client:
                     log.warning("the snapshot could not be removed: %s", type(error).__name__)
 
     async def _follow(self) -> None:
-        delay = _RETRY_SECONDS
+        delay = FIRST_RETRY_SECONDS
         while True:
             try:
                 async with self._channel.events(self.at) as events, aclosing(events):
                     self._is_following = True
                     async for event in events:
                         await self._on_event(event)
-                        delay = _RETRY_SECONDS
+                        delay = FIRST_RETRY_SECONDS
             except _TURNED_AWAY as error:
                 if not self._lease.is_revoked:
                     log.error("turned away by the control plane (%s): secrets are dropped", error.code)  # noqa: TRY400 - the reason is the whole story

@@ -238,6 +238,11 @@ class RateLimited(VoxplaneError):
     status = 429
     title = "Too many"
 
+    def __init__(self, message: str | None = None, *, retry_after_seconds: int = 30) -> None:
+        """Take the sentence for the reader, and when it is worth asking again."""
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(message)
+
 
 class InternalError(VoxplaneError):
     """Something failed on our side; the request id finds it in the log."""

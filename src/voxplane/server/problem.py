@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from voxplane.errors import Invalid, Unauthenticated, Unavailable, VoxplaneError
+from voxplane.errors import Invalid, RateLimited, Unauthenticated, Unavailable, VoxplaneError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -34,7 +34,7 @@ def problem_response(error: VoxplaneError, request_id: str, headers: dict[str, s
     headers = dict(headers or {})
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, Unavailable):
+    if isinstance(error, RateLimited | Unavailable):
         headers["Retry-After"] = str(error.retry_after_seconds)
     content = json.dumps(problem(error, request_id)).encode()
     return Response(content, error.status, headers, MEDIA_TYPE)
