@@ -26,9 +26,9 @@ from tests.dispatcher import KEY, SECRET, Dispatcher
 from tests.served import served
 from tests.test_call import QUESTION, models, piper_url, speak_from
 from tests.test_changes import until
-from voxplane.agent import organization_of, run, serve
-from voxplane.agent_settings import AgentSettings
-from voxplane.errors import ConfigurationError
+from voxplane.agent import agent_server, organization_of, run, serve
+from voxplane.agent_settings import AgentSettings, LiveKitSettings
+from voxplane.errors import ConfigurationError, Unreachable
 from voxplane.schemas import (
     AccessTokenCreate,
     ConfigWrite,

@@ -198,6 +198,7 @@ async def serve(server: AgentServer, devmode: bool) -> None:  # noqa: FBT001 - a
             await server.run(devmode=devmode)
         except Exception as error:  # noqa: BLE001 - raised below, where no group wraps it
             ended_by = error
+            await server.aclose()
         group.cancel_scope.cancel()
     if isinstance(ended_by, RuntimeError):  # what LiveKit makes of its last attempt to connect
         raise Unreachable("LiveKit cannot be reached. Are LIVEKIT_URL and its API key right?") from ended_by
