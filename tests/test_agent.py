@@ -26,9 +26,9 @@ from tests.dispatcher import KEY, SECRET, Dispatcher
 from tests.served import served
 from tests.test_call import QUESTION, models, piper_url, speak_from
 from tests.test_changes import until
-from voxplane.agent import organization_of, run, serve
-from voxplane.agent_settings import AgentSettings
-from voxplane.errors import ConfigurationError
+from voxplane.agent import agent_server, organization_of, run, serve
+from voxplane.agent_settings import AgentSettings, LiveKitSettings
+from voxplane.errors import ConfigurationError, Unreachable
 from voxplane.schemas import (
     AccessTokenCreate,
     ConfigWrite,
@@ -317,6 +317,23 @@ def test_a_worker_without_a_livekit_is_told_what_is_missing(
     monkeypatch.delenv("LIVEKIT_URL", raising=False)
     with pytest.raises(ConfigurationError, match=r"LIVEKIT_URL: This field is required\. LIVEKIT_API_KEY: .* 1 "):
         run(command)
+
+
+@pytest.mark.parametrize("address", ["livekit.example.com", "ftp://livekit.example.com", "wss://"])
+def test_an_address_that_is_none_of_a_livekit_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("URL", address), ("API_KEY", "key"), ("API_SECRET", "secret")):
+        monkeypatch.setenv(f"LIVEKIT_{name}", value)
+    with pytest.raises(ConfigurationError, match="LIVEKIT_URL: write an address such as wss://"):
+        LiveKitSettings.read()
+
+
+async def test_a_livekit_that_cannot_be_reached_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("URL", "ws://127.0.0.1:9"), ("API_KEY", KEY), ("API_SECRET", SECRET)):
+        monkeypatch.setenv(f"LIVEKIT_{name}", value)
+    monkeypatch.setenv("VOXPLANE_TOKEN", "vxp_token")
+    server = agent_server(AgentSettings.read(), max_retry=0, port=0, num_idle_processes=0)
+    with anyio.fail_after(60), pytest.raises(Unreachable, match="LiveKit cannot be reached"):
+        await serve(server, False)  # noqa: FBT003 - not the development mode
 
 
 def test_a_worker_without_a_token_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -395,7 +395,16 @@ async def test_without_control_plane_and_snapshot_there_is_a_clear_error(tmp_pat
 
 
 @pytest.mark.parametrize(
-    "address", ["http://voxplane.example.com", "ftp://127.0.0.1", "nonsense", "https://a@b.example"]
+    "address",
+    [
+        "http://voxplane.example.com",
+        "ftp://127.0.0.1",
+        "nonsense",
+        "https://a@b.example",
+        "wss://voxplane.example.com",
+        "WSS://127.0.0.1",
+        "ws://127.0.0.1",
+    ],
 )
 def test_an_address_over_which_keys_would_travel_in_the_open_is_refused(address: str) -> None:
     with pytest.raises(ConfigurationError, match="control plane's address"):
@@ -518,7 +527,7 @@ async def test_a_worker_knows_which_providers_failed_in_other_calls(url: str, to
 async def test_a_report_that_comes_too_soon_is_made_again(
     settings: Settings, administrator: Principal, token: str, superuser: Superuser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("voxplane.client._RETRY_AT_MOST_SECONDS", 0.05)
+    monkeypatch.setattr("voxplane.reports.RETRY_SECONDS", 0.05)
     paced = settings.model_copy(update={"report_interval_seconds": 0.5})
     async with ControlPlane.open(paced) as plane, served(plane) as url, Client(url, token) as client:
         await plane.workers.report(

@@ -22,14 +22,15 @@ from typing_extensions import override
 from tests.served import served
 from tests.test_changes import until
 from tests.test_client import Service, files, token, url
-from voxplane import Client
+from voxplane import Client, channel
 from voxplane.agent import client_for
 from voxplane.agent_settings import AgentSettings
+from voxplane.client import FIRST_RETRY_SECONDS
 from voxplane.errors import ConfigurationError, Unauthenticated, Unreachable
 from voxplane.provider import UI
 from voxplane.providers.openai import OpenAIConfig
 from voxplane.registry import ProviderRegistry
-from voxplane.schemas import ConfigWrite, ProviderReport, SecretsWrite
+from voxplane.schemas import MAX_REPORTS, ConfigWrite, ProviderReport, SecretsWrite
 from voxplane.server.auth import Principal
 from voxplane.server.control_plane import ControlPlane
 from voxplane.server.settings import Settings
@@ -135,8 +136,9 @@ class Late(Way):
 
 
 async def test_an_answer_that_comes_late_does_not_replace_a_newer_one(
-    url: str, token: str, plane: ControlPlane, administrator: Principal
+    url: str, token: str, plane: ControlPlane, administrator: Principal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(channel, "REQUEST_SECONDS", 60)  # on a busy machine the answer waits for long
     way = Late()
     async with Client(url, token, transport=way) as client, anyio.create_task_group() as group:
         await until(lambda: client.freshness.state == "current")
@@ -256,11 +258,120 @@ async def test_a_stream_that_falls_silent_is_opened_again(
     url: str, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that was cut without a word looks like one on which nothing happens; heartbeats tell them apart."""
-    monkeypatch.setattr("voxplane.client._SILENCE_SECONDS", 0.1)  # where the heartbeat is every 15 s
+    monkeypatch.setattr("voxplane.channel.SILENCE_SECONDS", 0.1)  # where the heartbeat is every 15 s
     way = Way()
     async with Client(url, token, transport=way) as client:
         await until(lambda: way.asked.count("changes") > 1)
         assert client.primary("llm").provider.key == "openai"
+
+
+def test_a_revoked_worker_is_told_within_thirty_seconds_whatever_became_of_its_connection() -> None:
+    """Silence, the pause after it and a new attempt; a heartbeat that is merely late does not look like silence."""
+    assert channel.SILENCE_SECONDS + FIRST_RETRY_SECONDS + channel.REQUEST_SECONDS < 30
+    longest = next(
+        each.le for each in Settings.model_fields["stream_heartbeat_seconds"].metadata if hasattr(each, "le")
+    )
+    assert longest < channel.SILENCE_SECONDS
+
+
+async def test_what_a_newer_control_plane_adds_to_its_answer_is_passed_over(url: str, token: str) -> None:
+    class Newer(Way):
+        """A way on which every object of an answer says more."""
+
+        @override
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            answer = await super().handle_async_request(request)
+            if self.asked[-1] != "resolve":
+                return answer
+            await answer.aread()
+            said = answer.json() | {"region": "eu"}
+            said["chains"]["avatar"] = []
+            said["chains"]["llm"][0]["provider"]["logo"] = "x"
+            return httpx.Response(200, json=said)
+
+    async with Client(url, token, transport=Newer()) as client:
+        assert client.primary("llm").provider.key == "openai"
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(401, {"error": "no"}), (403, {"message": "Forbidden"}), (404, {"code": 7})]
+)
+async def test_a_gateways_refusal_is_none_of_the_control_planes(
+    status: int, said: dict[str, object], plane: ControlPlane, token: str, tmp_path: Path
+) -> None:
+    async with served(plane) as address, Client(address, token, snapshot_folder=tmp_path):
+        pass
+    way = Way(lambda _request, _number: httpx.Response(status, json=said))
+    async with Client(address, token, snapshot_folder=tmp_path, transport=way) as client:
+        assert client.freshness.state == "stale"
+        assert client.primary("llm").secrets["apiKey"].get_secret_value() == "sk-openai-1"
+
+
+@pytest.mark.parametrize("content_type", ["text/html", ""])
+async def test_an_answer_that_is_no_stream_is_no_contact(url: str, token: str, content_type: str) -> None:
+    headers = {"Content-Type": content_type}
+    way = Way(lambda request, _number: httpx.Response(200, headers=headers) if request.method == "GET" else None)
+    async with Client(url, token, transport=way) as client:
+        since = client.freshness.since
+        await until(lambda: way.asked.count("changes") > 1)
+        assert (client.freshness.state, client.freshness.since) == ("stale", since)
+
+
+async def test_whichever_question_is_refused_the_secrets_are_dropped(url: str, token: str, tmp_path: Path) -> None:
+    refused: list[str] = []
+    way = Way(lambda _request, _number: refusal(401, "unauthenticated") if way.asked[-1] in refused else None)
+    for question in ("resolve", "reports"):
+        refused.clear()
+        async with Client(url, token, transport=way, snapshot_folder=tmp_path) as client:
+            await until(lambda client=client: client.freshness.state == "current")
+            held = client.primary("llm")
+            (tmp_path / f"{files(tmp_path)[0].name}.draft").touch()  # of a worker that was killed
+            refused.append(question)
+            if question == "resolve":
+                with pytest.raises(Unauthenticated):
+                    await client.resolve()
+            client.report(ProviderReport(provider="openai", outcome="recovered"))
+            changes = client.changes() if question == "resolve" else client.changes(since=client.at)
+            with anyio.fail_after(10):
+                assert await anext(changes) == "0.0"
+            await changes.aclose()
+            await until(lambda: files(tmp_path) == [])
+            with pytest.raises(Unauthenticated):
+                held.secrets["apiKey"]
+
+
+async def test_what_is_being_reported_while_the_client_closes_arrives(
+    url: str, token: str, plane: ControlPlane, administrator: Principal
+) -> None:
+    class Slow(Way):
+        """A way on which a report takes its time."""
+
+        @override
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.url.path.endswith("reports"):
+                under_way.set()
+                await anyio.sleep(0.1)
+            return await super().handle_async_request(request)
+
+    under_way = anyio.Event()
+    async with Client(url, token, transport=Slow()) as client:
+        for unknown in range(MAX_REPORTS):  # more than go at once, and refused for what they are
+            client.report(ProviderReport(provider=f"no-such-{unknown}", outcome="recovered"))
+        client.report(ProviderReport(provider="openai", outcome="failed", kind="server"))
+        await under_way.wait()
+    seen = await plane.providers.get_organization_provider(administrator, "openai")
+    assert seen.health is not None
+    assert seen.health.status == "failing"
+
+
+async def test_a_client_that_lives_long_knows_what_others_reported(url: str, token: str) -> None:
+    async with Client(url, token) as client, Client(url, token) as other:
+        await until(lambda: client.freshness.state == "current")
+        old = client.primary("llm").at
+        client.report(ProviderReport(provider="openai", outcome="failed", kind="server", at=f"{old}0"))
+        assert not client.primary("llm").is_failing  # it is not said of what stands
+        other.report(ProviderReport(provider="openai", outcome="failed", kind="server"))
+        await until(lambda: client.primary("llm").is_failing)
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
@@ -292,12 +403,14 @@ def certificate_of_ones_own(folder: Path) -> tuple[Path, Path]:
     return certificate, private
 
 
+@pytest.mark.parametrize("scheme", ["https", "HTTPS", "Https"])
 async def test_a_control_plane_of_a_private_authority_is_trusted_by_its_file_alone(
-    plane: ControlPlane, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scheme: str, plane: ControlPlane, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate, key = certificate_of_ones_own(tmp_path)
     async with served(plane, certificate=(certificate, key)) as address:
         assert address.startswith("https://")
+        address = address.replace("https", scheme)  # noqa: PLW2901 - the same place in another spelling
         async with Client(address, token, ca_file=certificate) as client:
             assert client.primary("llm").secrets["apiKey"].get_secret_value() == "sk-openai-1"
             await until(lambda: client.freshness.state == "current")

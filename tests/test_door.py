@@ -262,7 +262,8 @@ async def test_a_route_answers_every_caller_by_its_policy(
     wrong: dict[str, int] = {}
 
     async def knock(name: str, place: str, expected: int, target: dict[str, str]) -> None:
-        url, body = operation.url(organization=places[place], **target), await good_body(plane, operation)
+        url = operation.url(organization=places[place], **target)
+        body: object = await good_body(plane, operation)
         if operation.path.endswith("/verify") and Scope.ADMIN_SECRETS not in (callers[name].scopes or ()):
             body = {}  # the example is a draft, which is for those with that scope; the others test what is saved
         answer = await stranger.request(operation.method, url, json=body, headers=callers[name].headers)

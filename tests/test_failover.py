@@ -16,14 +16,17 @@ from typing import Any, Literal
 
 import aiohttp
 import pytest
+from aiohttp import web
 from examples.call.audio import Caller, Ear
 from livekit import rtc
-from livekit.agents import Agent, AgentSession, APIConnectOptions, llm, stt, tts
+from livekit.agents import Agent, AgentSession, APIConnectOptions, APIError, llm, stt, tts, vad
+from livekit.agents.utils import http_context
 from livekit.agents.voice import ConversationItemAddedEvent
 from livekit.plugins import silero
 from pydantic import SecretStr
 from typing_extensions import override
 
+from tests.speech.fakes import serving
 from tests.speech.sound import VOICE, lay_out_models, word_error_rate
 from tests.test_livekit import Clock, Reports, settled
 from tests.vendors.llm import LLMVendor
@@ -322,6 +325,91 @@ async def test_a_cooling_provider_is_not_asked_until_its_time(stage: Stage, faul
     assert await stage.answered_by() == stage.keys[1]
     await settled(lambda: stage.built.provider == stage.keys[0])
     assert stage.asked[0] == 2
+
+
+class Loudness(vad.VAD):
+    """A VAD that takes whatever is loud for speech."""
+
+    def __init__(self) -> None:
+        super().__init__(capabilities=vad.VADCapabilities(update_interval=0.1))
+
+    @override
+    def stream(self) -> vad.VADStream:
+        return _Loud(self)
+
+
+class _Loud(vad.VADStream):
+    @override
+    async def _main_task(self) -> None:
+        seconds = 0.0
+        async for heard in self._input_ch:
+            if not isinstance(heard, rtc.AudioFrame):
+                continue
+            is_loud = max(heard.data) > 500
+            if is_loud and not seconds:
+                self._event_ch.send_nowait(vad.VADEvent(vad.VADEventType.START_OF_SPEECH, 0, 0.0, 0.0, 0.0))
+            if seconds and not is_loud:
+                self._event_ch.send_nowait(vad.VADEvent(vad.VADEventType.END_OF_SPEECH, 0, 0.0, seconds, 0.0))
+            seconds = seconds + heard.duration if is_loud else 0.0
+
+
+async def _hear_and_say_nothing(request: web.Request) -> web.StreamResponse:
+    line = web.WebSocketResponse()
+    await line.prepare(request)
+    async for _ in line:
+        pass
+    return line
+
+
+@pytest.mark.parametrize(("seconds", "is_missed"), [(1.0, True), (0.4, False)])
+async def test_an_engine_that_is_connected_and_mute_is_passed_over_once_somebody_spoke(
+    registry: Loopback, monkeypatch: pytest.MonkeyPatch, seconds: float, *, is_missed: bool
+) -> None:
+    monkeypatch.setattr("voxplane.livekit.stt.MUTE_SECONDS", 0.3)
+    reports = Reports()
+    async with (
+        serving(_hear_and_say_nothing) as mute,
+        SpeechVendor(keys={KEY}, transcript="book it") as second,
+    ):
+        chain = [
+            resolved(registry, "deepgram", baseUrl=f"http://{mute}", model="nova-3"),
+            resolved(registry, "deepgram-2", baseUrl=second.url, model="nova-2"),
+        ]
+        ears = build_stt(chain, report=reports.append, registry=registry, vad=Loudness())
+        async with ears.stream(conn_options=ONCE) as stream, asyncio.timeout(20):
+            for said in (tone(16000, seconds), bytes(32000)):
+                stream.push_frame(rtc.AudioFrame(said, 16000, 1, len(said) // 2))
+            if is_missed:
+                async for event in stream:
+                    if event.type == stt.SpeechEventType.FINAL_TRANSCRIPT:
+                        assert event.alternatives[0].text == "book it"
+                        break
+            else:  # it may have been a cough
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(1):
+                        await anext(aiter(stream))
+        await ears.aclose()
+    assert reports.words == (["deepgram failed timeout"] if is_missed else [])
+
+
+async def test_without_a_session_a_plugin_gets_one_that_follows_no_redirect(registry: Loopback) -> None:
+    """Within a job it would take LiveKit's, which sends the key along."""
+    arrived: list[str] = []
+
+    async def redirect(request: web.Request) -> web.StreamResponse:
+        arrived.append(request.path)
+        raise web.HTTPTemporaryRedirect("/elsewhere")
+
+    async with serving(redirect) as vendor, http_context.open():
+        chain = [resolved(registry, "elevenlabs", baseUrl=f"http://{vendor}", voiceId="EXAVITQu4vr4xnSDxMaL")]
+        voice = build_tts(chain, report=Reports().append, registry=registry)
+        with pytest.raises(APIError):  # noqa: PT012 - it is raised where the stream is read
+            async with voice.synthesize("hello", conn_options=ONCE) as stream:
+                async for _ in stream:
+                    pytest.fail("it spoke")
+        await voice.aclose()
+    assert arrived
+    assert "/elsewhere" not in arrived
 
 
 @every_type

@@ -186,11 +186,24 @@ def run(command: Command) -> None:
 
 
 async def serve(server: AgentServer, devmode: bool) -> None:  # noqa: FBT001 - anyio passes arguments by position
-    """Serve until SIGINT or SIGTERM; calls that are under way end in peace, or at once after a second signal."""
+    """Serve until SIGINT or SIGTERM; calls that are under way end in peace, or at once after a second signal.
+
+    Raises:
+        Unreachable: LiveKit does not let this worker in, after all its attempts.
+    """
+    ended_by: Exception | None = None
     async with anyio.create_task_group() as group:
         group.start_soon(_stop_on_signal, server)
-        await server.run(devmode=devmode)
+        try:
+            await server.run(devmode=devmode)
+        except Exception as error:  # noqa: BLE001 - raised below, where no group wraps it
+            ended_by = error
+            await server.aclose()
         group.cancel_scope.cancel()
+    if isinstance(ended_by, RuntimeError):  # what LiveKit makes of its last attempt to connect
+        raise Unreachable("LiveKit cannot be reached. Are LIVEKIT_URL and its API key right?") from ended_by
+    if ended_by is not None:
+        raise ended_by
 
 
 async def _stop_on_signal(server: AgentServer) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from voxplane.errors import ConfigurationError
@@ -55,11 +57,17 @@ class AgentSettings(_Settings):
     greeting: str = Field(default="", description="What is said when the call begins; nothing when empty.")
 
 
+def _livekit_address(url: str) -> str:
+    if urlsplit(url).scheme not in {"wss", "ws", "https", "http"} or not urlsplit(url).hostname:
+        raise PydanticCustomError("livekit_url", "write an address such as wss://livekit.example.com")
+    return url
+
+
 class LiveKitSettings(_Settings):
     """Where LiveKit is, each from `LIVEKIT_<NAME>`: LiveKit reads these itself, and would miss them in a traceback."""
 
     model_config = SettingsConfigDict(env_prefix="LIVEKIT_")
 
-    url: Annotated[str, Field(min_length=1)]
+    url: Annotated[str, AfterValidator(_livekit_address)]
     api_key: Annotated[str, Field(min_length=1)]
     api_secret: Annotated[SecretStr, Field(min_length=1)]

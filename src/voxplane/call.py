@@ -195,10 +195,14 @@ class Call:
                 await self._close_session()
                 await self._close_engines()  # they hold keys
                 return
-            await self._change_over()
+            if not await self._change_over():
+                log.error("a key of this call was taken back, and nothing stands in for it: the call ends")
+                await self._close_session()
+                await self._close_engines()
+                return
 
-    async def _change_over(self) -> None:
-        """Use what the client has now, and close what that replaces."""
+    async def _change_over(self) -> bool:
+        """Use what the client has now, and close what that replaces; False when it may not go on with what stays."""
         at, chains = self._client.at, self._chains()
         changed = [each for each in ProviderType if _differ(self._in_use[each], chains[each])]
         used = [each.value for each in changed if self._use(each, chains[each])]
@@ -206,6 +210,7 @@ class Call:
             self.record.note(at, self._in_use)
             log.info("the call uses revision %s: %s", at, ", ".join(used) or "nothing changed for it")
         await self._close_engines(but=[self.agent.stt, self.agent.llm, self.agent.tts])
+        return all(_keys(self._in_use[each]) <= _keys(chains[each]) for each in ProviderType)
 
     def _use(self, provider_type: ProviderType, chain: tuple[ResolvedProviderConfig, ...]) -> bool:
         """Build one type anew and hand it to the session; False when the call goes on with what it has."""
@@ -217,6 +222,11 @@ class Call:
             return False
         self._in_use[provider_type] = chain
         return True
+
+
+def _keys(chain: Sequence[ResolvedProviderConfig]) -> set[tuple[str, int]]:
+    """Return which stored keys a chain is on; an engine of this machine has none."""
+    return {(each.provider.key, each.secret_version) for each in chain if each.secret_version is not None}
 
 
 def _differ(one: Sequence[ResolvedProviderConfig], other: Sequence[ResolvedProviderConfig]) -> bool:

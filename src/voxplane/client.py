@@ -12,37 +12,28 @@ from __future__ import annotations
 
 import logging
 import random
-import ssl
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from http import HTTPStatus
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal, Self
-from urllib.parse import quote
 
 import anyio
-import httpx
-from httpx_sse import EventSource
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
-from voxplane.destination import Origin
+from voxplane.channel import REQUEST_SECONDS, Channel, Event
 from voxplane.errors import (
-    ConfigurationError,
     MissingDependency,
     NoPrimaryProvider,
     OrganizationNotFound,
     PermissionDenied,
-    RateLimited,
-    SnapshotExpired,
     Unauthenticated,
     Unreachable,
     VoxplaneError,
-    from_problem,
 )
+from voxplane.lease import Lease, LeasedSecrets
+from voxplane.reports import Reports
 from voxplane.resolution import ResolvedProviderConfig
 from voxplane.schemas import ProviderReport, ProviderType, ReportsWrite, Resolution, ResolvedProvider
 
@@ -50,20 +41,18 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    import httpx
+
     from voxplane.schemas import JsonObject, OrganizationName, SkippedProvider
     from voxplane.snapshot import SnapshotFile
 
 MAX_STALE = timedelta(hours=24)
-_REQUEST_SECONDS = 5.0
-_SILENCE_SECONDS = 45.0  # three heartbeats of the stream
-_RETRY_SECONDS = 0.5
+FIRST_RETRY_SECONDS = 0.5
 _RETRY_AT_MOST_SECONDS = 30.0
 _START_SECONDS = 8.0  # a caller is waiting
 _SAVES_IN_MAX_STALE = 24
 # What the control plane says to a worker that is no longer let in, as opposed to one that it cannot serve now.
 _TURNED_AWAY = (Unauthenticated, PermissionDenied, OrganizationNotFound)
-
-_FORGOTTEN = "The control plane turned this worker away, so these secrets may no longer be used."
 
 log = logging.getLogger("voxplane")
 
@@ -79,54 +68,6 @@ class Freshness:
 
     state: Literal["current", "stale", "expired", "revoked"]
     since: datetime
-
-
-class _Lease:
-    """How long secrets may be used: from the last contact with the control plane, unless it turned us away."""
-
-    def __init__(self, seconds: float, monotonic: Callable[[], float]) -> None:
-        self._seconds = seconds
-        self._monotonic = monotonic
-        self._ends = 0.0
-        self.is_revoked = False
-
-    def renew(self, age_seconds: float = 0.0) -> None:
-        self._ends = self._monotonic() + self._seconds - age_seconds
-        self.is_revoked = False
-
-    @property
-    def has_ended(self) -> bool:
-        return self._monotonic() >= self._ends
-
-    def check(self) -> None:
-        if self.is_revoked:
-            raise Unauthenticated(_FORGOTTEN)
-        if self.has_ended:
-            raise SnapshotExpired
-
-
-class _LeasedSecrets(Mapping[str, SecretStr]):
-    """Secrets that can be read as long as the lease holds, and never again once they were forgotten."""
-
-    def __init__(self, secrets: Mapping[str, str], lease: _Lease) -> None:
-        self._secrets: dict[str, SecretStr | None] = {name: SecretStr(value) for name, value in secrets.items()}
-        self._lease = lease
-
-    def __getitem__(self, name: str) -> SecretStr:
-        self._lease.check()
-        secret = self._secrets[name]
-        if secret is None:
-            raise Unauthenticated(_FORGOTTEN)
-        return secret
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._secrets)
-
-    def __len__(self) -> int:
-        return len(self._secrets)
-
-    def forget(self) -> None:
-        self._secrets = dict.fromkeys(self._secrets)
 
 
 class Client:
@@ -158,20 +99,13 @@ class Client:
             ConfigurationError: the address is no https address, nor one of this machine; or `ca_file` holds none.
             MissingDependency: a snapshot folder needs the extra `snapshot`.
         """
-        self._url = _checked(url)
-        home = f"{self._url}/api/organizations/{quote(organization, safe='')}"
-        # Read once: to parse an address takes as long as all else that makes a request.
-        self._addresses = {path: httpx.URL(f"{home}/{path}") for path in ("resolve", "changes", "reports")}
-        self._headers = {"Authorization": f"Bearer {token}", "User-Agent": f"voxplane-python/{version('voxplane')}"}
-        # A transport, not a client of httpx: there are no redirects, cookies or proxies, and what could follow or send
-        # them makes a refresh a fifth dearer.
-        self._transport = transport or httpx.AsyncHTTPTransport(
-            verify=_tls(ca_file) if self._url.startswith("https") else False, trust_env=False
+        self._channel = Channel(url, token, organization=organization, ca_file=ca_file, transport=transport)
+        self._file = (
+            _snapshot_file(snapshot_folder, self._channel.url, organization, token) if snapshot_folder else None
         )
-        self._file = _snapshot_file(snapshot_folder, self._url, organization, token) if snapshot_folder else None
         self._max_stale = max_stale
         self._monotonic = monotonic
-        self._lease = _Lease(max_stale.total_seconds(), monotonic)
+        self._lease = self._new_lease()
         self._resolution: Resolution | None = None
         self._chains: dict[str, tuple[ResolvedProviderConfig, ...]] = {}
         self._contact = _now()
@@ -179,8 +113,8 @@ class Client:
         self._saved = float("-inf")
         self._moved = anyio.Event()
         self._asking = anyio.Lock()
-        self._reports: dict[str, ProviderReport] = {}
-        self._reported = anyio.Event()
+        self._writing = anyio.Lock()
+        self._reports = Reports(self._send_reports)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -191,11 +125,11 @@ class Client:
             Unreachable: it does not answer, and there is no snapshot on disk that may be used.
         """
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._transport.aclose)
+            stack.push_async_callback(self._channel.aclose)
             await self._start()
             group = await stack.enter_async_context(anyio.create_task_group())
             group.start_soon(self._follow)
-            group.start_soon(self._send_reports)
+            group.start_soon(self._reports.run)
             stack.callback(group.cancel_scope.cancel)
             self._stack = stack.pop_all()
         return self
@@ -205,8 +139,9 @@ class Client:
     ) -> None:
         """Stop following, after what is left to report was said."""
         try:
-            with anyio.move_on_after(_REQUEST_SECONDS):
-                await self._flush_reports()
+            with anyio.move_on_after(REQUEST_SECONDS, shield=True), suppress(Unreachable):
+                await self._reports.flush()
+            await anyio.lowlevel.checkpoint()
         finally:
             await self._stack.__aexit__(kind, error, trace)
 
@@ -257,14 +192,21 @@ class Client:
             Unreachable: it does not answer.
         """
         async with self._asking:  # one after the other, or an older answer could come last
-            body = {} if self._resolution is None else {"have": self._resolution.at}
-            answer = await self._ask("resolve", body)
-            if answer.content:
+            asked_under = self._lease
+            was_revoked = asked_under.is_revoked
+            content = await self._ask("resolve", {} if self._resolution is None else {"have": self._resolution.at})
+            if asked_under.is_revoked and not was_revoked:
+                raise Unauthenticated  # the answer set out before this worker was turned away
+            if content is not None:
                 try:
-                    self._take(Resolution.model_validate_json(answer.content))
+                    # A newer control plane may say more than this release knows of.
+                    resolution = Resolution.model_validate_json(content, extra="ignore")
                 except ValidationError:
                     # Its findings would repeat what came, and that are keys.
                     raise Unreachable("The control plane's answer is not one that this release understands.") from None
+                if was_revoked:
+                    self._lease = self._new_lease()
+                self._take(resolution)
             await self._in_contact()
             return self._present
 
@@ -272,9 +214,10 @@ class Client:
         """Yield the new state, as `<epoch>.<revision>`, each time that the snapshot is another than the one before.
 
         The first one before is `since`, an `at`, or what stands when this is first asked. What changes while nobody
-        asks is yielded as one. A worker that is turned away is at `0.0`, and `freshness` says `revoked`.
+        asks is yielded as one. A worker that is turned away is at `0.0`, and `freshness` says `revoked`; whoever
+        first asks then is told so.
         """
-        seen = self.at if since is None else since
+        seen = self.at if since is None and not self._lease.is_revoked else since
         while True:
             while self.at == seen:
                 await self._moved.wait()
@@ -288,8 +231,7 @@ class Client:
         """
         if report.at is None and self._resolution is not None:
             report = report.model_copy(update={"at": self.at})
-        self._reports[report.provider] = report
-        self._reported.set()
+        self._reports.add(report)
         self._chains = {each: tuple(_seen(link, report) for link in chain) for each, chain in self._chains.items()}
 
     @property
@@ -304,16 +246,13 @@ class Client:
         while True:
             try:
                 await self.resolve()
-            except _TURNED_AWAY:
-                self._turned_away()
-                raise
             except Unreachable as error:
                 if await self._start_from_disk():
                     log.warning("the control plane does not answer: starting from the snapshot on disk")
                     return
                 if error.retry_after_seconds is None:
                     raise
-                pause = error.retry_after_seconds + random.uniform(0, _RETRY_SECONDS)  # noqa: S311 - spreads a fleet
+                pause = error.retry_after_seconds + random.uniform(0, FIRST_RETRY_SECONDS)  # noqa: S311 - spreads a fleet
                 waited += pause
                 if waited > _START_SECONDS:
                     raise
@@ -352,7 +291,7 @@ class Client:
         return ResolvedProviderConfig(
             provider=resolved.provider,
             config=resolved.config,
-            secrets=_LeasedSecrets(resolved.secrets, self._lease),
+            secrets=LeasedSecrets(resolved.secrets, self._lease),
             origins=resolved.origins,
             is_enabled=resolved.is_enabled,
             priority=resolved.priority,
@@ -371,39 +310,46 @@ class Client:
         ):
             return
         self._saved = self._monotonic()
-        try:
-            await anyio.to_thread.run_sync(self._file.save, self._present, self._contact)
-        except OSError as error:
-            log.warning("the snapshot could not be saved: %s", type(error).__name__)
+        async with self._writing:
+            if self._lease.is_revoked:
+                return
+            try:
+                await anyio.to_thread.run_sync(self._file.save, self._present, self._contact)
+            except OSError as error:
+                log.warning("the snapshot could not be saved: %s", type(error).__name__)
 
-    def _turned_away(self) -> None:
+    async def _turned_away(self) -> None:
         """Drop the secrets, here and on disk: whoever revoked the token meant now."""
-        self._lease.is_revoked = True
+        self._lease.revoke()
         for chain in self._chains.values():
             for each in chain:
-                if isinstance(each.secrets, _LeasedSecrets):
+                if isinstance(each.secrets, LeasedSecrets):
                     each.secrets.forget()
         if self._resolution is not None:
             self._resolution = _without_secrets(self._resolution)
         self._ring()
-        if self._file is not None:
-            try:
-                self._file.remove()
-            except OSError as error:
-                log.warning("the snapshot could not be removed: %s", type(error).__name__)
+        if self._file is None:
+            return
+        with anyio.CancelScope(shield=True):  # it is a moment's work, and who closes the client would stop it
+            async with self._writing:
+                try:
+                    await anyio.to_thread.run_sync(self._file.remove)
+                except OSError as error:
+                    log.warning("the snapshot could not be removed: %s", type(error).__name__)
 
     async def _follow(self) -> None:
-        delay = _RETRY_SECONDS
+        delay = FIRST_RETRY_SECONDS
         while True:
             try:
-                async with self._stream() as events, aclosing(events):
-                    async for kind in events:
-                        await self._on_event(kind)
-                        delay = _RETRY_SECONDS
+                async with self._channel.events(self.at) as events, aclosing(events):
+                    self._is_following = True
+                    async for event in events:
+                        await self._on_event(event)
+                        delay = FIRST_RETRY_SECONDS
             except _TURNED_AWAY as error:
                 if not self._lease.is_revoked:
                     log.error("turned away by the control plane (%s): secrets are dropped", error.code)  # noqa: TRY400 - the reason is the whole story
-                self._turned_away()
+                await self._turned_away()
                 delay = _RETRY_AT_MOST_SECONDS
             except VoxplaneError as error:
                 log.warning("changes do not arrive (%s): retrying", error.code)
@@ -412,133 +358,28 @@ class Client:
             await anyio.sleep(random.uniform(0, delay))  # noqa: S311 - spreads a fleet that lost us at one moment
             delay = min(2 * delay, _RETRY_AT_MOST_SECONDS)
 
-    async def _on_event(self, kind: str) -> None:
-        if kind in {"change", "reset"} or self._lease.is_revoked:
+    async def _on_event(self, event: Event) -> None:
+        if event.kind in {"change", "reset"} or self._lease.is_revoked:
             await self.resolve()
         else:
+            self._chains = {
+                each: tuple(_in_doubt(link, event.keys) for link in chain) for each, chain in self._chains.items()
+            }
             await self._in_contact()
 
-    @asynccontextmanager
-    async def _stream(self) -> AsyncGenerator[AsyncGenerator[str]]:
-        """Open the stream of changes; its events are kinds, for what changed is then asked for."""
-        headers = {"Accept": "text/event-stream", "Last-Event-ID": self.at}
-        answer = await self._send("GET", "changes", headers=headers, silence_seconds=_SILENCE_SECONDS)
+    async def _ask(self, path: str, body: JsonObject) -> bytes | None:
         try:
-            yield self._kinds(answer)
-        finally:
-            await answer.aclose()
+            return await self._channel.ask(path, body)
+        except _TURNED_AWAY:
+            await self._turned_away()
+            raise
 
-    async def _kinds(self, answer: httpx.Response) -> AsyncGenerator[str]:
-        self._is_following = True
-        yield "heartbeat"
-        try:
-            async for event in EventSource(answer).aiter_sse():
-                yield event.event
-        except httpx.HTTPError as error:
-            raise Unreachable("The stream of changes broke.") from error
+    async def _send_reports(self, reports: Sequence[ProviderReport]) -> None:
+        said = ReportsWrite(at=self.at, reports=list(reports))
+        await self._ask("reports", said.model_dump(mode="json", by_alias=True, exclude_none=True))
 
-    async def _ask(self, path: str, body: JsonObject) -> httpx.Response:
-        answer = await self._send("POST", path, json=body)
-        try:
-            await answer.aread()
-        except httpx.HTTPError as error:
-            raise self._unanswered(error) from error
-        return answer
-
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        json: JsonObject | None = None,
-        silence_seconds: float = _REQUEST_SECONDS,
-    ) -> httpx.Response:
-        """Send a request; of its answer the body is still to be read.
-
-        Raises:
-            Unreachable: there is no answer, or one that is not ours.
-            VoxplaneError: what the control plane answered instead.
-        """
-        timeout = dict.fromkeys(("connect", "write", "pool"), _REQUEST_SECONDS) | {"read": silence_seconds}
-        request = httpx.Request(
-            method,
-            self._addresses[path],
-            headers={**self._headers, **(headers or {})},
-            json=json,
-            extensions={"timeout": timeout},
-        )
-        try:
-            answer = await self._transport.handle_async_request(request)
-            if answer.is_success:
-                return answer
-            await answer.aread()
-        except httpx.HTTPError as error:
-            raise self._unanswered(error) from error
-        try:
-            error = from_problem(answer.json())
-        except (ValueError, KeyError, TypeError, AttributeError):
-            message = f"{self._url} answered with status {answer.status_code}, and not as Voxplane."
-            raise Unreachable(message, retry_after_seconds=_retry_after(answer)) from None
-        finally:
-            await answer.aclose()
-        if answer.is_server_error or answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
-            message = f"{self._url} cannot answer now: {error.message}"
-            raise Unreachable(message, retry_after_seconds=_retry_after(answer))
-        raise error
-
-    def _unanswered(self, error: httpx.HTTPError) -> Unreachable:
-        return Unreachable(f"No answer from {self._url} ({type(error).__name__}).")
-
-    async def _send_reports(self) -> None:
-        while True:
-            await self._reported.wait()
-            self._reported = anyio.Event()
-            if not await self._flush_reports():
-                await anyio.sleep(_RETRY_AT_MOST_SECONDS)
-                self._reported.set()
-
-    async def _flush_reports(self) -> bool:
-        """Send what is to be reported; whether there is nothing left to send."""
-        if not self._reports or self._resolution is None:
-            return True
-        sending, self._reports = self._reports, {}
-        said = ReportsWrite(at=self.at, reports=list(sending.values()))
-        try:
-            await self._ask("reports", said.model_dump(mode="json", by_alias=True, exclude_none=True))
-        except VoxplaneError as error:
-            log.warning("reports could not be sent (%s)", error.code)
-            if isinstance(error, Unreachable | RateLimited):
-                self._reports = sending | self._reports
-                return False
-        return True
-
-
-def _retry_after(answer: httpx.Response) -> float | None:
-    seconds = answer.headers.get("Retry-After", "")
-    return float(seconds) if seconds.isdecimal() else None
-
-
-@cache
-def _tls(ca_file: Path | None) -> ssl.SSLContext:
-    """Read the certificates that are trusted, once: it takes longer than a resolution."""
-    if ca_file is None:
-        return httpx.create_ssl_context(trust_env=False)
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except OSError:  # also what ssl makes of a file that holds none
-        raise ConfigurationError("The file with the control plane's certificates cannot be read as PEM.") from None
-
-
-def _checked(url: str) -> str:
-    """Refuse an address over which a token and keys would travel in the open."""
-    try:
-        origin = Origin.parse(url)
-    except ValueError as error:
-        raise ConfigurationError(f"The control plane's address cannot be read: {error}.") from None
-    if origin.scheme != "https" and not origin.is_loopback:
-        raise ConfigurationError("The control plane's address must begin with https://, except on this machine.")
-    return url.rstrip("/")
+    def _new_lease(self) -> Lease:
+        return Lease(self._max_stale.total_seconds(), self._monotonic)
 
 
 def _snapshot_file(folder: Path, url: str, organization: str, token: str) -> SnapshotFile:
@@ -550,10 +391,18 @@ def _snapshot_file(folder: Path, url: str, organization: str, token: str) -> Sna
 
 
 def _seen(resolved: ResolvedProviderConfig, report: ProviderReport) -> ResolvedProviderConfig:
-    """Return a provider as a report leaves it, for the calls that are built from now on."""
-    if resolved.provider.key != report.provider:
+    """Return a provider as a report leaves it, for the calls that are built from now on.
+
+    What was seen of an earlier state may be of another key: the control plane knows, and says so by an event.
+    """
+    if (resolved.provider.key, resolved.at) != (report.provider, report.at):
         return resolved
     return replace(resolved, is_failing=report.outcome == "failed")
+
+
+def _in_doubt(resolved: ResolvedProviderConfig, keys: Sequence[str]) -> ResolvedProviderConfig:
+    """Return a provider as the news that somebody reported it leaves it: should it answer, that is worth a report."""
+    return replace(resolved, is_failing=True) if resolved.provider.key in keys else resolved
 
 
 def _without_secrets(resolution: Resolution) -> Resolution:

@@ -357,8 +357,12 @@ class ModelMissing(VoxplaneError):
 
 
 def from_problem(document: Mapping[str, Any]) -> VoxplaneError:
-    """Return the error that a problem document of the API stands for; an unknown one is an `Unavailable`."""
-    found = _by_code(VoxplaneError).get(str(document.get("code")), Unavailable)
+    """Return the error that a problem document of the API stands for.
+
+    Raises:
+        KeyError: it has no code of ours; it may be a gateway's.
+    """
+    found = _by_code(VoxplaneError)[document["code"]]
     if issubclass(found, Invalid):
         return found([FieldError(each["pointer"], each["code"], each["message"]) for each in document["errors"]])
     return found(str(document.get("detail") or "") or None)

@@ -30,7 +30,7 @@ class ResolvedProviderConfig:
     at: str | None = None
     """Which state of its organization this is, as `<epoch>.<revision>`; None where no control plane said."""
     is_failing: bool = False
-    """Whether workers saw it fail last, in this call or another."""
+    """Whether workers saw it fail last, in this call or another, or reported it since: an answer is then news."""
 
 
 def rank(priority: int, name: str, key: str) -> tuple[int, str, str]:

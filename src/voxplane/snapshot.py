@@ -107,7 +107,7 @@ class SnapshotFile:
             opened = self._box().decrypt(rest[:_NONCE], rest[_NONCE:], first + b"\n")
             head = json.loads(first)
             saved_at = datetime.fromisoformat(head["savedAt"])
-            resolution = Resolution.model_validate_json(opened)
+            resolution = Resolution.model_validate_json(opened, extra="ignore")  # a newer release may have written it
         except (InvalidTag, ValueError, KeyError, TypeError, ValidationError):
             return None
         expected = (_FORMAT, self.url, self.organization, self._token_id, resolution.at)
@@ -118,5 +118,11 @@ class SnapshotFile:
         return resolution, saved_at
 
     def remove(self) -> None:
-        """Delete the file, if there is one."""
+        """Delete the file, if there is one, and drafts of it that somebody who was killed left behind.
+
+        Raises:
+            OSError: one of them cannot be deleted.
+        """
+        for draft in self.folder.glob(f"{self.path.name}.*"):
+            draft.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)

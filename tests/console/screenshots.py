@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page
@@ -31,7 +32,7 @@ MOST_BYTES = 1_500_000
 def webp(page: Page) -> bytes:
     """Return what is on screen as WebP, which Chromium writes by its own protocol only."""
     session = page.context.new_cdp_session(page)
-    taken: dict[str, str] = session.send("Page.captureScreenshot", {"format": "webp", "quality": 80})  # pyright: ignore[reportUnknownMemberType] - Playwright leaves it open
+    taken: Any = session.send("Page.captureScreenshot", {"format": "webp", "quality": 80})  # pyright: ignore[reportUnknownMemberType] - Playwright leaves it open
     return base64.b64decode(taken["data"])
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from voxplane.errors import ConfigurationError, NoPrimaryProvider, VoxplaneError
 from voxplane.failure import Clock, Report, leave_out, stamped
+from voxplane.http import http_session as make_session
 from voxplane.livekit.link import ChainFailed, Link, ProviderFailed
 from voxplane.livekit.llm import ChainLLM, LinkLLM
 from voxplane.livekit.stt import ChainSTT, LinkSTT
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from livekit.agents.tts import TTS
     from livekit.agents.vad import VAD
 
+    from voxplane.plugin import Construct
     from voxplane.resolution import ResolvedProviderConfig
 
 __all__ = ["ChainFailed", "ProviderFailed", "Report", "build_llm", "build_stt", "build_tts", "preload"]
@@ -52,7 +54,8 @@ def build_stt(
     """Build what hears: the first of `chain` that can, and the others behind it.
 
     `report` is told what happens to each provider; it must not block. `vad` cuts out utterances for an engine of a
-    longer chain that takes only whole ones. Outside a LiveKit job `http_session` is what cloud plugins call with.
+    longer chain that takes only whole ones, and tells when an engine that streams should have written something.
+    `http_session` is what cloud plugins call with; without one each gets one of its own, as `voxplane.http` makes them.
     `registry` knows the providers; without one, those that are installed.
 
     Raises:
@@ -152,9 +155,20 @@ def _make(
     definition = registry.get_provider_by_key(resolved.provider.key)
     secrets = {name: secret.get_secret_value() for name, secret in resolved.secrets.items()}
     plan = definition.construct("livekit", resolved.config, secrets, resolved.origins)
-    if http_session is not None and _takes_session(plan.target):
-        plan = replace(plan, arguments={**plan.arguments, "http_session": http_session})
-    parts: list[object] = []
+    if not _takes_session(plan.target):
+        return _made(plan, [])
+    if http_session is not None:
+        return _made(replace(plan, arguments={**plan.arguments, "http_session": http_session}), [])
+    # Left to itself a plugin takes that of LiveKit's job, which follows redirects and uses the environment's proxy.
+    own = make_session()
+    try:
+        return _made(replace(plan, arguments={**plan.arguments, "http_session": own}), [own])
+    except Exception:
+        own.detach()  # it has opened no connection
+        raise
+
+
+def _made(plan: Construct, parts: list[object]) -> tuple[Any, list[object]]:
     return plan.make(parts), parts
 
 

@@ -1,7 +1,8 @@
 """Speech to text: one provider as a link, and a chain of them.
 
-When an engine fails, the next one, or the same again, is told what the caller said since the last transcript. An engine
-that is connected and says nothing is not noticed, for that is what it should answer to silence.
+When an engine fails, the next one, or the same again, is told what the caller said since the last transcript. That an
+engine of a chain is connected and mute, which is also what it should answer to silence, is noticed with a VAD: somebody
+spoke for a second or longer, has stopped, and nothing came for it, neither a word nor an empty transcript.
 """
 
 # LiveKit's event emitters and adapters leave type parameters open.
@@ -14,7 +15,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from livekit import rtc
 from livekit.agents import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, APIConnectionError, APIConnectOptions, NotGivenOr
@@ -27,6 +28,7 @@ from livekit.agents.stt import (
     STTCapabilities,
 )
 from livekit.agents.stt.fallback_adapter import DEFAULT_FALLBACK_API_CONNECT_OPTIONS, FallbackRecognizeStream
+from livekit.agents.vad import VADEventType
 from typing_extensions import override
 
 from voxplane.livekit.link import ChainFailed, Link, Linked, ProviderFailed
@@ -40,6 +42,10 @@ ATTEMPT_SECONDS = 5.0
 """How long an engine of a chain may take to connect before the next one is asked."""
 UTTERANCE_SECONDS = 10.0
 """How long an engine that takes whole utterances may write on one."""
+MUTE_SECONDS = 5.0
+"""How long an engine may write nothing once the caller stopped, before it is taken for mute."""
+UNANSWERED_SECONDS = 1.0
+"""How much speech has to go unanswered for that; less may have been a cough."""
 REPEATED_SECONDS = 15.0
 """How much audio is kept to be told again."""
 
@@ -53,6 +59,8 @@ class LinkSTT(Linked, STT[Any]):
         super().__init__(capabilities=plugin.capabilities)
         self._stand_for(plugin, link, model, parts)
         self._recognize_metrics_needed = False
+        self.vad: VAD | None = None
+        """What tells when its streams should have written something."""
 
     @property
     @override
@@ -152,39 +160,85 @@ class _LinkStream(_Repeats):
     async def _listen(self) -> None:
         with self._stt.link.attempt(resumes=True) as answered:
             async with (
+                asyncio.timeout(None) as deadline,
                 self._stt.plugin.stream(
                     language=self.language, conn_options=replace(self._conn_options, max_retry=0)
                 ) as stream,
+                _Expectation(self._stt.vad, deadline) as expectation,
                 asyncio.TaskGroup() as tasks,
             ):
                 stream.start_time_offset = self.start_time_offset
-                hearing = tasks.create_task(self._feed(stream))
+                hearing = tasks.create_task(self._feed(stream, expectation))
+                expecting = tasks.create_task(expectation.run())
                 async for event in stream:
                     if event.type != SpeechEventType.RECOGNITION_USAGE:  # the plugin's own count
                         answered()
+                        expectation.meet()
                     self._event_ch.send_nowait(event)
                 hearing.cancel()
+                expecting.cancel()
 
-    async def _feed(self, stream: RecognizeStream) -> None:
+    async def _feed(self, stream: RecognizeStream, expectation: _Expectation) -> None:
         # A stream that has ended takes no more audio; why it ended, its reader is told.
         with contextlib.suppress(RuntimeError):
             async for heard in self._input_ch:
                 if isinstance(heard, rtc.AudioFrame):
                     stream.push_frame(heard)
+                    expectation.hear(heard)
                 else:
                     stream.flush()
             stream.end_input()
 
 
+class _Expectation:
+    """That an engine writes something of what was said: while it is due, the deadline is set."""
+
+    def __init__(self, vad: VAD | None, deadline: asyncio.Timeout) -> None:
+        self._hearing = None if vad is None else vad.stream()
+        self._deadline = deadline
+        self._unanswered_seconds = 0.0
+        self._is_met = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._hearing is not None:
+            await self._hearing.aclose()
+
+    def hear(self, frame: rtc.AudioFrame) -> None:
+        if self._hearing is not None:
+            self._hearing.push_frame(frame)
+
+    def meet(self) -> None:
+        """Take notice that the engine wrote something."""
+        self._is_met, self._unanswered_seconds = True, 0.0
+        if not self._deadline.expired():
+            self._deadline.reschedule(None)
+
+    async def run(self) -> None:
+        if self._hearing is None:
+            return
+        async for heard in self._hearing:
+            if heard.type == VADEventType.START_OF_SPEECH:
+                self._is_met = False
+            elif heard.type == VADEventType.END_OF_SPEECH and not self._is_met:  # it may be quicker than the VAD
+                self._unanswered_seconds += heard.speech_duration
+                if self._unanswered_seconds >= UNANSWERED_SECONDS and self._deadline.when() is None:
+                    self._deadline.reschedule(asyncio.get_running_loop().time() + MUTE_SECONDS)
+
+
 class ChainSTT(FallbackAdapter):
     """Engines in the order in which they are asked: LiveKit's adapter, which probes none that may not be asked.
 
-    An engine that writes down whole utterances is given them by the VAD.
+    An engine that writes down whole utterances is given them by the VAD; of one that streams it tells when it is mute.
     """
 
     def __init__(self, links: Sequence[LinkSTT], *, vad: VAD | None) -> None:
         super().__init__(list(links), vad=vad, attempt_timeout=ATTEMPT_SECONDS, max_retry_per_stt=0)
         self.links = links
+        for link in links:
+            link.vad = vad
 
     @override
     async def _recognize_impl(

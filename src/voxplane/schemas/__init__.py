@@ -21,6 +21,7 @@ from voxplane.schemas.wire import field_errors as field_errors
 from voxplane.schemas.wire import without_null as without_null
 
 MAX_PRIORITY = 1000
+MAX_REPORTS = 50
 
 
 class ProviderType(StrEnum):
@@ -394,7 +395,9 @@ class ReportsWrite(Sparse):
     at: Annotated[str, StringConstraints(max_length=80)] = Field(
         description="The state in use, as `<epoch>.<revision>`."
     )
-    reports: Annotated[list[ProviderReport], Field(max_length=50)] = Field(default_factory=list[ProviderReport])
+    reports: Annotated[list[ProviderReport], Field(max_length=MAX_REPORTS)] = Field(
+        default_factory=list[ProviderReport]
+    )
 
 
 class Organization(Wire):

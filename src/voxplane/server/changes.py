@@ -99,6 +99,7 @@ class Changes:
         self._max_subscriptions = max_subscriptions
         self._positions: dict[UUID, Position] = {}
         self._has_ended = False
+        self._look_is_due = anyio.Event()
         self._on_doubt: list[Callable[[], None]] = []
         self.is_live = False
         """Whether the changes of other processes arrive."""
@@ -186,7 +187,7 @@ class Changes:
     async def follow(self, database: Database) -> None:
         """Listen, and look now and then, for as long as the caller lets it; reconnect when the line breaks."""
         async with anyio.create_task_group() as group:
-            group.start_soon(self._look_regularly, database)
+            group.start_soon(self._look_again, database)
             await self._listen(database)
 
     async def _listen(self, database: Database) -> None:
@@ -197,7 +198,7 @@ class Changes:
                     if payload is None:
                         self._forget()  # a new line: what was sent before it is lost
                         self.is_live, delay = True, _RETRY_SECONDS
-                        await self._look(database)
+                        self._look_is_due.set()
                     else:
                         self._hear(payload)
             except VoxplaneError:
@@ -207,13 +208,18 @@ class Changes:
             await anyio.sleep(delay)
             delay = min(2 * delay, _RETRY_AT_MOST_SECONDS)
 
-    async def _look_regularly(self, database: Database) -> None:
+    async def _look_again(self, database: Database) -> None:
+        """Look now and then, and at once after a new line, beside whatever is heard on it meanwhile."""
+        seconds = _LOOK_SECONDS
         while True:
-            await anyio.sleep(_LOOK_SECONDS)
+            with anyio.move_on_after(seconds):
+                await self._look_is_due.wait()
+            self._look_is_due, seconds = anyio.Event(), _LOOK_SECONDS
             try:
                 await self._look(database)
             except VoxplaneError:
-                log.warning("change feed could not look", retry_seconds=_LOOK_SECONDS)
+                seconds = _RETRY_SECONDS
+                log.warning("change feed could not look", retry_seconds=seconds)
 
     async def _look(self, database: Database) -> None:
         """Tell every subscriber where its organization stands, whatever was or was not heard."""
@@ -224,7 +230,9 @@ class Changes:
             found = await store.positions(connection, followed, self._catalogue)
         before, self._positions = self._positions, found
         for organization_id, at in found.items():
-            is_newest = self._changed.get(organization_id, 0) <= mark  # else it may have moved on meanwhile
+            is_newest = (
+                max(self._valid_from, self._changed.get(organization_id, 0)) <= mark
+            )  # else it may have moved on meanwhile
             if before.get(organization_id) != at:
                 self.note(organization_id)
             for subscription in self._subscriptions.get(organization_id, ()):

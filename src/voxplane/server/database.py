@@ -311,24 +311,23 @@ class Database:
     async def notifications(self, channel: LiteralString, *, echo_seconds: float) -> AsyncIterator[str | None]:
         """Yield None once the channel is listened to, then the payload of every notification.
 
-        A line that carries nothing for `echo_seconds` is asked for a sign of life.
+        A line that carries nothing for `echo_seconds` is asked for a sign of life, and has as long for each answer.
 
         Raises:
             Unavailable: the connection cannot be made, breaks, or does not answer.
         """
         with _our_errors():
-            connection = await psycopg.AsyncConnection.connect(self._address, autocommit=True, options=_OPTIONS)
+            with _at_most(echo_seconds):
+                connection = await psycopg.AsyncConnection.connect(self._address, autocommit=True, options=_OPTIONS)
             async with connection:
-                await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+                with _at_most(echo_seconds):
+                    await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
                 yield None
                 while True:
                     async for notification in connection.notifies(timeout=echo_seconds, stop_after=1):
                         yield notification.payload
-                    try:
-                        with anyio.fail_after(echo_seconds):
-                            await connection.execute("SELECT")
-                    except TimeoutError:
-                        raise Unavailable from None
+                    with _at_most(echo_seconds):
+                        await connection.execute("SELECT")
 
     async def answers(self) -> bool:
         """Whether a statement gets through."""
@@ -348,6 +347,16 @@ _SET_TENANT: LiteralString = """
            set_config('voxplane.token_id', %s, true),
            set_config('voxplane.platform', %s, true)
 """
+
+
+@contextmanager
+def _at_most(seconds: float) -> Generator[None]:
+    """Take a line that does not answer in time for one that was cut without a word."""
+    try:
+        with anyio.fail_after(seconds):
+            yield
+    except TimeoutError:
+        raise Unavailable from None
 
 
 @contextmanager

@@ -119,7 +119,7 @@ class Settings(BaseSettings):
     stream_heartbeat_seconds: float = Field(
         default=15.0,
         gt=0,
-        le=30,
+        le=20,
         description="How often a silent change stream is used, and its token looked at again.",
     )
     report_interval_seconds: float = Field(

@@ -7,6 +7,7 @@ the last answer that it is in.
 
 from __future__ import annotations
 
+import math
 import random
 from collections import OrderedDict
 from contextlib import contextmanager, suppress
@@ -265,7 +266,8 @@ class WorkerService:
         if is_news:
             self._changes.note(principal.tenant)
         if is_too_soon:
-            raise RateLimited("What is known of these providers changed a moment ago: report again later.")
+            message = "What is known of these providers changed a moment ago: report again later."
+            raise RateLimited(message, retry_after_seconds=max(1, math.ceil(self._report_interval_seconds)))
 
     def _sightings(self, said: ReportsWrite) -> list[Sighting]:
         known = {provider.key: provider for provider in self._registry.get_all_providers()}
