@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -417,8 +417,8 @@ def shown(page: Page, name: str) -> Generator[None]:
     page.evaluate("window.name = ''")
 
 
-def every_screen(page: Page) -> Iterator[str]:
+def each_of(page: Page, screens: Iterable[str]) -> Iterator[str]:
     """Show one screen after the other, and yield its name."""
-    for name in SCREENS:
+    for name in screens:
         with shown(page, name):
             yield name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -10,12 +11,15 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.console.conftest import PROVIDERS, ROOT, OpenConsole, Service, Watch
-from tests.console.screens import EXPECTED, every_screen, furnished, shown
+from tests.console.screens import EXPECTED, SCREENS, each_of, furnished, shown
 from voxplane.server.console import STATIC
 
 AXE = (ROOT / "ui" / "node_modules" / "axe-core" / "axe.min.js").read_text()
 DESK = {"width": 1280, "height": 900}
 WIDTHS = (320, 375, 768, 1280)
+FEW = ("overview", "statuses", "palette", "every-kind", "conflict", "refused", "in-force", "sign-in-refused")
+"""Screens that have nearly every part of the console on them: the others are looked at in `make test-deep`."""
+DRAWN = "new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))"
 
 
 pytestmark = pytest.mark.usefixtures("reference")
@@ -42,19 +46,24 @@ VIOLATIONS = """async () => {
 }"""
 
 
-@pytest.mark.timeout(600)
+deep = [pytest.mark.deep, pytest.mark.timeout(600)]
+
+
 @pytest.mark.parametrize(
-    "media",
+    ("media", "screens"),
     [
-        pytest.param({"color_scheme": "light"}, id="light"),
-        pytest.param({"color_scheme": "dark"}, id="dark", marks=pytest.mark.deep),
-        pytest.param({"color_scheme": "dark", "forced_colors": "active"}, id="forced", marks=pytest.mark.deep),
+        pytest.param({"color_scheme": "light"}, FEW, id="light, on a few"),
+        pytest.param({"color_scheme": "light"}, SCREENS, id="light", marks=deep),
+        pytest.param({"color_scheme": "dark"}, SCREENS, id="dark", marks=deep),
+        pytest.param({"color_scheme": "dark", "forced_colors": "active"}, SCREENS, id="forced", marks=deep),
     ],
 )
-def test_check_63_axe_finds_nothing_on_any_screen(open_furnished: OpenConsole, media: dict[str, str]) -> None:
+def test_check_63_axe_finds_nothing_on_any_screen(
+    open_furnished: OpenConsole, media: dict[str, str], screens: Iterable[str]
+) -> None:
     page = open_furnished(viewport=DESK, **media)
     violations: list[str] = []
-    for name in every_screen(page):
+    for name in each_of(page, screens):
         page.evaluate(AXE)
         violations += [f"{name}: {each}" for each in page.evaluate(VIOLATIONS)]
     assert not violations, "\n".join(violations)
@@ -156,19 +165,20 @@ def said_by_the_server(service: Service) -> str:
     return "\n".join(found)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.parametrize("screens", [pytest.param(FEW, id="a few"), pytest.param(SCREENS, id="all", marks=deep)])
 def test_check_66_and_70_nothing_is_cut_off_or_scrolled_sideways_in_a_longer_language_and_all_of_it_is_translated(
-    open_furnished: OpenConsole, service: Service
+    open_furnished: OpenConsole, service: Service, screens: Iterable[str]
 ) -> None:
     page = open_furnished(locale="en-XA", viewport=DESK)
     expect(page.get_by_role("heading", level=1)).to_have_text("[Próvídérs···]")
     # The address may name a provider that there is not.
     data = f"{said_by_the_server(service)}\nnobody"
     wrong: list[str] = []
-    for name in every_screen(page):
+    for name in each_of(page, screens):
         wrong += [f"{name}: {each}" for each in page.evaluate(UNTRANSLATED, data)]
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 800})
+            page.evaluate(DRAWN)
             wrong += [f"{name} at {width}: {each}" for each in page.evaluate(CUT_OFF)]
             if any(each > 0 for each in page.evaluate(ON_SCREEN)):
                 wrong.append(f"{name} is wider than {width}")

@@ -93,7 +93,9 @@ export class Router {
 
   #read(): void {
     this.#path = this.#own(location.pathname);
-    this.#query = new URLSearchParams(location.search);
+    // The same query is the same object: every row's link is made from it.
+    const query = new URLSearchParams(location.search);
+    if (query.toString() !== this.#query.toString()) this.#query = query;
     this.#here = location.href;
   }
 
