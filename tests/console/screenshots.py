@@ -31,8 +31,8 @@ MOST_BYTES = 1_500_000
 
 def webp(page: Page) -> bytes:
     """Return what is on screen as WebP, which Chromium writes by its own protocol only."""
-    session = page.context.new_cdp_session(page)
-    taken: Any = session.send("Page.captureScreenshot", {"format": "webp", "quality": 80})  # pyright: ignore[reportUnknownMemberType] - Playwright leaves it open
+    session: Any = page.context.new_cdp_session(page)
+    taken = session.send("Page.captureScreenshot", {"format": "webp", "quality": 80})
     return base64.b64decode(taken["data"])
 
 

@@ -623,7 +623,7 @@ async def add_organization(connection: Connection, organization_id: UUID, slug: 
     row = await cursor.fetchone()
     if row is None:
         raise OrganizationExists
-    return OrganizationState(**row, configs={}, secrets={}, reports={})
+    return OrganizationState(**row, configs={}, secrets={}, reports={}, verifications={})
 
 
 async def retired_providers(connection: Connection) -> list[Provider]:
