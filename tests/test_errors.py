@@ -248,6 +248,7 @@ def test_none_of_them_carries_what_was_sent() -> None:
     """An error takes one sentence, and nothing else is ever in it but places and numbers of ours."""
     more = {
         Invalid: {"errors"},
+        errors.RateLimited: {"retry_after_seconds"},
         errors.Unavailable: {"retry_after_seconds"},
         errors.Unreachable: {"retry_after_seconds"},
     }
