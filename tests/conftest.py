@@ -35,11 +35,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
-@pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _own_environment() -> Iterator[None]:
     """Keep what the person running the tests has set out of them."""
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"VOXPLANE_{name.upper()}", raising=False)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in Settings.model_fields:
+            patch.delenv(f"VOXPLANE_{name.upper()}", raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")
