@@ -156,7 +156,10 @@ async def _readings(client: httpx.AsyncClient, installation: Installation) -> di
     for operation in operations():
         if operation.method == "GET":
             answer = await client.get(operation.url(type="llm"), headers=installation.headers(operation.scope))
-            found[operation.path] = (answer.status_code, answer.text)
+            assert answer.status_code == operation.success
+            # A list is the vendor's where a key may be opened, and the built-in one where none can.
+            is_a_vendors = operation.path.endswith(("/models", "/voices", "/preview"))
+            found[operation.path] = (answer.status_code, "" if is_a_vendors else answer.text)
     return found
 
 
@@ -165,7 +168,6 @@ async def test_with_a_spoiled_key_reading_goes_on_and_nothing_is_written(install
     """C6."""
     async with ControlPlane.open(installation.settings) as plane, _client(plane) as client:
         open_readings = await _readings(client, installation)
-    assert {status for status, _ in open_readings.values()} == {200}
     whole = installation.keyring.read_bytes()
     (key_row,) = stored_rows(installation.superuser)["installation"]
 
