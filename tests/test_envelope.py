@@ -682,7 +682,9 @@ async def test_a_damaged_data_key_opens_nothing_and_stops_nothing_else(
     plane: ControlPlane, admin: httpx.AsyncClient, administrator: Principal, superuser: Superuser
 ) -> None:
     await _store(admin, "openai", "canary")
-    row = superuser.execute("SELECT wrapped, kek_id, version FROM organization_data_keys").fetchone()
+    row = superuser.execute(
+        "SELECT wrapped, kek_id, version FROM organization_data_keys WHERE purpose = 'data'"
+    ).fetchone()
     assert row is not None
     wrapped, kek_id, version = row
     assert isinstance(wrapped, bytes)
@@ -696,8 +698,12 @@ async def test_a_damaged_data_key_opens_nothing_and_stops_nothing_else(
         (wrapped, "00000000", version, SecretsUnreadable),
     ]
     for *values, expected in cases:
-        superuser.execute("UPDATE organization_data_keys SET wrapped = %s, kek_id = %s, version = %s", values)
+        superuser.execute(
+            "UPDATE organization_data_keys SET wrapped = %s, kek_id = %s, version = %s WHERE purpose = 'data'", values
+        )
         assert await _refusal(plane, administrator, "openai") is expected
         assert (await admin.get(PROVIDERS)).status_code == 200
-    superuser.execute("UPDATE organization_data_keys SET wrapped = %s, kek_id = %s, version = %s", row)
+    superuser.execute(
+        "UPDATE organization_data_keys SET wrapped = %s, kek_id = %s, version = %s WHERE purpose = 'data'", row
+    )
     assert await _refusal(plane, administrator, "openai") == "canary"

@@ -70,7 +70,7 @@ def test_codes_are_unique_and_titles_and_messages_are_sentences() -> None:
         assert re.fullmatch(r"[a-z]+(_[a-z]+)*", error.code)
         assert 400 <= error.status < 600
         assert re.fullmatch(r"[A-Z][^.]+[^.]", error.title)
-        made = Invalid([]) if error is Invalid else error()
+        made = error([]) if issubclass(error, Invalid) else error()
         assert re.fullmatch(r"[A-Z].+\.", made.message)
         assert str(made) == made.message
         assert isinstance(made, VoxplaneError)
@@ -138,6 +138,12 @@ async def _tampered(installation: Installation) -> httpx.Response:
     return await installation.ask("admin", "PUT", f"{OPENAI}/secrets", json={"secrets": {"apiKey": "sk-new"}})
 
 
+async def _outdated_version(installation: Installation) -> httpx.Response:
+    # A version that the definition took once.
+    installation.superuser.execute("UPDATE config_history SET after = jsonb_set(after, '{config}', '{\"gone\": 1}')")
+    return await installation.ask("admin", "POST", f"{OPENAI}/restore", json={"revision": 1})
+
+
 async def _one_follower_too_many(installation: Installation) -> httpx.Response:
     organization = await installation.plane.access.find_organization("default")
     with installation.plane.changes.subscribe(organization.id):
@@ -180,6 +186,9 @@ REACH: dict[type[VoxplaneError], Reach] = {
     errors.TooLarge: lambda i: i.ask("admin", "PUT", f"{OPENAI}/config", content=b" " * 70_000, headers=_JSON),
     errors.UnsupportedMediaType: lambda i: i.ask("admin", "PUT", f"{OPENAI}/config", content=b"{}"),
     errors.Invalid: lambda i: i.ask("admin", "PUT", f"{OPENAI}/config", json={"priority": -1}),
+    errors.RestoreRefused: _outdated_version,
+    errors.VersionNotFound: lambda i: i.ask("admin", "POST", f"{OPENAI}/restore", json={"revision": 99}),
+    errors.PreviewNotFound: lambda i: i.ask("admin", "GET", f"{OPENAI}/voices/none/preview"),
     errors.PreconditionRequired: _rebinding,
     errors.RateLimited: _one_follower_too_many,
     errors.InternalError: _broken_table,

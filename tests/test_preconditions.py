@@ -23,6 +23,7 @@ WRITES = [
     ("DELETE", f"{OPENAI}/config", None),
     ("PUT", f"{OPENAI}/secrets", {"secrets": {"apiKey": "sk-later"}}),
     ("DELETE", f"{OPENAI}/secrets", None),
+    ("POST", f"{OPENAI}/restore", {"revision": 1}),
 ]
 Superuser = psycopg.Connection[tuple[object, ...]]
 

@@ -381,7 +381,7 @@ async def test_a_store_bound_to_another_organization_than_its_transaction_does_n
         "put_sightings": (False, False),
         "audit_head": OrganizationNotFound,
         "version": None,
-        **dict.fromkeys(("versions", "secrets", "chain", "storings", "page"), []),
+        **{name: [] for name in ("versions", "secrets", "chain", "storings", "page")},
     }
     assert outcomes == {"state": OrganizationNotFound, **dict.fromkeys(refused, InternalError), **nothing}
     assert stored_rows(superuser) == before

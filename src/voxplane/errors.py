@@ -11,6 +11,7 @@
     │   ├── ProviderNotFound      404  provider_not_found
     │   ├── OrganizationNotFound  404  organization_not_found
     │   ├── TokenNotFound         404  token_not_found
+    │   ├── VersionNotFound       404  version_not_found
     │   ├── NoPrimaryProvider     404  no_primary_provider
     │   ├── PreviewNotFound       404  preview_not_found
     │   └── SecretsNotFound       404  secrets_not_found
@@ -22,6 +23,7 @@
     ├── TooLarge                  413  too_large
     ├── UnsupportedMediaType      415  unsupported_media_type
     ├── Invalid                   422  invalid              carries `errors`
+    │   └── RestoreRefused        422  restore_refused
     ├── PreconditionRequired      428  precondition_required
     ├── RateLimited               429  rate_limited
     ├── InternalError             500  internal_error

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from tests.console.conftest import PROVIDERS, OpenConsole, Service, Watch
 
 READ, WRITE, SECRETS = "livekit:read", "livekit:write", "admin:secrets"
-MOVES = frozenset({"Move Groq up", "Move Groq down", "Groq on"})
+MOVES = frozenset({"Move Groq up", "Move Groq down", "Groq on", "Test Groq"})
 MENU = frozenset({"Copy as API call", "Documentation", "Pricing"})
 KEY = frozenset({"Replace API key", "Edit label of API key", "Remove API key"})
 

@@ -241,6 +241,8 @@ export const en = {
     test: "Test",
     testConnection: "Test connection",
     testName: (name: string) => `Test ${name}`,
+    /** What is on the button comes first, so that it can be said to press it. */
+    named: (label: string, name: string) => `${label} ${name}`,
     running: "Testing",
     testing: (name: string) => `Testing ${name}`,
     asking: (name: string) => `Asking ${name}…`,
