@@ -678,6 +678,9 @@ async def test_one_damaged_envelope_fails_alone(
     assert await _refusal(plane, administrator, "openai") == "canary-anew"
 
 
+DAMAGE = "UPDATE organization_data_keys SET wrapped = %s, kek_id = %s, version = %s WHERE purpose = 'data'"
+
+
 async def test_a_damaged_data_key_opens_nothing_and_stops_nothing_else(
     plane: ControlPlane, admin: httpx.AsyncClient, administrator: Principal, superuser: Superuser
 ) -> None:
@@ -698,12 +701,8 @@ async def test_a_damaged_data_key_opens_nothing_and_stops_nothing_else(
         (wrapped, "00000000", version, SecretsUnreadable),
     ]
     for *values, expected in cases:
-        superuser.execute(
-            "UPDATE organization_data_keys SET wrapped = %s, kek_id = %s, version = %s WHERE purpose = 'data'", values
-        )
+        superuser.execute(DAMAGE, values)
         assert await _refusal(plane, administrator, "openai") is expected
         assert (await admin.get(PROVIDERS)).status_code == 200
-    superuser.execute(
-        "UPDATE organization_data_keys SET wrapped = %s, kek_id = %s, version = %s WHERE purpose = 'data'", row
-    )
+    superuser.execute(DAMAGE, row)
     assert await _refusal(plane, administrator, "openai") == "canary"

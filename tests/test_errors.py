@@ -226,7 +226,7 @@ async def test_an_error_reaches_who_brought_it_about(
     document = answer.json()
     assert document["title"] == error.title
     assert re.fullmatch(r"[A-Z].+\.", document["detail"])
-    assert ("errors" in document) is (error is Invalid)
+    assert ("errors" in document) is issubclass(error, Invalid)
 
 
 async def test_a_retired_provider_and_a_missing_key_reach_who_meets_them(

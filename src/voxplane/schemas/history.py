@@ -94,7 +94,7 @@ class ProviderHistory(Wire):
 class Restoration(Sparse):
     """Which version of one provider's settings to put back. Secrets are never touched."""
 
-    revision: Annotated[int, Field(ge=1, lt=2**63)] = Field(description="The version, as the history numbers it.")
+    revision: Annotated[int, Field(ge=1, lt=2**53)] = Field(description="The version, as the history numbers it.")
     include: Annotated[list[RestorePart], Field(max_length=2)] = Field(
         default_factory=list[RestorePart],
         description="What else of that version to put back: its switch, its priority. Both stay as they are otherwise.",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import Query
 from fastapi.requests import Request
 from fastapi.responses import Response, StreamingResponse
-from pydantic import AwareDatetime  # noqa: TC002 - FastAPI reads the annotations when it runs
+from pydantic import AwareDatetime, BeforeValidator
 from pydantic.json_schema import SkipJsonSchema
 
 from voxplane import errors
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
 
 router = new_router()
 
+
+def _written_out(moment: object) -> object:
+    if isinstance(moment, str) and not re.match(r"\d{4}-\d\d-\d\d", moment):
+        raise ValueError("write a date and a time, such as 2026-11-28T09:00:00Z")
+    return moment
+
+
+# Pydantic would take a number for the seconds since 1970.
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 # PostgreSQL holds no text with a NUL in it.
 _TEXT: dict[str, Any] = {"max_length": 200, "pattern": r"^[^\x00]*$"}
 _FILES = {
@@ -52,8 +62,8 @@ async def get_audit(
     action: Annotated[str | SkipJsonSchema[None], Query(**_TEXT, examples=["config.put"])] = None,
     target: Annotated[str | SkipJsonSchema[None], Query(**_TEXT, examples=["openai"])] = None,
     outcome: Annotated[Literal["success", "denied"] | SkipJsonSchema[None], Query()] = None,
-    since: Annotated[AwareDatetime | SkipJsonSchema[None], Query(description="From this moment on.")] = None,
-    until: Annotated[AwareDatetime | SkipJsonSchema[None], Query(description="Before this moment.")] = None,
+    since: Annotated[Moment | SkipJsonSchema[None], Query(description="From this moment on.")] = None,
+    until: Annotated[Moment | SkipJsonSchema[None], Query(description="Before this moment.")] = None,
     before: Annotated[
         int | SkipJsonSchema[None], Query(ge=1, lt=2**63, description="Of a page: only what is older than this `seq`.")
     ] = None,
