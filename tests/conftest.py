@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import anyio
+import coverage
 import httpx
 import psycopg
 import pytest
@@ -42,6 +43,19 @@ def _own_environment() -> Iterator[None]:
         for name in Settings.model_fields:
             patch.delenv(f"VOXPLANE_{name.upper()}", raising=False)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _unwatched_drills(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let coverage look away during a drill: watching costs as much as running, and shows nothing new there."""
+    watching = coverage.Coverage.current()
+    if watching is None or request.node.get_closest_marker("drill") is None:
+        yield
+        return
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # for the processes that it starts
+    watching.stop()
+    yield
+    watching.start()
 
 
 @pytest.fixture(scope="session")
@@ -158,6 +172,12 @@ async def caller(plane: ControlPlane) -> AsyncIterator[Caller]:
 async def admin(caller: Caller) -> httpx.AsyncClient:
     """A client with all scopes of an organization's administrator."""
     return await caller(*ADMINISTRATOR_SCOPES)
+
+
+def amounts(ordinary: int, whole: int) -> list[Any]:
+    """How often a drill does what it does: some of it whenever tests run, the whole of it in `make test-deep`."""
+    deep = [pytest.mark.deep, pytest.mark.timeout(1800)]
+    return [pytest.param(ordinary, id=str(ordinary)), pytest.param(whole, id=str(whole), marks=deep)]
 
 
 async def token_for(plane: ControlPlane, *scopes: str, organization: str = "default") -> str:

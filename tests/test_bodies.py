@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, MutableMapping
+from itertools import islice
 from typing import Any
 
 import anyio
@@ -157,10 +157,13 @@ async def headers_for(plane: ControlPlane, operation: Operation) -> dict[str, st
     return JSON | {"Authorization": f"Bearer {await token_for(plane, *operation.scopes)}"}
 
 
+@pytest.mark.drill
+@pytest.mark.parametrize("one_in", [pytest.param(6, id="some"), pytest.param(1, id="all", marks=pytest.mark.deep)])
 @pytest.mark.parametrize("operation", with_body(), ids=str)
 async def test_hostile_bodies_are_refused_and_change_nothing(
-    operation: Operation, plane: ControlPlane, superuser: psycopg.Connection[tuple[object, ...]]
+    operation: Operation, plane: ControlPlane, superuser: psycopg.Connection[tuple[object, ...]], one_in: int
 ) -> None:
+    """Each route is sent the bodies from another one on, so that an ordinary run sends every kind to some route."""
     headers = await headers_for(plane, operation)
     # Any number may be a version's; most are none's.
     codes = CODES | ({404: "version_not_found"} if operation.path.endswith("/restore") else {})
@@ -168,7 +171,8 @@ async def test_hostile_bodies_are_refused_and_change_nothing(
     statuses: Counter[int] = Counter()
     seconds: list[float] = []
     async with clients(plane) as client:
-        for body in hostile(operation):
+        first = [str(each) for each in with_body()].index(str(operation)) % one_in
+        for body in islice(hostile(operation), first, None, one_in):
             started = time.process_time()
             answer = await client.request(operation.method, operation.url(), content=body, headers=headers)
             seconds.append(time.process_time() - started)
@@ -178,10 +182,11 @@ async def test_hostile_bodies_are_refused_and_change_nothing(
             assert "9" * 12 not in answer.text
             statuses[answer.status_code] += 1
     assert stored_rows(superuser) == before
-    assert statuses.total() >= 400
-    assert set(statuses) == set(codes)
+    assert statuses.total() >= 400 // one_in - 1
+    assert set(statuses) <= set(codes)
+    assert one_in > 1 or set(statuses) == set(codes)
     # Time of this process, so that what else the machine does is not counted.
-    assert sorted(seconds)[math.ceil(len(seconds) * 0.99)] < 0.05
+    assert sorted(seconds)[int(len(seconds) * (0.99 if one_in == 1 else 0.95))] < 0.05
 
 
 MEDIA_TYPES = [
@@ -341,6 +346,7 @@ _values = st.recursive(
 _objects = st.dictionaries(_names, _values, max_size=8)
 
 
+@pytest.mark.drill
 @hypothesis_settings(max_examples=200, deadline=None)
 @given(_objects, st.booleans(), st.sampled_from([None, 0, 1, "\t"]))
 def test_every_plain_document_is_read_as_json_reads_it(document: JsonObject, ascii_only: bool, indent: int) -> None:  # noqa: FBT001 - drawn
@@ -359,6 +365,7 @@ def _damaged(draw: st.DrawFn) -> bytes:
     return bytes(body)
 
 
+@pytest.mark.drill
 @hypothesis_settings(max_examples=400, deadline=None)
 @given(
     _damaged() | st.binary(max_size=50) | st.text(max_size=50).map(lambda text: text.encode("utf-8", "surrogatepass"))

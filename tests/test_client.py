@@ -551,6 +551,7 @@ async def test_code_without_an_event_loop_gets_the_same(url: str, token: str) ->
     assert await to_thread.run_sync(use) == ("openai", ["openai", "groq"], "sk-openai-1")
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize("number", [0, 1])
 async def test_the_page_on_workers_means_what_it_says(
     number: int, url: str, token: str, plane: ControlPlane, administrator: Principal, tmp_path: Path

@@ -121,6 +121,7 @@ async def one_round(settings: Settings, chance: random.Random) -> None:
     assert time.monotonic() - started < RESTART_SECONDS
 
 
+@pytest.mark.drill
 async def test_postgres_killed_during_writes(tmp_path: Path) -> None:
     chance = random.Random(1)  # noqa: S311 - when to kill is no secret
     for _ in range(2):
@@ -170,6 +171,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_service_leaves_no_process_and_ends_well(tmp_path: Path, number: signal.Signals) -> None:
     with served(tmp_path) as (process, address):
@@ -180,6 +182,7 @@ def test_a_stopped_service_leaves_no_process_and_ends_well(tmp_path: Path, numbe
         assert not is_running(postmaster)
 
 
+@pytest.mark.drill
 async def test_a_service_killed_during_writes_loses_nothing_that_it_acknowledged(tmp_path: Path) -> None:
     acknowledged: dict[str, int] = {}
     with served(tmp_path) as (process, address):
@@ -205,6 +208,7 @@ async def test_a_service_killed_during_writes_loses_nothing_that_it_acknowledged
     await check_that_nothing_is_lost_or_half_written(embedded(tmp_path), acknowledged)
 
 
+@pytest.mark.drill
 def test_two_services_share_one_database_and_the_last_one_stops_it(tmp_path: Path) -> None:
     with served(tmp_path) as (first, _), served(tmp_path) as (second, address):
         postmaster = postmaster_of(embedded(tmp_path))

@@ -332,6 +332,7 @@ UNREADABLE = {
 }
 
 
+@pytest.mark.drill
 async def test_no_address_that_can_be_read_in_two_ways_is_taken_from_anybody(cast: Cast, superuser: Superuser) -> None:
     """E4: user names, fragments, backslashes, other alphabets and odd numbers, into every setting of an address."""
     for provider in CLOUD:
@@ -364,6 +365,7 @@ async def test_a_cloud_key_cannot_be_pointed_at_the_workers_own_machine(cast: Ca
             assert await cast.put_config(cast.s, provider.key, config) == (422, "invalid"), (provider.key, host)
 
 
+@pytest.mark.drill
 async def test_a_place_that_looks_like_an_approved_one_is_another_place(cast: Cast, superuser: Superuser) -> None:
     """E4, E12: the same host with another port, path or label is refused to W, and gets no key when S sets it."""
     for provider in WITH_BASE_URL:
@@ -953,10 +955,11 @@ class Heist(RuleBasedStateMachine):
         self.seen["released"] += 1
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize(
     "runs",
     [
-        pytest.param(20, id="20 runs"),
+        pytest.param(5, id="5 runs"),
         pytest.param(200, id="200 runs", marks=[pytest.mark.deep, pytest.mark.timeout(1200)]),
     ],
 )

@@ -29,7 +29,7 @@ from pydantic import SecretStr
 from tools import generate
 
 from tests.conftest import admin_connection, settings_for, stored_rows, token_for, worker_of
-from voxplane import cli
+from voxplane import cli, registry
 from voxplane.agent_settings import AgentSettings
 from voxplane.errors import Invalid, VoxplaneError
 from voxplane.provider import AnyProvider
@@ -186,10 +186,10 @@ def test_every_setting_secret_model_and_rule_of_every_provider_is_documented() -
         for section in re.split(r"^## ", reference("providers"), flags=re.MULTILINE)[1:]
         if (found := re.match(r".*: `(.*)`\n", section))
     }
-    registry = ProviderRegistry()
-    registry.initialize()
-    assert list(sections) == [provider.key for provider in registry.get_all_providers()]
-    for provider in registry.get_all_providers():
+    found = ProviderRegistry()
+    found.initialize()
+    assert list(sections) == [provider.key for provider in found.get_all_providers()]
+    for provider in found.get_all_providers():
         section = sections[provider.key]
         cells = re.findall(r"^\| `([^`]*)` \|", section, re.MULTILINE)
         settings = list(provider.config_schema["properties"])
@@ -402,6 +402,8 @@ def murmur(package: Path, monkeypatch: pytest.MonkeyPatch) -> AnyProvider:
     assert spec.loader is not None
     module: ModuleType = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "voxplane_murmur", module)
+    # What is installed is looked up once in a process; this process has looked.
+    monkeypatch.setattr(registry, "_installed", registry._installed.__wrapped__)  # pyright: ignore[reportPrivateUsage]
     spec.loader.exec_module(module)
     return module.PROVIDER
 
@@ -431,10 +433,10 @@ def test_the_example_of_a_definition_means_what_the_page_says(murmur: AnyProvide
 def test_a_thirteenth_provider_appears_everywhere_with_no_other_change(
     murmur: AnyProvider, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    registry = ProviderRegistry()
-    registry.initialize()
-    assert len(registry.get_all_providers()) == 13
-    assert registry.get_provider_by_key("murmur") is murmur
+    found = ProviderRegistry()
+    found.initialize()
+    assert len(found.get_all_providers()) == 13
+    assert found.get_provider_by_key("murmur") is murmur
 
     async def over_http() -> None:
         async with ControlPlane.open(settings) as plane:
@@ -606,6 +608,7 @@ def test_the_five_minutes_of_the_readme(
     assert not any(KEY.encode() in path.read_bytes() for path in files)
 
 
+@pytest.mark.drill
 def test_the_same_at_the_terminal(newcomer: Newcomer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VOXPLANE_DATA_DIR", str(newcomer.data))
     sentence = _five_minutes().partition("The same at the terminal: `.venv/bin/voxplane ")[2].partition(". ")[0]

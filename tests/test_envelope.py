@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 
-from tests.conftest import worker_of
+from tests.conftest import amounts, worker_of
 from voxplane.destination import Origin
 from voxplane.errors import (
     ConfigurationError,
@@ -162,11 +162,13 @@ def a_record(dice: random.Random) -> tuple[DataKey, SecretContext, Envelope]:
     return key, context, made
 
 
-def test_no_part_of_a_record_can_be_exchanged() -> None:
-    """C2: eight authenticated parts of 1,000 records, each put in place of the right one: 8,000 attempts."""
+@pytest.mark.drill
+@pytest.mark.parametrize("records", amounts(100, 1000))
+def test_no_part_of_a_record_can_be_exchanged(records: int) -> None:
+    """C2: eight authenticated parts of each record, each put in place of the right one."""
     dice = random.Random(2)  # noqa: S311 - records to try, no keys
     attempts = 0
-    for _ in range(1000):
+    for _ in range(records):
         key, context, made = a_record(dice)
         destination = next(iter(made.origins))
         renamed = {f"{name}x": info for name, info in made.fields.items()}
@@ -190,7 +192,7 @@ def test_no_part_of_a_record_can_be_exchanged() -> None:
             with pytest.raises(SecretsUnreadable):
                 opened(*attempt, to=[destination])
         assert opened(key, context, made, to=[destination])
-    assert attempts == 8000
+    assert attempts == 8 * records
 
 
 def test_fewer_origins_or_fields_than_were_sealed_do_not_open_either() -> None:
@@ -302,11 +304,13 @@ def test_a_ciphertext_made_for_two_keys_opens_under_one_at_most() -> None:
             rings[other].unwrap(rings[other].current, box, purpose="audit")
 
 
-def test_no_flipped_bit_and_no_cut_is_accepted() -> None:
-    """C4: every single bit of the boxes of 20 records, every truncation, and a byte too many."""
+@pytest.mark.drill
+@pytest.mark.parametrize("records", amounts(3, 20))
+def test_no_flipped_bit_and_no_cut_is_accepted(records: int) -> None:
+    """C4: every single bit of the boxes of some records, every truncation, and a byte too many."""
     dice = random.Random(4)  # noqa: S311 - records to try, no keys
     flips = 0
-    for _ in range(20):
+    for _ in range(records):
         key, context, made = a_record(dice)
         to = list(made.origins)[:1]
         boxes = [made.box[:length] for length in range(len(made.box))]
@@ -321,7 +325,7 @@ def test_no_flipped_bit_and_no_cut_is_accepted() -> None:
             with pytest.raises(SecretsUnreadable):
                 opened(key, context, replace(made, box=box), to=to)
         assert opened(key, context, made, to=to)
-    assert flips > 20_000
+    assert flips > records * 1_000
 
 
 json_values = st.recursive(
@@ -331,6 +335,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.drill
 @hypothesis_settings(max_examples=500)
 @given(st.data())
 def test_whatever_stands_in_place_of_an_envelope_is_no_surprise(data: st.DataObject) -> None:
@@ -405,15 +410,10 @@ def _joined(*parts: bytes) -> bytes:
     return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
-@pytest.mark.parametrize(
-    "times",
-    [
-        pytest.param(100_000, id="100000"),
-        pytest.param(1_000_000, id="1000000", marks=[pytest.mark.deep, pytest.mark.timeout(900)]),
-    ],
-)
+@pytest.mark.drill
+@pytest.mark.parametrize("times", amounts(20_000, 1_000_000))
 def test_no_salt_and_no_nonce_comes_twice(times: int) -> None:
-    """C5. Ten per cent of the number in the ordinary run: the whole takes a good part of a minute."""
+    """C5. A part of the number in the ordinary run: the whole takes a good part of a minute."""
     keyring = Keyring.generate()
     salts: set[bytes] = set()
     nonces: set[bytes] = set()

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from tests.conftest import amounts
 from tests.test_door import clients
 from voxplane.errors import ConfigurationError, Unauthenticated
 from voxplane.schemas import JsonObject
@@ -388,6 +389,7 @@ async def ask(client: httpx.AsyncClient, token: str) -> httpx.Response:
 NAMES_ALONE = {"kid 'unknown'", "kid 'One'", "kid 'one\\n'"}
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("source", ["jwks_url", "public_key"])
 async def test_no_forgery_is_let_in(
@@ -681,14 +683,18 @@ def test_a_public_key_that_is_none_of_the_algorithm_is_refused_at_the_start(
         Issuers((trusted(algorithm), trusted(algorithm)))
 
 
+@pytest.mark.drill
+@pytest.mark.parametrize("number_of_tokens", amounts(200, 2_000))
 async def test_tokens_with_a_long_beginning_in_common_are_not_taken_for_each_other(
-    plane: ControlPlane, signers: dict[str, Signer]
+    plane: ControlPlane, signers: dict[str, Signer], number_of_tokens: int
 ) -> None:
     signer, organization_id = signers["EdDSA"], (await plane.access.find_organization("default")).id
     issuer = trusted("EdDSA", jwks_url=None, public_key=signer.pem.decode())
     claims = {"about": "x" * 1500} | claims_for(organization_id)
     del claims["sub"]
-    tokens = {f"subject {number}": signer.token(claims | {"sub": f"subject {number}"}) for number in range(2_000)}
+    tokens = {
+        f"subject {number}": signer.token(claims | {"sub": f"subject {number}"}) for number in range(number_of_tokens)
+    }
     assert len({token[:2000] for token in tokens.values()}) == 1
     access = access_of(plane, Issuers((issuer,)), token_cache_seconds=30.0)
     # The second time round they come from memory.

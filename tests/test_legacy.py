@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from voxplane.legacy import MAX_FINDINGS, Converted, Outcome, convert
@@ -133,6 +133,7 @@ def leaves(value: Any, path: tuple[str, ...] = ()) -> list[str]:
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(blob=st.dictionaries(NAMES, VALUES, max_size=6))
+@example(blob={"tts": {"openai": None, "stt": None, "elevenlabs": {}}})
 def test_every_part_of_a_blob_is_in_one_finding_and_every_config_is_accepted(blob: dict[str, Any]) -> None:
     converted = convert(blob, installed(), TODAY)
     for each in converted.providers:

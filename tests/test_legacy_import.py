@@ -291,6 +291,7 @@ def killed_and_run_again(source: Path, after_lines: int) -> None:
     ran(*command)
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize(
     "after_lines", [1, *(pytest.param(lines, marks=pytest.mark.deep) for lines in (0, 100, 200, 300, 400))]
 )
@@ -329,6 +330,7 @@ async def test_a_stored_key_is_never_replaced(plane: ControlPlane, administrator
     assert released.secrets["apiKey"].get_secret_value() == "sk-my-own-key-123"
 
 
+@pytest.mark.drill
 def test_a_team_is_taken_from_the_table_to_voxplane_as_the_page_says(
     settings: Settings, superuser: Superuser, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

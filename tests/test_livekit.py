@@ -1423,6 +1423,7 @@ print(*built)
 """
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize(("keys", "printed"), [([], "groq"), (["cartesia"], "ConfigurationError")])
 def test_a_job_in_a_thread_finds_its_plugins_preloaded(keys: Sequence[str], printed: str) -> None:
     command = [sys.executable, "-W", "ignore", "-c", PRELOADED, *keys]

@@ -22,7 +22,7 @@ import httpx
 import psycopg
 import pytest
 
-from tests.conftest import token_for, worker_of
+from tests.conftest import amounts, token_for, worker_of
 from tests.served import served
 from tests.test_changes import until
 from tests.test_crash import served as served_by_a_process
@@ -536,12 +536,13 @@ class Crowd:
         )
 
 
-@pytest.mark.timeout(300)
-async def test_a_thousand_streams_hear_nothing_of_each_other(brisk: Settings) -> None:
+@pytest.mark.drill
+@pytest.mark.parametrize("each", amounts(5, 50))
+async def test_the_streams_of_twenty_organizations_hear_nothing_of_each_other(brisk: Settings, each: int) -> None:
     """S5: replayed, foreign, future and other-epoch positions; each hears of its own organization, to the end."""
     patient = brisk.model_copy(update={"stream_heartbeat_seconds": 15.0})
     dice = random.Random(random.getrandbits(64))  # noqa: S311 - not for keys; seeded by pytest-randomly
-    organizations, each = 20, 50
+    organizations = 20
     async with serving(patient) as server:
         plane, operator = server.plane, local_administrator(None, "test")
         found: dict[UUID, tuple[str, str]] = {}
@@ -592,8 +593,9 @@ def _arrived(crowd: Crowd, final: dict[UUID, int]) -> bool:
     )
 
 
+@pytest.mark.drill
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("batches", [5, pytest.param(20, marks=pytest.mark.deep)])
+@pytest.mark.parametrize("batches", amounts(2, 20))
 async def test_many_followers_of_one_organization_all_hear_of_a_change_and_none_is_dropped(
     batches: int, brisk: Settings
 ) -> None:
@@ -692,10 +694,12 @@ LISTENERS = """
 """
 
 
+@pytest.mark.drill
+@pytest.mark.parametrize("times", amounts(10, 50))
 async def test_a_line_that_is_cut_again_and_again_loses_no_revision(
-    brisk: Settings, superuser: Superuser, monkeypatch: pytest.MonkeyPatch
+    brisk: Settings, superuser: Superuser, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
-    """D3: another process writes all the time while the line is cut 50 times."""
+    """D3: another process writes all the time while the line is cut."""
     monkeypatch.setattr(changes_module, "_RETRY_SECONDS", 0.01)
     async with serving(brisk) as server, ControlPlane.open(brisk) as elsewhere:
         async with server.follow(await server.token()) as follower:
@@ -704,7 +708,7 @@ async def test_a_line_that_is_cut_again_and_again_loses_no_revision(
             revisions, written, stop = [first.revision], list[int](), anyio.Event()
             async with anyio.create_task_group() as group:
                 group.start_soon(_write_until, elsewhere, server.who, stop, written)
-                for _ in range(50):
+                for _ in range(times):
                     await until(lambda: superuser.execute(LISTENERS).fetchone() != (0,))
                     # What was written without a line has to be found once there is one again.
                     before = len(written)

@@ -146,7 +146,7 @@ class Reading:
             if each.name == names.CHOICE[0] and not empty(each.value) and not isinstance(each.value, str):
                 self.found(each, Outcome.LEFT, note="A provider is named by a text.")
                 continue
-            if vendor is not None and is_object(each.value):
+            if vendor is not None and is_object(each.value) and each.value:
                 self.own[vendor] += self._flat(each.value, each.path)
             else:
                 section.entries.append(each)

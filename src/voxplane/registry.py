@@ -109,9 +109,11 @@ def _shipped() -> Iterable[AnyProvider]:
         yield _definition(importlib.import_module(module.name), module.name)
 
 
-def _installed() -> Iterable[AnyProvider]:
-    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
-        yield _definition(entry_point.load(), entry_point.value)
+@cache
+def _installed() -> tuple[AnyProvider, ...]:
+    # Kept, because looking through every installed package takes longer than opening the database.
+    found = entry_points(group=ENTRY_POINT_GROUP)
+    return tuple(_definition(entry_point.load(), entry_point.value) for entry_point in found)
 
 
 def _definition(found: object, source: str) -> AnyProvider:

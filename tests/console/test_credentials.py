@@ -126,7 +126,10 @@ class Traces:
             "requests": self.page.evaluate("JSON.stringify(performance.getEntries())"),
             "console": str(self.messages),
             "answers": "".join(
-                each.text() for each in self.responses if "event-stream" not in each.headers.get("content-type", "")
+                each.text()
+                for each in self.responses
+                # A stream does not end, and a request that the page itself gave up has no answer to look into.
+                if "event-stream" not in each.headers.get("content-type", "") and each.request.failure is None
             ),
             "memory": self.heap(),
         }
