@@ -26,6 +26,7 @@ from tests.dispatcher import KEY, SECRET, Dispatcher
 from tests.served import served
 from tests.test_call import QUESTION, models, piper_url, speak_from
 from tests.test_changes import until
+from tests.vendors.environment import CANARY, canaries
 from voxplane.agent import agent_server, organization_of, run, serve
 from voxplane.agent_settings import AgentSettings, LiveKitSettings
 from voxplane.errors import ConfigurationError, Unreachable
@@ -125,6 +126,8 @@ async def fleet(models: Path, piper_url: str, tmp_path: Path) -> AsyncIterator[F
         model = ScriptedModel()
         base_url = await stack.enter_async_context(model.served())
         dispatcher = await stack.enter_async_context(Dispatcher().served())
+        # Somebody else's account with every vendor, where a plugin left to itself would find it.
+        elsewhere = canaries(base_url)
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("VOXPLANE_", "LIVEKIT_"))  # noqa: TID251 - what a worker's process inherits
         } | {
@@ -135,9 +138,7 @@ async def fleet(models: Path, piper_url: str, tmp_path: Path) -> AsyncIterator[F
             "LIVEKIT_URL": dispatcher.url,
             "LIVEKIT_API_KEY": KEY,
             "LIVEKIT_API_SECRET": SECRET,
-            "OPENAI_API_KEY": "sk-canary-of-the-environment",
-            "GROQ_API_KEY": "gsk-canary-of-the-environment",
-        }  # fmt: skip
+        } | {name: value for name, value in elsewhere.items() if not name.startswith("LIVEKIT_")}  # fmt: skip
         yield Fleet(dispatcher, tmp_path, model, environment, tmp_path / "worker.log")
 
 
@@ -193,6 +194,7 @@ async def test_a_fleet_answers_each_organization_on_its_own_providers_and_keys(
         assert result["revisions"][0][1] == {"stt": ["whisper"], "tts": ["piper"], "llm": ["openai", "groq"]}
     assert one["process"] != two["process"]
     assert set(fleet.model.keys) == {"acme-openai", "acme-groq", "beta-openai"}
+    assert CANARY not in repr((fleet.model.requests, fleet.model.headers)).lower()
     assert fleet.model.keys.count("acme-openai") == 2
     assert (await plane.providers.get_organization_provider(beta, "openai")).health is None
     # The third organization is none of the fleet's.

@@ -46,6 +46,7 @@ WORDS = jiwer.Compose(
     [
         jiwer.ToLowerCase(),
         jiwer.RemovePunctuation(),
+        jiwer.SubstituteWords({"9": "nine", "5": "five"}),  # Whisper writes either
         jiwer.RemoveMultipleSpaces(),
         jiwer.Strip(),
         jiwer.ReduceToListOfListOfWords(),
@@ -142,7 +143,7 @@ async def test_a_call_is_heard_answered_and_spoken_on_the_organizations_settings
     outcome = await desk.call(tmp_path / "first.wav")
     assert wrong(QUESTION, outcome.heard) <= 0.2
     assert outcome.answered.strip() == desk.model.answer_to("are you open")
-    assert wrong(outcome.answered, transcript(tmp_path / "first.wav")) <= 0.4  # Piper says nothing twice alike
+    assert wrong(outcome.answered, transcript(tmp_path / "first.wav")) <= 0.2
     assert outcome.providers == {"stt": ["whisper"], "tts": ["piper"], "llm": ["openai"]}
     assert outcome.at == desk.client.at
     assert desk.model.keys == [machine.PLACEHOLDER]

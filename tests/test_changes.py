@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from uuid import uuid4
@@ -173,3 +175,42 @@ async def test_a_notification_that_nobody_can_read_ends_nothing(
     await until(lambda: plane.changes.mark() > mark)
     assert plane.changes.is_live
     assert (await client.get(OPENAI)).status_code == 200
+
+
+async def test_a_line_that_hangs_is_given_up_and_what_was_written_meanwhile_is_found(
+    plane: ControlPlane,
+    administrator: Principal,
+    superuser: psycopg.Connection[tuple[object, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A connection that stays open and says nothing, as behind a firewall that forgot it: PostgreSQL's side stops."""
+    monkeypatch.setattr("voxplane.server.changes._ECHO_SECONDS", 0.2)
+    monkeypatch.setattr("voxplane.server.changes._RETRY_SECONDS", 0.05)
+    organization_id = administrator.tenant
+    async with following(plane):
+        with plane.changes.subscribe(organization_id) as follower:
+            # The line listens, or has asked for an echo.
+            ((pid,),) = superuser.execute(
+                """
+                SELECT pid FROM pg_stat_activity
+                WHERE datname = current_database() AND (query LIKE 'LISTEN%' OR query = 'SELECT')
+                """
+            ).fetchall()
+            assert isinstance(pid, int)
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                mark = plane.changes.mark()
+                # Written as by another process, of which this one hears by the line alone.
+                (revision,) = superuser.execute(
+                    "UPDATE organizations SET revision = revision + 1 WHERE id = %s RETURNING revision",
+                    [organization_id],
+                ).fetchone() or (None,)
+                await until(lambda: not plane.changes.is_live)
+                assert not plane.changes.is_unchanged(organization_id, mark)
+                await until(lambda: plane.changes.is_live)
+                assert not plane.changes.is_unchanged(organization_id, mark)
+                with anyio.fail_after(10):
+                    await follower.wait(10)
+                assert follower.take().revision == revision
+            finally:
+                os.kill(pid, signal.SIGCONT)

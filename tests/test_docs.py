@@ -561,20 +561,25 @@ def walk(newcomer: Newcomer, section: str) -> list[str]:
     return ran("sh", "-eu", "-c", script, cwd=newcomer.folder).split("\x1e")
 
 
+def bring_curl(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a stand-in for curl before the machine's own, if it has one."""
+    curl = folder / "bin" / "curl"
+    curl.parent.mkdir()
+    curl.write_text(CURL)
+    curl.chmod(0o755)
+    monkeypatch.setenv("PATH", str(curl.parent), prepend=":")
+
+
 # Where there is no curl, the stand-in walks alone; where there is one, both walk.
 HAS_CURL = shutil.which("curl") is not None
 
 
 @pytest.mark.parametrize("with_stand_in", [True, *([False] if HAS_CURL else [])])
 def test_the_five_minutes_of_the_readme(
-    newcomer: Newcomer, monkeypatch: pytest.MonkeyPatch, *, with_stand_in: bool
+    newcomer: Newcomer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, with_stand_in: bool
 ) -> None:
     if with_stand_in:
-        curl = newcomer.folder / "bin" / "curl"
-        curl.parent.mkdir()
-        curl.write_text(CURL)
-        curl.chmod(0o755)
-        monkeypatch.setenv("PATH", str(curl.parent), prepend=":")
+        bring_curl(tmp_path, monkeypatch)
     monkeypatch.setenv("VOXPLANE_DATA_DIR", str(newcomer.data))
     section = _five_minutes()
     printed = walk(newcomer, section)
@@ -630,3 +635,24 @@ def test_the_same_at_the_terminal(newcomer: Newcomer, monkeypatch: pytest.Monkey
     lines = [line.split() for line in said["config get"].splitlines()[1:]]
     assert {line[1] for line in lines if line[2] != "off"} == {"openai", "deepgram", "piper"}
     assert all(KEY not in each for each in said.values())
+
+
+@pytest.mark.drill
+def test_a_worker_gets_a_token_and_what_answers_the_next_call_as_the_page_says(
+    newcomer: Newcomer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The shell of docs/worker.md; `make call` and the agent have tests of their own."""
+    bring_curl(tmp_path, monkeypatch)
+    monkeypatch.setenv("VOXPLANE_DATA_DIR", str(newcomer.data))
+    monkeypatch.setenv("VOXPLANE_URL", f"http://127.0.0.1:{newcomer.port}")
+    typed = [block.text for block in blocks(DOCS / "worker.md") if block.info == "sh"]
+    made, resolve = ([text for text in typed if word in text] for word in ("voxplane token", "curl"))
+    assert (len(made), len(resolve)) == (2, 1)
+    for text in made:
+        monkeypatch.setenv("VOXPLANE_TOKEN", ran("sh", "-eu", "-c", text, cwd=newcomer.folder).split()[-1])
+        by_whom = resolve[0].replace("/current/", "/default/")
+        answer = json.loads(ran("sh", "-eu", "-c", by_whom, cwd=newcomer.folder))
+        assert "piper" in [each["provider"]["key"] for each in answer["chains"]["tts"]]
+        unchanged = by_whom.replace("'{}'", f"'{json.dumps({'have': answer['at']})}'")
+        assert unchanged != by_whom
+        assert ran("sh", "-eu", "-c", unchanged, cwd=newcomer.folder) == ""

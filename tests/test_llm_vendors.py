@@ -6,14 +6,11 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
-import re
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -25,7 +22,6 @@ from aiohttp import web
 from anthropic import AsyncAnthropic
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from google.auth import environment_vars
 from google.genai import Client as GoogleClient
 from google.genai import errors as genai_errors
 from google.genai import types as genai_types
@@ -39,6 +35,7 @@ from openai import AsyncAzureOpenAI, AsyncOpenAI
 from pydantic import SecretStr
 from typing_extensions import override
 
+from tests.vendors.environment import CANARY, canary, variables_of_models
 from tests.vendors.llm import LLMVendor, Recorded
 from tests.vendors.vendor import PROXIES, Fault
 from voxplane.errors import DestinationUnapproved, SecretsMissing
@@ -678,48 +675,11 @@ async def test_prompts_are_cached_where_asked_for(vendor: LLMVendor, framework: 
 # Nothing but what the organization set
 
 
-CANARY = "canary"
-SCANNED = (
-    *("openai:*.py", "openai:lib/*.py", "anthropic:*.py", "anthropic:lib/**/*.py", "groq:*.py", "google.genai:*.py"),
-    *("google.auth:*.py", "livekit.plugins.openai:*.py", "livekit.plugins.groq:*.py", "livekit.plugins.google:*.py"),
-    *("livekit.plugins.anthropic:*.py", "livekit.agents.inference:*.py", "pipecat.services.openai:*.py"),
-    *("pipecat.services.google:**/*.py", "pipecat.services.groq:*.py", "pipecat.services.anthropic:*.py"),
-    "pipecat.services.azure:*.py",
-)
-READ = re.compile(r"""(?:environ(?:\.get)?\s*[(\[]|getenv\()\s*["']([A-Z][A-Z0-9_]+)["']""")
-OF_A_VENDOR = re.compile("^(OPENAI|AZURE|ANTHROPIC|GROQ|GOOGLE|GEMINI|LIVEKIT)_")
-# What these would change is which library sends, or that nothing is sent at all.
-NO_CANARY = {"GOOGLE_GENAI_HTTP_CLIENT", "GOOGLE_GENAI_CLIENT_MODE"}
-
-
-@cache
-def variables() -> frozenset[str]:
-    """Return every variable of a vendor that the installed classes and SDKs read."""
-    found = {environment_vars.CREDENTIALS, environment_vars.GOOGLE_CLOUD_QUOTA_PROJECT}
-    for each in SCANNED:
-        package, _, pattern = each.partition(":")
-        spec = importlib.util.find_spec(package)
-        assert spec is not None
-        for folder in spec.submodule_search_locations or ():
-            for file in Path(folder).glob(pattern):
-                found |= set(READ.findall(file.read_text()))
-    return frozenset(name for name in found if OF_A_VENDOR.match(name)) - NO_CANARY
-
-
-def canary(name: str, url: str) -> str:
-    if name.endswith(("_URL", "_ENDPOINT")):
-        return f"{url}/{CANARY}"
-    if name.endswith("_HEADERS"):
-        names = ("X-Proxy-Key", "Authorization", "OpenAI-Organization", "X-Api-Key", "anthropic-workspace-id")
-        return "\n".join(f"{header}: {CANARY}" for header in names)
-    return "true" if "_USE_" in name else f"{CANARY}-{name.lower()}"
-
-
 @pytest.fixture
 async def elsewhere(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LLMVendor]:
     """Set every variable of the vendors to a canary, and the addresses to a server that must not be asked."""
     async with LLMVendor(keys=()) as opened:
-        for name in variables():
+        for name in variables_of_models():
             monkeypatch.setenv(name, canary(name, opened.url))
         for name in PROXIES:
             monkeypatch.setenv(name, opened.url)
@@ -727,7 +687,7 @@ async def elsewhere(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LLMVendor]
 
 
 def test_the_variables_that_matter_are_found() -> None:
-    assert variables() >= {
+    assert variables_of_models() >= {
         *("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"),
         *("OPENAI_CUSTOM_HEADERS", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "AZURE_OPENAI_ENDPOINT"),
         *("OPENAI_API_VERSION", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "GROQ_API_KEY"),

@@ -42,6 +42,7 @@ from tests.speech.fakes import Handler, PiperServer, TranscriptionServer, servin
 from tests.test_call import models, piper_url, speak_from, transcript, wrong
 from tests.test_failover import AT, KEY, KINDS, Fault, Loopback, resolved
 from tests.test_livekit import Clock, Reports
+from tests.vendors.environment import canaries
 from tests.vendors.llm import LLMVendor
 from tests.vendors.speech import SpeechVendor, tone
 from tests.vendors.vendor import PROXIES
@@ -787,10 +788,10 @@ def test_what_kind_of_failure_it_is(
 # Every provider, on its own key
 
 
-def canaries(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def set_canaries(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """Set what any vendor's SDK and any class of Pipecat's would look for in the environment."""
-    for name in test_llm_vendors.variables() | test_speech_vendors.variables_read() - {"OPENAI_LOG"}:
-        monkeypatch.setenv(name, test_llm_vendors.canary(name, url))
+    for name, value in canaries(url).items():
+        monkeypatch.setenv(name, value)
     for name in PROXIES:
         monkeypatch.setenv(name, url)
 
@@ -819,7 +820,7 @@ class Aimed(Loopback):
 async def test_every_model_answers_on_its_organizations_key(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     line, reports, case = Line(), Reports(), test_llm_vendors.CASES[name]
     async with LLMVendor(keys={KEY}) as vendor, LLMVendor(keys=()) as elsewhere:
-        canaries(monkeypatch, elsewhere.url)
+        set_canaries(monkeypatch, elsewhere.url)
         for proxy in PROXIES if name == "vertex" else ():
             monkeypatch.delenv(proxy)
         config = test_llm_vendors.resolved(case, KEY)
@@ -841,7 +842,7 @@ async def test_every_voice_and_ear_works_on_its_organizations_key(
 ) -> None:
     line, reports, case = Line(), Reports(), test_speech_vendors.CASES[name]
     async with SpeechVendor(keys={KEY}) as vendor, LLMVendor(keys=()) as elsewhere:
-        canaries(monkeypatch, elsewhere.url)
+        set_canaries(monkeypatch, elsewhere.url)
         config = test_speech_vendors.resolve(case, vendor.url, KEY)
         build = build_stt if case.provider == "deepgram" else build_tts
         async with running([build([config], report=reports.append, registry=registry)], line) as worker:
@@ -861,7 +862,7 @@ async def test_every_voice_and_ear_works_on_its_organizations_key(
 async def test_the_servers_of_local_engines_are_asked(registry: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     line, reports, speech, ears = Line(), Reports(), PiperServer(), TranscriptionServer()
     async with serving(speech) as piper, serving(ears) as whisper, LLMVendor(keys=()) as elsewhere:
-        canaries(monkeypatch, elsewhere.url)
+        set_canaries(monkeypatch, elsewhere.url)
         stt = build_stt(
             [resolved(registry, "whisper", baseUrl=f"http://{whisper}/v1", language="en")],
             report=reports.append,

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import importlib.util
 import json
-import re
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import anyio
@@ -33,6 +29,7 @@ from livekit.agents.utils import http_context
 from pydantic import SecretStr
 from websockets.exceptions import InvalidStatus
 
+from tests.vendors.environment import variables_of_speech
 from tests.vendors.speech import Recorded, SpeechVendor, on_loopback, tone
 from tests.vendors.vendor import Fault
 from voxplane.errors import DestinationUnapproved, SecretsMissing
@@ -222,7 +219,6 @@ CASES = {
 }
 # fmt: on
 CLOUDS = ("deepgram", "elevenlabs", "cartesia", "openai-tts")
-PACKAGES = ("deepgram", "elevenlabs", "cartesia", "openai")
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
@@ -437,26 +433,10 @@ async def test_flux_predicts_ends_of_turns_for_pipecat_only_with_a_threshold_for
 # Nothing else is sent, and nowhere else
 
 
-@functools.cache
-def variables_read() -> frozenset[str]:
-    """Every variable of the speech vendors that their SDKs or the frameworks' classes read, by the source of these."""
-    homes = [f"{home}{cloud}" for home in ("", "livekit.plugins.", "pipecat.services.") for cloud in PACKAGES]
-    names = "(?:DEEPGRAM|ELEVEN|CARTESIA|OPENAI)[A-Z_]*"
-    read = re.compile(rf"""(?:environ(?:\.get)?|getenv)\s*[\[(]\s*["']({names})["']""")
-    found: set[str] = set()
-    for home in homes:
-        spec = importlib.util.find_spec(home)
-        assert spec is not None
-        for folder in spec.submodule_search_locations or ():
-            for path in Path(folder).rglob("*.py"):
-                found |= set(read.findall(path.read_text(encoding="utf-8")))
-    return frozenset(found)
-
-
 @pytest.fixture
 def canaries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else's account, wherever a plugin or SDK would look for one in the environment."""
-    names = variables_read()
+    names = variables_of_speech()
     assert names >= {
         "DEEPGRAM_API_KEY",
         "ELEVEN_API_KEY",

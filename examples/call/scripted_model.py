@@ -32,6 +32,7 @@ class ScriptedModel:
     def __init__(self, answers: Mapping[str, str] = ANSWERS) -> None:
         """Take the script: a word in the question, and the answer to it; the empty word fits every question."""
         self.requests: list[JsonObject] = []
+        self.headers: list[dict[str, str]] = []
         self.keys: list[str] = []
         self.refused: set[str] = set()
         """Keys that it answers as a vendor answers a dead one."""
@@ -57,6 +58,7 @@ class ScriptedModel:
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         asked = await request.json()
         self.requests.append(asked)
+        self.headers.append(dict(request.headers))
         self.keys.append(request.headers.get("Authorization", "").removeprefix("Bearer "))
         if self.keys[-1] in self.refused:
             error = {
