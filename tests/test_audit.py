@@ -346,6 +346,8 @@ async def test_a_change_its_revision_its_history_its_record_and_its_notification
         event = await _newest(desk, route, answer)
         assert (event.action, event.outcome) == (mutation.action, "success")
         assert event.target == (desk.target(mutation) or answer.json()["id"])
+        if mutation.revisions:  # what became of providers is found from the record
+            assert event.detail["revision"] in moved.values()
     assert desk.ledger.is_whole()
 
 

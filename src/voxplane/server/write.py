@@ -185,7 +185,7 @@ async def found(
         raise KeyUnavailable
     state = await add_organization(connection, principal.tenant, new.slug, new.name)
     write = Write(Store(connection, principal.tenant), state, principal, unsealed, at)
-    await write.audit("organization.create", new.slug, {"providers": sorted(providers)})
+    await write.audit("organization.create", new.slug, {"providers": sorted(providers), "revision": write.revision})
     return write
 
 

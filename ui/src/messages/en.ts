@@ -430,6 +430,7 @@ export const en = {
     changeGone: "The history has no version of this change.",
     changeFailed: "What changed could not be loaded.",
     openHistory: (name: string) => `Open the history of ${name}`,
+    openVersion: (revision: number, name: string) => `Open v${revision} in the history of ${name}`,
     onlyWho: (who: string) => `Only what ${who} did`,
     none: "Nothing is on record yet.",
     noneFound: "Nothing on record is like this.",
