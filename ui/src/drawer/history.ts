@@ -43,7 +43,8 @@ export async function readVersion(
   signal: AbortSignal,
 ): Promise<SettingsVersion | null> {
   const { entries } = await readPage(shared, key, { before: revision + 1, limit: 1 }, signal);
-  return entries.find((each) => each.kind === "settings" && each.revision === revision) ?? null;
+  const versions = entries.filter((each) => each.kind === "settings");
+  return versions.find((each) => each.revision === revision) ?? null;
 }
 
 /**
