@@ -51,6 +51,8 @@ class Write:
     """What was last put on record as done: what is written then is written by it."""
     unrecorded: list[ChainedEvent] = field(default_factory=list["ChainedEvent"])
     """What is to be put on record when the write ends, in one statement."""
+    mark_key: bytes | None = field(default=None, repr=False)
+    """The organization's key for marks of secrets, once it was asked for."""
     has_new_secrets: bool = False
     """Whether the organization's envelopes are to be written when the write ends, which are one document."""
 
