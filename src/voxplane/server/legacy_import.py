@@ -22,7 +22,7 @@ from voxplane.schemas import ConfigWrite, OrganizationCreate, SecretsWrite, Slug
 from voxplane.schemas.import_notice import Finding, Outcome
 from voxplane.server import import_notice, store
 from voxplane.server.provider_write import ProviderWrite, secret_values
-from voxplane.server.write import TakenBack, continue_with, found
+from voxplane.server.write import TakenBack, begin_as
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from voxplane.provider import AnyProvider
     from voxplane.server.auth import Principal
     from voxplane.server.changes import Changes
-    from voxplane.server.database import Connection, Database
+    from voxplane.server.database import Database
     from voxplane.server.legacy_source import Record
     from voxplane.server.provider_write import Catalogue
     from voxplane.server.store import OrganizationRow
@@ -217,11 +217,8 @@ class LegacyImport:
         who = replace(operator, organization_id=organization_id)
         reports: list[OrganizationReport] = []
         try:
-            async with (
-                self._database.transaction(organization_id=organization_id, platform=known is None) as connection,
-                connection.pipeline(),
-            ):
-                write = await self._begin(connection, who, name if known is None else None)
+            new = None if known else OrganizationCreate(slug=name, name=name)
+            async with begin_as(self._database, who, new, self._unsealed, self._clock()) as write:
                 reports.append(await _Organization(write, self._catalogue, options, converted).take(name))
                 await self._end(write, reports[0])
                 if not options.apply:
@@ -250,12 +247,6 @@ class LegacyImport:
             await write.audit("legacy.import", report.organization, detail)
             await write.record()
             await write.store.ring(write.state.revision)
-
-    async def _begin(self, connection: Connection, who: Principal, new_slug: str | None) -> Write:
-        if new_slug is None:
-            return await continue_with(connection, who, self._unsealed, self._clock())
-        new = OrganizationCreate(slug=new_slug, name=new_slug)
-        return await found(connection, who, new, self._unsealed, self._clock())
 
 
 class _Organization:
