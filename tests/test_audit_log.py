@@ -8,7 +8,7 @@ import itertools
 import json
 import random
 import secrets
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -339,7 +339,7 @@ async def _breaks(settings: Settings, anchors: list[list[str]]) -> list[list[tup
 
 
 @contextmanager
-def _copied(postgres: EmbeddedPostgres, database: str, copy: str) -> Iterator[str]:
+def _copied(postgres: EmbeddedPostgres, database: str, copy: str) -> Generator[str]:
     """A backup of a database, as it was when nobody wrote to it."""
     made, of = sql.Identifier(copy), sql.Identifier(database)
     with admin_connection(postgres) as connection:

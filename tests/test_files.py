@@ -7,7 +7,7 @@ import itertools
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -170,7 +170,7 @@ def there_and_back(settings: Settings, postgres: EmbeddedPostgres, template: Tem
 
 
 @contextmanager
-def empty(postgres: EmbeddedPostgres, template: Template) -> Iterator[str]:
+def empty(postgres: EmbeddedPostgres, template: Template) -> Generator[str]:
     """A database of another name, as an installation's first start leaves it."""
     name = sql.Identifier("elsewhere")
     with admin_connection(postgres) as connection:

@@ -17,7 +17,7 @@ from voxplane.server.control_plane import ControlPlane
 from voxplane.server.legacy_import import Status
 
 NOTICE = "/api/organizations/current/import-notice"
-NONE = {"importedAt": None, "importedBy": None, "findings": [], "etag": None}
+NONE: dict[str, Any] = {"importedAt": None, "importedBy": None, "findings": [], "etag": None}
 BLOB: dict[str, Any] = {
     "openai": {"temperature": 0.3, "apiKey": KEY, "user": "", "topology": KEY},
     "tts": {"provider": "elevenlabs", "voiceId": "21m00Tcm4TlvDq8ikWAM", "speed": 9},
