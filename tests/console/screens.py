@@ -119,7 +119,7 @@ def _statuses(page: Page) -> None:
 
 
 def _import_notice(page: Page) -> None:
-    finding = {"provider": None, "setting": None, "secret": None, "value": None, "note": None}
+    finding: dict[str, Any] = {"provider": None, "setting": None, "secret": None, "value": None, "note": None}
     places = ("/openai/topology", "/tts/speed", "/stt/apiKey", "/greeting", "/fallback", "/?")
     findings = [finding | {"at": at, "outcome": "unknown", "note": "Nothing here goes by this name."} for at in places]
     findings[1] |= {"outcome": "clamped", "provider": "elevenlabs", "setting": "speed", "value": 1.2}
