@@ -37,6 +37,7 @@ from voxplane.server.auth import ADMINISTRATOR_SCOPES, Principal, Scope
 from voxplane.server.control_plane import ControlPlane
 from voxplane.server.embedded import EmbeddedPostgres
 from voxplane.server.envelope import Keyring
+from voxplane.server.import_notice_store import ImportNoticeRow, ImportNoticeStore
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
 ORGANIZATION = "/api/organizations/current"
@@ -199,6 +200,13 @@ MUTATIONS = {
         scope=Scope.ADMIN_TOKENS,
         refused=((f"{ORGANIZATION}/tokens/000000000000", None, {}),),
     ),
+    "DELETE /api/organizations/{organization}/import-notice": Mutation(
+        f"{ORGANIZATION}/import-notice",
+        "legacy.finish",
+        "default",
+        revisions=0,
+        refused=((f"{ORGANIZATION}/import-notice", None, STALE),),
+    ),
     "POST /api/organizations": Mutation(
         "/api/organizations",
         "organization.create",
@@ -283,6 +291,10 @@ async def desk(plane: ControlPlane, caller: Caller, ledger: Ledger) -> Desk:
     # Another version than the seeded one, to go back from.
     assert (await administrator.put(f"{PROVIDERS}/openai/config", json={"priority": 9})).status_code == 200
     spare = await administrator.post(f"{ORGANIZATION}/tokens", json={"name": "spare", "scopes": ["livekit:read"]})
+    default = (await plane.access.find_organization("default")).id
+    async with plane.database.transaction(organization_id=default) as connection:
+        left = ImportNoticeRow(datetime.now(UTC), "test", [{"at": "/tts", "outcome": "unknown"}])
+        await ImportNoticeStore(connection, default).put_notice(left)
     platform, reader = await caller(Scope.ADMIN_ORGANIZATIONS), await caller(Scope.LIVEKIT_READ)
     worker = await caller(Scope.WORKER_RESOLVE)
     return Desk(plane, administrator, platform, worker, reader, ledger, spare.json()["id"])
@@ -346,6 +358,8 @@ async def test_a_change_its_revision_its_history_its_record_and_its_notification
         event = await _newest(desk, route, answer)
         assert (event.action, event.outcome) == (mutation.action, "success")
         assert event.target == (desk.target(mutation) or answer.json()["id"])
+        if mutation.revisions:  # what became of providers is found from the record
+            assert event.detail["revision"] in moved.values()
     assert desk.ledger.is_whole()
 
 

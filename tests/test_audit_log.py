@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import random
 import secrets
+from collections.abc import AsyncGenerator, Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,9 +18,10 @@ from uuid import uuid4
 import anyio
 import psycopg
 import pytest
+from psycopg import sql
 from pydantic import SecretStr
 
-from tests.conftest import Caller, Template, worker_of
+from tests.conftest import Caller, Template, admin_connection, settings_for, worker_of
 from tests.test_audit import TAMPERS, ledger_of
 from tests.test_leaks import found_in
 from voxplane.errors import ConfigurationError, DestinationUnapproved, KeyUnavailable, PermissionDenied
@@ -27,7 +31,11 @@ from voxplane.server.audit_store import AuditFilter
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, Principal, Scope
 from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.denials import Denials
+from voxplane.server.embedded import EmbeddedPostgres
 from voxplane.server.envelope import AnchorKey, Keyring
+from voxplane.server.legacy_import import ImportOptions
+from voxplane.server.legacy_source import Record
+from voxplane.server.settings import Settings
 from voxplane.server.write import Unsealed
 
 AUDIT = "/api/organizations/current/audit"
@@ -291,3 +299,93 @@ async def test_an_anchor_is_of_this_installation_or_refused(
         ("default", seq, "not_as_anchored"),
         (str(gone), 1, "cut_off"),
     ]
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(20, marks=[pytest.mark.deep, pytest.mark.timeout(900)])])
+def test_an_older_database_that_was_put_back_shows_under_newer_anchors(
+    postgres: EmbeddedPostgres, database: str, template: Template, times: int
+) -> None:
+    """A6: whole databases, each copied, written to further, anchored, and put back as the copy."""
+    dice = random.Random(6)  # noqa: S311 - how much is written
+    here = settings_for(postgres, database, template.keyring)
+    anchors: list[str] = []
+    for number in range(times):
+        last = anyio.run(_written_and_anchored, here, dice.randint(0, 3), anchors)
+        with _copied(postgres, database, f"older_{number}") as copy:
+            anyio.run(_written_and_anchored, here, dice.randint(1, 3), anchors)
+            found = anyio.run(_breaks, settings_for(postgres, copy, template.keyring), [[], anchors[-1:], anchors])
+            assert found == [[], *[[("default", last + 1, "cut_off")]] * 2]
+    assert anyio.run(_breaks, here, [anchors]) == [[]]
+
+
+async def _written_and_anchored(settings: Settings, changes: int, anchors: list[str]) -> int:
+    """Make changes, keep an anchor, and return how long the log is."""
+    async with ControlPlane.open(settings) as plane:
+        who = local_administrator((await plane.access.find_organization("default")).id, "test")
+        for _ in range(changes):
+            priority = (await plane.providers.get_organization_provider(who, "openai")).priority
+            change = ConfigWrite(priority=(priority + 1) % 1000)
+            await plane.providers.upsert_organization_provider_config(who, "openai", change)
+        anchor = await plane.audit.anchor()
+        anchors.append(anchor.model_dump_json(by_alias=True))
+        return anchor.heads[who.tenant][0]
+
+
+async def _breaks(settings: Settings, anchors: list[list[str]]) -> list[list[tuple[str, int, str]]]:
+    """Return what is found to be broken, with each of several choices of anchors."""
+    async with ControlPlane.open(settings) as plane:
+        found = [(await plane.audit.check(each)).breaks for each in anchors]
+    return [[(each.organization, each.seq, each.problem) for each in breaks] for breaks in found]
+
+
+@contextmanager
+def _copied(postgres: EmbeddedPostgres, database: str, copy: str) -> Generator[str]:
+    """A backup of a database, as it was when nobody wrote to it."""
+    made, of = sql.Identifier(copy), sql.Identifier(database)
+    with admin_connection(postgres) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(made, of))
+        yield copy
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(made))
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(1200)
+async def test_a_hundred_thousand_records_hold_no_key(plane: ControlPlane, superuser: Superuser) -> None:
+    """A4: every key, prompt and name of ten thousand imported organizations carries a mark, and none is on record."""
+    mark = f"Canary{secrets.token_hex(8)}Mark"
+
+    async def blobs() -> AsyncGenerator[Record]:
+        for number in range(10_000):
+            key = f"sk-{mark}{number}"
+            blob = {
+                "openai": {"temperature": 0.3, "organization": f"org-{mark}", "apiKey": key},
+                "stt": {"provider": "deepgram", "apiKey": f"{mark}{number:020}", key: key},
+                "prompts": {mark: key},
+            }
+            yield Record(number, f"org-{number}", blob)
+
+    options = ImportOptions(apply=True, create_organizations=True)
+    async for report in plane.legacy.run(local_administrator(None, "test"), blobs(), options):
+        assert report.is_new
+        assert mark not in report.model_dump_json()
+    found = (await plane.access.get_organizations(limit=1000)).organizations
+    workers = itertools.cycle([worker_of(each.id) for each in found if each.slug != "default"])
+    for number in range(100_000 - _recorded(superuser)):
+        released = await plane.workers.release(next(workers), ("openai", "deepgram")[number % 2])
+        assert mark in released.secrets["apiKey"].get_secret_value()
+    assert _recorded(superuser) == 100_000
+    with superuser.transaction(), superuser.cursor("records") as cursor:
+        cursor.execute(
+            "SELECT to_jsonb(each)::text FROM audit_events AS each UNION ALL SELECT findings::text FROM import_notices"
+        )
+        while page := cursor.fetchmany(5000):
+            assert not found_in("".join(str(text) for (text,) in page).encode(), mark)
+    # The search finds it where it may be.
+    row = superuser.execute("SELECT config::text FROM organization_provider_configs WHERE config <> '{}'").fetchone()
+    assert found_in(str(row).encode(), mark)
+
+
+def _recorded(superuser: Superuser) -> int:
+    ((number,),) = superuser.execute("SELECT count(*) FROM audit_events").fetchall()
+    assert isinstance(number, int)
+    return number

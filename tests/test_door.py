@@ -307,6 +307,8 @@ POLICIES = {
     "GET /api/organizations/{organization}/providers/{key}/history": "livekit:read",
     "POST /api/organizations/{organization}/providers/{key}/restore": "livekit:write",
     "GET /api/organizations/{organization}/audit": "audit:read or livekit:read",
+    "GET /api/organizations/{organization}/import-notice": "livekit:read",
+    "DELETE /api/organizations/{organization}/import-notice": "livekit:write",
     "GET /api/organizations/{organization}/tokens": "admin:tokens",
     "POST /api/organizations/{organization}/tokens": "admin:tokens",
     "DELETE /api/organizations/{organization}/tokens/{token}": "admin:tokens",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ import structlog
 from hypothesis import HealthCheck, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
+from psycopg import sql
 from pydantic import SecretStr
 
-from tests.conftest import stored_rows, worker_of
+from tests.conftest import Template, admin_connection, settings_for, stored_rows, worker_of
 from tests.test_docs import environment
 from voxplane import cli, organization_file, plain_yaml
 from voxplane.errors import (
@@ -36,6 +39,7 @@ from voxplane.schemas import ConfigWrite, OrganizationCreate, SecretsWrite
 from voxplane.server import release_preview
 from voxplane.server.auth import Principal
 from voxplane.server.control_plane import ControlPlane, local_administrator
+from voxplane.server.embedded import EmbeddedPostgres
 from voxplane.server.organization_files import Apply, OrganizationPlan
 from voxplane.server.settings import Settings
 
@@ -148,39 +152,62 @@ ORGANIZATIONS = st.lists(
 )
 
 
-@given(wanted=ORGANIZATIONS)
-@profile(
-    max_examples=4,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
-def test_export_then_apply_gives_the_same_and_applying_again_writes_nothing(
-    settings: Settings, superuser: Superuser, wanted: list[dict[str, tuple[int, bool, int]]]
-) -> None:
-    async def there_and_back() -> None:
-        async with ControlPlane.open(settings) as plane:
-            start = (await plane.access.get_organizations(limit=1000)).organizations
-            for number, chosen in enumerate(wanted, len(start)):
-                new = OrganizationCreate(slug=f"from-{number}", name="From: here")
-                who = local_administrator((await plane.access.create_organization(OPERATOR, new)).id, "test")
-                for key, (which, is_enabled, priority) in chosen.items():
-                    config = CONFIGS[key][which % len(CONFIGS[key])]
-                    change = ConfigWrite(config=config, is_enabled=is_enabled, priority=priority)
-                    await plane.providers.upsert_organization_provider_config(who, key, change)
-                text = organization_file.written(await plane.files.export(who), TYPES)
-                [file] = organization_file.read(text.replace(f"from-{number}", f"to-{number}"))
-                plan = await applied(plane, Apply(file))
-                assert plan.is_new
-                other = local_administrator((await plane.access.find_organization(f"to-{number}")).id, "test")
-                assert shown(await plane.providers.get_organization_providers(other)) == shown(
-                    await plane.providers.get_organization_providers(who)
-                )
-                before = stored_rows(superuser)
-                again = await applied(plane, Apply(file, prune=True))
-                assert (again.changes, again.effects) == ((), ())
-                assert stored_rows(superuser) == before
+def there_and_back(settings: Settings, postgres: EmbeddedPostgres, template: Template, examples: int) -> None:
+    """Export any organizations, apply the file to a database that has none of them, and apply it again."""
+    numbers = itertools.count()
 
-    anyio.run(there_and_back)
+    @given(wanted=ORGANIZATIONS)
+    @profile(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+    def each(wanted: list[dict[str, tuple[int, bool, int]]]) -> None:
+        run = next(numbers)
+        with empty(postgres, template) as elsewhere, admin_connection(postgres, elsewhere) as superuser:
+            there = settings_for(postgres, elsewhere, template.keyring)
+            anyio.run(
+                exported_and_applied, settings, there, superuser, {f"r{run}-{n}": o for n, o in enumerate(wanted)}
+            )
+
+    each()
+
+
+@contextmanager
+def empty(postgres: EmbeddedPostgres, template: Template) -> Generator[str]:
+    """A database of another name, as an installation's first start leaves it."""
+    name = sql.Identifier("elsewhere")
+    with admin_connection(postgres) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(name, sql.Identifier(template.name)))
+        yield "elsewhere"
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+async def exported_and_applied(
+    here: Settings, there: Settings, superuser: Superuser, wanted: dict[str, dict[str, tuple[int, bool, int]]]
+) -> None:
+    async with ControlPlane.open(here) as plane, ControlPlane.open(there) as other:
+        for slug, chosen in wanted.items():
+            new = OrganizationCreate(slug=slug, name="From: here")
+            who = local_administrator((await plane.access.create_organization(OPERATOR, new)).id, "test")
+            for key, (which, is_enabled, priority) in chosen.items():
+                config = CONFIGS[key][which % len(CONFIGS[key])]
+                change = ConfigWrite(config=config, is_enabled=is_enabled, priority=priority)
+                await plane.providers.upsert_organization_provider_config(who, key, change)
+            [file] = organization_file.read(organization_file.written(await plane.files.export(who), TYPES))
+            plan = await applied(other, Apply(file))
+            assert plan.is_new
+            found = local_administrator((await other.access.find_organization(slug)).id, "test")
+            assert shown(await other.providers.get_organization_providers(found)) == shown(
+                await plane.providers.get_organization_providers(who)
+            )
+            before = stored_rows(superuser)
+            again = await applied(other, Apply(file, prune=True))
+            assert (again.changes, again.effects) == ((), ())
+            assert stored_rows(superuser) == before
+
+
+@pytest.mark.parametrize("examples", [4, pytest.param(200, marks=[pytest.mark.deep, pytest.mark.timeout(900)])])
+def test_export_then_apply_on_an_empty_database_gives_the_same_and_applying_again_writes_nothing(
+    settings: Settings, postgres: EmbeddedPostgres, template: Template, examples: int
+) -> None:
+    there_and_back(settings, postgres, template, examples)
 
 
 def shown(found: Any) -> list[tuple[Any, ...]]:

@@ -20,8 +20,8 @@ from tests.test_docs import DOCS, blocks, environment, ran
 from tests.test_files import Typed, typed
 from tests.test_legacy import BLOBS, CANARIES
 from voxplane.errors import ConfigurationError, KeyUnavailable, SecretsNotFound, Unavailable
-from voxplane.legacy_reading import Outcome
 from voxplane.schemas import ConfigWrite, SecretsWrite
+from voxplane.schemas.import_notice import Outcome
 from voxplane.server import legacy_source
 from voxplane.server.auth import Principal
 from voxplane.server.control_plane import ControlPlane, local_administrator

@@ -44,6 +44,12 @@ REFUSED = {
     "a test for another organization": """
         INSERT INTO provider_verifications VALUES (%(other)s, 'groq', now(), 'x', 'verified', '[]', 1,
             200, NULL, NULL, NULL, 1, '', 'works', now(), now())""",
+    "an import notice for another organization": """
+        INSERT INTO import_notices VALUES (%(other)s, now(), 'x', '[]')""",
+    "an import notice moved to another organization": """
+        INSERT INTO import_notices VALUES (%(own)s, now(), 'x', '[]');
+        UPDATE import_notices SET organization_id = %(other)s""",
+    "import notices deleted": "DELETE FROM import_notices",
     "tests changed": "UPDATE provider_verifications SET verdict = 'works'",
     "reports deleted": "DELETE FROM provider_reports",
     "reports truncated": "TRUNCATE provider_reports",
@@ -123,6 +129,8 @@ ALLOWED = {
         INSERT INTO provider_verifications VALUES (%(own)s, 'groq', now(), 'x', 'verified', '[]', 1,
             200, NULL, NULL, NULL, 1, '', 'works', now(), now())""",
     "tests dropped": "DELETE FROM provider_verifications",
+    "an import notice": "INSERT INTO import_notices VALUES (%(own)s, now(), 'x', '[]')",
+    "an import notice done": "UPDATE import_notices SET done_at = now(), done_by = 'x'",
     "a report again": "UPDATE provider_reports SET reports = reports + 1",
     "revision": "UPDATE organizations SET revision = revision + 1",
     "revocation": "UPDATE access_tokens SET revoked_at = now()",
@@ -169,8 +177,8 @@ def _run(application: tuple[Superuser, dict[str, object]], statement: str) -> st
 
 
 def test_the_application_may_do_nothing_but_its_work(application: tuple[Superuser, dict[str, object]]) -> None:
-    """S3: 72 statements, each refused for want of a right (SQLSTATE 42501) and for no other reason."""
-    assert len(REFUSED) == 72
+    """S3: 75 statements, each refused for want of a right (SQLSTATE 42501) and for no other reason."""
+    assert len(REFUSED) == 75
     outcomes = {name: _run(application, statement) for name, statement in REFUSED.items()}
     assert {name: outcome for name, outcome in outcomes.items() if outcome != "42501"} == {}
 

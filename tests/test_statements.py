@@ -32,6 +32,8 @@ STATEMENTS = {
     "GET /api/organizations/{organization}/providers/{key}/history": 6,
     "POST /api/organizations/{organization}/providers/{key}/restore": 10,
     "GET /api/organizations/{organization}/audit": 4,
+    "GET /api/organizations/{organization}/import-notice": 4,
+    "DELETE /api/organizations/{organization}/import-notice": 6,
     "POST /api/organizations/{organization}/providers/{key}/verify": 4,
     "GET /api/organizations/{organization}/providers/{key}/verifications": 4,
     "GET /api/organizations/{organization}/tokens": 4,

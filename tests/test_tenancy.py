@@ -32,6 +32,7 @@ from voxplane.server.auth import ADMINISTRATOR_SCOPES, Scope
 from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.embedded import EmbeddedPostgres
 from voxplane.server.history_store import HistoryStore
+from voxplane.server.import_notice_store import ImportNoticeRow, ImportNoticeStore
 from voxplane.server.position import Position
 from voxplane.server.settings import Settings
 from voxplane.server.store import ConfigRow, DataKeyRow, HistoryRow, Sighting, Store
@@ -48,6 +49,7 @@ TENANT_TABLES = (
     "audit_events",
     "provider_reports",
     "provider_verifications",
+    "import_notices",
 )
 
 
@@ -243,7 +245,7 @@ def test_every_condition_of_the_application_is_taken_away_above() -> None:
     assert not re.search(r"organization_id (?:IN|<>|!=|ANY|IS NOT|=[^ ])", source)
 
 
-STORES = (Store, HistoryStore, AuditStore)
+STORES = (Store, HistoryStore, AuditStore, ImportNoticeStore)
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 ROW = replace(ConfigRow.nothing("openai"), config={"organization": "org-new"}, revision=77, updated_at=NOW)
 
@@ -261,6 +263,7 @@ def _cases(mine: Tenant, other: Tenant) -> dict[str, Callable[[Store], Awaitable
         request_id=None,
         detail={},
     )
+    left = ImportNoticeRow(NOW, "x", [{"at": "/tts"}])
     seen = [Sighting(key, None, "recovered", None, mine.at) for key in ("groq", "piper")]
     return {
         "state": lambda store: store.state(lock=True),
@@ -283,6 +286,8 @@ def _cases(mine: Tenant, other: Tenant) -> dict[str, Callable[[Store], Awaitable
         "chain": lambda store: AuditStore(store.connection, mine.id).chain(0, 99),
         "storings": lambda store: AuditStore(store.connection, mine.id).storings("0" * 32, 9),
         "page": lambda store: AuditStore(store.connection, mine.id).page(AuditFilter(), None, 99),
+        "notice": lambda store: ImportNoticeStore(store.connection, mine.id).notice(),
+        "put_notice": lambda store: ImportNoticeStore(store.connection, mine.id).put_notice(left),
     }
 
 
@@ -330,7 +335,7 @@ async def test_no_method_of_the_store_reaches_another_organization(
             assert mine.mark in repr(answer), name
     # The writes were no empty gestures.
     writes = {"put_config", "delete_config", "append_history", "put_secrets", "add_data_key", "append_audit", "advance"}
-    writes |= {"put_sightings"}
+    writes |= {"put_sightings", "put_notice"}
     assert changed == writes
 
 
@@ -366,7 +371,7 @@ async def test_a_store_bound_to_another_organization_than_its_transaction_does_n
                 outcomes[name] = await call(Store(connection, other.id))
         except (InternalError, OrganizationNotFound) as error:
             outcomes[name] = type(error)
-    refused = ("put_config", "append_history", "put_secrets", "add_data_key", "append_audit")
+    refused = ("put_config", "append_history", "put_secrets", "add_data_key", "append_audit", "put_notice")
     nothing: dict[str, object] = {
         "delete_config": None,
         "data_key": None,
@@ -377,6 +382,7 @@ async def test_a_store_bound_to_another_organization_than_its_transaction_does_n
         "put_sightings": (False, False),
         "audit_head": OrganizationNotFound,
         "version": None,
+        "notice": None,
         **{name: [] for name in ("versions", "secrets", "chain", "storings", "page")},
     }
     assert outcomes == {"state": OrganizationNotFound, **dict.fromkeys(refused, InternalError), **nothing}

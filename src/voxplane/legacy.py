@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 from voxplane import legacy_names as names
 from voxplane import retirement
 from voxplane.errors import Invalid
-from voxplane.legacy_reading import Finding, Outcome, Reading, secrets_of, settings_of, with_keys
+from voxplane.legacy_reading import Reading, secrets_of, settings_of, with_keys
 from voxplane.legacy_values import Refused, empty, fit, is_list, is_object, looks_like_a_key, within_rules
 from voxplane.schemas import MAX_PRIORITY, JsonObject
+from voxplane.schemas.import_notice import Finding, Outcome
 from voxplane.secret_value import not_a_secret
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class _Taking:
         is_document = name == "serviceAccountJson"
         value = json.dumps(entry.value) if is_document and is_object(entry.value) else entry.value
         if empty(value):
-            self._left(entry, "It is empty.")
+            self.reading.empty(entry, self.provider.key)
         elif not isinstance(value, str):
             self._left(entry, "A key is a text.")
         elif name in self.secrets:
@@ -159,7 +160,7 @@ class _Taking:
         left = names.LEFT.get(self.provider.key, {}).get(entry.name)
         setting = settings_of(self.provider).get(entry.name)
         if empty(entry.value):
-            self._left(entry, "It is empty.")
+            self.reading.empty(entry, self.provider.key)
         elif entry.name in names.ENABLED | names.DISABLED:
             self._take_switch(entry)
         elif entry.name in names.PRIORITY:

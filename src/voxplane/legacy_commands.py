@@ -10,14 +10,14 @@ import typer
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from voxplane.command import Json, account, run
-from voxplane.legacy_reading import Outcome
+from voxplane.schemas.import_notice import Outcome
 from voxplane.server import legacy_source
 from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.legacy_import import ImportOptions, OrganizationReport, Status, Tally
 from voxplane.terminal import err, say
 
 if TYPE_CHECKING:
-    from voxplane.legacy_reading import Finding
+    from voxplane.schemas.import_notice import Finding
     from voxplane.server.legacy_import import ImportedProvider, Totals
 
 legacy = typer.Typer(help="Bring the settings and keys of the old org_configs here.", no_args_is_help=True)

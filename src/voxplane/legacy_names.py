@@ -179,14 +179,15 @@ LEFT: dict[str, dict[str, str]] = {
 
 _PROMPT = "The agent's own: what it says is no setting of a provider."
 _CALLS = "Telephony is no setting of a provider."
-_FALLBACK = "Voxplane falls back by priority: enable the other provider and give it a lower one."
+FALLBACK = "Voxplane falls back by priority: enable the other provider and give it a lower one."
+
+FALLBACKS = frozenset({"fallback", "fallbacks", "fallbackprovider", "backup", "backupprovider"})
 
 NOT_SETTINGS: dict[str, str] = {
     **dict.fromkeys(
         ("prompt", "prompts", "systemprompt", "instructions", "greeting", "firstmessage", "persona", "welcomemessage"),
         _PROMPT,
     ),
-    **dict.fromkeys(("fallback", "fallbacks", "fallbackprovider", "backup", "backupprovider"), _FALLBACK),
     **dict.fromkeys(("tools", "functions", "workflow", "workflows", "knowledge", "knowledgebase"), _PROMPT),
     **dict.fromkeys(
         ("telephony", "sip", "twilio", "phone", "phonenumber", "phonenumbers", "livekit", "recording", "transfer"),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from voxplane import legacy_names as names
 from voxplane.legacy_names import fold
 from voxplane.legacy_values import empty, holds_keys, is_list, is_object, looks_like_a_key
-from voxplane.schemas import JsonObject, ProviderType, Wire
+from voxplane.schemas import JsonObject, ProviderType
+from voxplane.schemas.import_notice import Finding, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,30 +24,6 @@ _MAX_DEPTH = 8
 _MAX_INDEX_DIGITS = 5
 _SHOWN = re.compile(r"[A-Za-z]{1,24}(?:[_-]?[A-Za-z]{1,24}){0,3}[0-9]{0,2}|11labs", re.ASCII)
 _AZURE = re.compile(r"https://[^/]+\.(?:openai|services\.ai|cognitiveservices)\.azure\.com(?:/|$)", re.IGNORECASE)
-
-
-class Outcome(StrEnum):
-    """What became of one part of a blob."""
-
-    MOVED = "moved"
-    CONVERTED = "converted"
-    CLAMPED = "clamped"
-    LEFT = "left"
-    UNKNOWN = "unknown"
-
-
-class Finding(Wire):
-    """What became of one part of a blob."""
-
-    at: str
-    """Where it stands: a JSON Pointer in which names that could be a key are `?`."""
-    outcome: Outcome
-    provider: str | None = None
-    setting: str | None = None
-    secret: str | None = None
-    value: bool | int | float | str | None = None
-    """What is written, when that is a number, a switch or a name that the definition knows."""
-    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -295,11 +271,18 @@ class Reading:
         """Report what is said of no provider."""
         note = names.NOT_SETTINGS.get(entry.name)
         if empty(entry.value):
-            self.found(entry, Outcome.LEFT, note="It is empty.")
+            self.empty(entry)
+        elif entry.name in names.FALLBACKS:
+            self.found(entry, Outcome.LEFT, note=with_keys(names.FALLBACK, entry.value))
         elif note is not None:
-            self.found(entry, Outcome.LEFT, note=with_keys(note, entry.value))
+            is_settled = not holds_keys(entry.value)
+            self.found(entry, Outcome.LEFT, note=with_keys(note, entry.value), is_settled=is_settled)
         else:
             self.found(entry, Outcome.UNKNOWN, note=with_keys("Nothing here goes by this name.", entry.value))
+
+    def empty(self, entry: Entry, provider: str | None = None) -> None:
+        """Report one that says nothing."""
+        self.found(entry, Outcome.LEFT, note="It is empty.", provider=provider, is_settled=True)
 
     def found(  # noqa: PLR0913 - a part of a finding each, by name
         self,
@@ -311,6 +294,7 @@ class Reading:
         setting: str | None = None,
         secret: str | None = None,
         value: Any = None,
+        is_settled: bool = False,
     ) -> None:
         """Report one entry."""
         finding = Finding(
@@ -321,6 +305,7 @@ class Reading:
             secret=secret,
             value=value,
             note=note,
+            is_settled=is_settled,
         )
         self.findings.append((entry.number, finding))
 

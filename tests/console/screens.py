@@ -118,6 +118,18 @@ def _statuses(page: Page) -> None:
     _at(page)
 
 
+def _import_notice(page: Page) -> None:
+    finding: dict[str, Any] = {"provider": None, "setting": None, "secret": None, "value": None, "note": None}
+    places = ("/openai/topology", "/tts/speed", "/stt/apiKey", "/greeting", "/fallback", "/?")
+    findings = [finding | {"at": at, "outcome": "unknown", "note": "Nothing here goes by this name."} for at in places]
+    findings[1] |= {"outcome": "clamped", "provider": "elevenlabs", "setting": "speed", "value": 1.2}
+    findings[2] |= {"outcome": "left", "provider": "deepgram", "secret": "apiKey", "note": "A key is a text."}
+    notice = {"importedAt": "2026-11-28T09:00:00Z", "importedBy": "root", "findings": findings, "etag": '"1"'}
+    page.route("**/organizations/current/import-notice", lambda route: route.fulfill(json=notice))
+    _at(page)
+    page.wait_for_selector("[data-finding]")
+
+
 def _account(page: Page) -> None:
     page.set_viewport_size({"width": 375, "height": 800})
     _at(page)
@@ -358,6 +370,7 @@ def _sign_in_refused(page: Page) -> None:
 _ALL: tuple[Callable[[Page], None], ...] = (
     _overview,
     _statuses,
+    _import_notice,
     _account,
     _loading,
     _no_match,

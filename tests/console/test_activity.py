@@ -98,9 +98,9 @@ def test_a_row_opens_on_what_changed_and_stays_open_in_the_address(open_console:
     details.get_by_role("button", name="Only what token “test” did").click()
     expect(page).to_have_url(re.compile("actor=token"))
     page.locator("[data-record] button").first.click()
-    details.get_by_role("link", name="Open the history of OpenAI").click()
-    expect(page).to_have_url(re.compile("/providers/openai/history$"))
-    expect(page.locator("[data-version='2']")).to_be_visible()
+    details.get_by_role("link", name="Open v2 in the history of OpenAI").click()
+    expect(page).to_have_url(re.compile(r"/providers/openai/history\?version=2$"))
+    expect(page.locator("[data-version='2'].sought")).to_be_in_viewport()
 
 
 def test_without_audit_read_one_sees_what_one_did_oneself(open_console: OpenConsole, service: Service) -> None:

@@ -12,6 +12,8 @@ export const PROVIDERS = ["providers"] as const;
 export const CATALOGUE = ["catalogue"] as const;
 export const AUDIT = ["audit"] as const;
 export const ME = ["me"] as const;
+/** Of the providers: what renews them renews it. */
+export const IMPORT_NOTICE = [...PROVIDERS, "import-notice"] as const;
 
 export type Scope = "livekit:read" | "livekit:write" | "admin:secrets" | "audit:read";
 

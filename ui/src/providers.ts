@@ -6,7 +6,7 @@ import {
   type ProviderType,
   type Schemas,
 } from "./api/client";
-import { CATALOGUE, type ConsoleContext, ME, PROVIDERS } from "./context.svelte";
+import { CATALOGUE, type ConsoleContext, IMPORT_NOTICE, ME, PROVIDERS } from "./context.svelte";
 
 export const TYPES: readonly ProviderType[] = ["llm", "tts", "stt"];
 const current = { organization: "current" } as const;
@@ -42,6 +42,20 @@ export function meQuery(shared: ConsoleContext) {
     queryKey: ME,
     queryFn: ({ signal }) => answered(shared.api.GET("/api/me", { signal })),
     staleTime: Number.POSITIVE_INFINITY,
+  }));
+}
+
+/** What the import from the old system left to a person. */
+export function importNoticeQuery(shared: ConsoleContext) {
+  return createQuery<Schemas["ImportNotice"]>(() => ({
+    queryKey: IMPORT_NOTICE,
+    queryFn: ({ signal }) =>
+      answered(
+        shared.api.GET("/api/organizations/{organization}/import-notice", {
+          params: { path: current },
+          signal,
+        }),
+      ),
   }));
 }
 

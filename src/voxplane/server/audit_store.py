@@ -89,8 +89,9 @@ class AuditStore:
             """,
             {"organization_id": self._organization_id, "after": after, "limit": limit},
         )
+        owner = str(self._organization_id)
         return [
-            (seq, row_text(self._organization_id, seq, at, columns, canonical_detail(detail)), prev_hash, stored)
+            (seq, row_text(owner, seq, at, columns, canonical_detail(detail)), prev_hash, stored)
             for seq, at, *columns, detail, prev_hash, stored in await cursor.fetchall()
         ]
 

@@ -36,6 +36,7 @@ from voxplane.server.database import Database, Location
 from voxplane.server.denials import Denials
 from voxplane.server.envelope import Keyring
 from voxplane.server.history import HistoryService
+from voxplane.server.import_notice import ImportNotices
 from voxplane.server.issuers import Issuers
 from voxplane.server.legacy_import import LegacyImport
 from voxplane.server.lists import ListService
@@ -78,6 +79,7 @@ class ControlPlane:
     lists: ListService
     access: AccessService
     legacy: LegacyImport
+    import_notices: ImportNotices
     files: OrganizationFiles
     sign_in: SignInCodes
     oidc: OidcProvider | None
@@ -183,6 +185,7 @@ class ControlPlane:
             ),
             access=access,
             legacy=LegacyImport(catalogue=catalogue, database=connections, changes=changes, unsealed=unsealed),
+            import_notices=ImportNotices(database=connections, changes=changes, unsealed=unsealed),
             files=OrganizationFiles(catalogue=catalogue, database=connections, changes=changes, unsealed=unsealed),
             sign_in=SignInCodes(access),
             oidc=OidcProvider.configured(settings, issuers, access),

@@ -130,6 +130,7 @@ _ACTIONS = {
     "create_token": "token.create",
     "revoke_token": "token.revoke",
     "create_organization": "organization.create",
+    "finish_import_notice": "legacy.finish",
     "resolve": "secrets.release",
 }
 

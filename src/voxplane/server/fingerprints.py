@@ -31,13 +31,22 @@ async def fingerprints(write: Write, values: Mapping[str, SecretStr | None]) -> 
     stored = {name: value for name, value in values.items() if value is not None}
     if not stored:
         return {}
-    keyring = write.unsealed.keyring
-    key = await known_key(write.store, write.state.id, keyring)
-    if key is None:
-        key = secrets.token_bytes(32)
-        kek_id, wrapped = keyring.wrap(key, purpose=_PURPOSE, owner=write.state.id, version=_VERSION)
-        await write.store.add_data_key(DataKeyRow(_VERSION, wrapped, kek_id))
+    key = await _key(write)
     return {name: envelope.fingerprint(key, value) for name, value in sorted(stored.items())}
+
+
+async def _key(write: Write) -> bytes:
+    """Return the organization's key for marks, made if there is none yet. A write asks for it once."""
+    if write.mark_key is None:
+        keyring = write.unsealed.keyring
+        # An organization that is being made has none.
+        key = await known_key(write.store, write.state.id, keyring) if write.state.revision else None
+        if key is None:
+            key = secrets.token_bytes(32)
+            kek_id, wrapped = keyring.wrap(key, purpose=_PURPOSE, owner=write.state.id, version=_VERSION)
+            await write.store.add_data_key(DataKeyRow(_VERSION, wrapped, kek_id))
+        write.mark_key = key
+    return write.mark_key
 
 
 async def known_key(store: Store, organization_id: UUID, keyring: Keyring) -> bytes | None:

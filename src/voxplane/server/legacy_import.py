@@ -18,11 +18,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from voxplane.errors import Invalid, OrganizationExists, VoxplaneError
 from voxplane.legacy import Converted, LegacyProvider, convert
-from voxplane.legacy_reading import Finding, Outcome
 from voxplane.schemas import ConfigWrite, OrganizationCreate, SecretsWrite, Slug, Wire
-from voxplane.server import store
+from voxplane.schemas.import_notice import Finding, Outcome
+from voxplane.server import import_notice, store
 from voxplane.server.provider_write import ProviderWrite, secret_values
-from voxplane.server.write import TakenBack, continue_with, found
+from voxplane.server.write import TakenBack, begin_as
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from voxplane.provider import AnyProvider
     from voxplane.server.auth import Principal
     from voxplane.server.changes import Changes
-    from voxplane.server.database import Connection, Database
+    from voxplane.server.database import Database
     from voxplane.server.legacy_source import Record
     from voxplane.server.provider_write import Catalogue
     from voxplane.server.store import OrganizationRow
@@ -217,14 +217,10 @@ class LegacyImport:
         who = replace(operator, organization_id=organization_id)
         reports: list[OrganizationReport] = []
         try:
-            async with (
-                self._database.transaction(organization_id=organization_id, platform=known is None) as connection,
-                connection.pipeline(),
-            ):
-                write = await self._begin(connection, who, name if known is None else None)
+            new = None if known else OrganizationCreate(slug=name, name=name)
+            async with begin_as(self._database, who, new, self._unsealed, self._clock()) as write:
                 reports.append(await _Organization(write, self._catalogue, options, converted).take(name))
-                if known is None or reports[0].status is Status.IMPORTED:
-                    await write.advance()
+                await self._end(write, reports[0])
                 if not options.apply:
                     raise TakenBack  # noqa: TRY301 - that is how a transaction ends
         except TakenBack:
@@ -235,11 +231,22 @@ class LegacyImport:
         self._changes.note(organization_id)
         return reports[0]
 
-    async def _begin(self, connection: Connection, who: Principal, new_slug: str | None) -> Write:
-        if new_slug is None:
-            return await continue_with(connection, who, self._unsealed, self._clock())
-        new = OrganizationCreate(slug=new_slug, name=new_slug)
-        return await found(connection, who, new, self._unsealed, self._clock())
+    async def _end(self, write: Write, report: OrganizationReport) -> None:
+        """Put on record what was imported and what is left to a person; nothing when there is neither."""
+        is_left = await import_notice.leave(write, report.findings)
+        if report.status is not Status.IMPORTED and not is_left:
+            return
+        detail = {
+            "providers": sorted(provider.key for provider in report.providers),
+            "left": sum(finding.needs_a_person for finding in report.findings),
+        }
+        if report.status is Status.IMPORTED:
+            await write.audit("legacy.import", report.organization, detail | {"revision": write.revision})
+            await write.advance()
+        else:
+            await write.audit("legacy.import", report.organization, detail)
+            await write.record()
+            await write.store.ring(write.state.revision)
 
 
 class _Organization:
@@ -287,14 +294,14 @@ class _Organization:
         present = self._write.state.configs.get(legacy.key)
         # The installation's first start writes rows of the default organization, which nobody has touched since.
         if present is not None and (present.config or present.revision > 1):
-            stored = self._providers.view.overrides(provider)
-            self._keep(
+            here = {"isEnabled": present.is_enabled, "priority": present.priority}
+            here |= self._providers.view.overrides(provider)
+            said = {"isEnabled": legacy.is_enabled, "priority": legacy.priority} | legacy.config
+            self._leave(
                 legacy.key,
                 f"This organization has settings of {provider.name} already: they stay.",
-                lambda finding: (
-                    finding.setting is not None
-                    and (finding.setting not in stored or stored[finding.setting] != legacy.config.get(finding.setting))
-                ),
+                lambda finding: finding.setting is not None and here.get(finding.setting) != said.get(finding.setting),
+                is_settled=True,
             )
             return None
         change = ConfigWrite(is_enabled=legacy.is_enabled, priority=legacy.priority)
@@ -311,7 +318,7 @@ class _Organization:
             return (), ()
         if legacy.key in self._write.state.secret_versions:
             note = f"This organization has, or had, a key of {provider.name} here: nothing of it is changed."
-            self._keep(legacy.key, note, lambda finding: finding.secret is not None)
+            self._leave(legacy.key, note, lambda finding: finding.secret is not None, is_settled=True)
             return (), ()
         origins = self._unusual_origins(provider)
         if origins is None or (origins and not self._options.approve_origins):
@@ -319,7 +326,7 @@ class _Organization:
             note = f"With these settings it would be sent{to}: say --approve-origins if it may."
             if origins is None:
                 note = f"Where it would be sent is not known: set {', '.join(provider.destinations.settings)} first."
-            self._keep(legacy.key, note, lambda finding: finding.secret is not None)
+            self._leave(legacy.key, note, lambda finding: finding.secret is not None)
             return (), origins or ()
         values = {name: secret.get_secret_value() for name, secret in legacy.secrets.items()}
         change = SecretsWrite.model_validate(
@@ -339,13 +346,12 @@ class _Organization:
         origins: frozenset[Origin] = provider.effective_origins(config)
         return () if origins <= provider.default_origins else tuple(sorted(str(origin) for origin in origins))
 
-    def _keep(self, key: str, note: str, of: Callable[[Finding], bool]) -> None:
+    def _leave(self, key: str, note: str, of: Callable[[Finding], bool], *, is_settled: bool = False) -> None:
         """Say of findings that were to be written that they stay where they are."""
+        left = {"outcome": Outcome.LEFT, "note": note, "value": None, "is_settled": is_settled}
         for number, finding in enumerate(self._findings):
             if finding.provider == key and finding.outcome not in {Outcome.LEFT, Outcome.UNKNOWN} and of(finding):
-                self._findings[number] = finding.model_copy(
-                    update={"outcome": Outcome.LEFT, "note": note, "value": None}
-                )
+                self._findings[number] = finding.model_copy(update=left)
 
 
 def _uuid(text: str) -> UUID | None:

@@ -21,7 +21,7 @@ from voxplane.server.organization_view import OrganizationView
 from voxplane.server.position import Position
 from voxplane.server.provider_write import Catalogue, ProviderWrite, secret_values
 from voxplane.server.store import Store
-from voxplane.server.write import TakenBack, continue_with, found
+from voxplane.server.write import TakenBack, begin_as
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -176,13 +176,8 @@ class OrganizationFiles:
         who = replace(operator, organization_id=organization_id)
         plans: list[OrganizationPlan] = []
         try:
-            transaction = self._database.transaction(organization_id=organization_id, platform=row is None)
-            async with transaction as connection, connection.pipeline():
-                if row is None:
-                    new = OrganizationCreate(slug=file.organization, name=file.name or file.organization)
-                    write = await found(connection, who, new, self._unsealed, self._clock())
-                else:
-                    write = await continue_with(connection, who, self._unsealed, self._clock())
+            new = None if row else OrganizationCreate(slug=file.organization, name=file.name or file.organization)
+            async with begin_as(self._database, who, new, self._unsealed, self._clock()) as write:
                 before = write.state
                 at = None if row is None else str(Position(str(before.epoch), before.revision))
                 if planned is not None and planned.at != at:

@@ -96,7 +96,8 @@ class ProviderWrite:
         changed = sorted(
             name for name in ("config", "is_enabled", "priority") if getattr(row, name) != getattr(present, name)
         )
-        await self.write.audit("config.put", key, {"changed": changed, "settings": sorted(overrides)})
+        detail = {"changed": changed, "settings": sorted(overrides), "revision": self.write.revision}
+        await self.write.audit("config.put", key, detail)
         await self.write.put_config(key, row)
         return True
 
@@ -104,7 +105,7 @@ class ProviderWrite:
         """Put one provider back to its defaults, disabled; whether that changed anything."""
         if key not in self.write.state.configs:
             return False
-        await self.write.audit("config.delete", key, {})
+        await self.write.audit("config.delete", key, {"revision": self.write.revision})
         await self.write.put_config(key, None)
         return True
 

@@ -170,7 +170,8 @@ class ProviderService:
             )
             if row == replace(present, schema_version=row.schema_version):
                 return view.provider(key)
-            await write.audit("config.restore", key, {"from": version.revision, "settings": sorted(overrides)})
+            detail = {"from": version.revision, "settings": sorted(overrides), "revision": write.revision}
+            await write.audit("config.restore", key, detail)
             await write.put_config(key, row, restored_from=version.revision)
             await write.advance()
             return changing.view.provider(key)
@@ -216,7 +217,7 @@ class ProviderService:
                 if present.priority != priority:
                     rows.append(replace(present, priority=priority))
             if rows and [key for key in ranked if key in order] != order:
-                await write.audit("order.put", provider_type.value, {"order": order})
+                await write.audit("order.put", provider_type.value, {"order": order, "revision": write.revision})
                 for row in rows:
                     await write.put_config(row.provider_key, row)
                 await write.advance()

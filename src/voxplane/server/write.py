@@ -51,6 +51,8 @@ class Write:
     """What was last put on record as done: what is written then is written by it."""
     unrecorded: list[ChainedEvent] = field(default_factory=list["ChainedEvent"])
     """What is to be put on record when the write ends, in one statement."""
+    mark_key: bytes | None = field(default=None, repr=False)
+    """The organization's key for marks of secrets, once it was asked for."""
     has_new_secrets: bool = False
     """Whether the organization's envelopes are to be written when the write ends, which are one document."""
 
@@ -148,16 +150,36 @@ async def begin(
         KeyUnavailable: the installation is sealed: what cannot be put on record is not done.
         OrganizationNotFound: the principal is bound to none, or it is gone.
     """
-    # In a pipeline statements go out together: lock and read, then all that is written.
-    async with database.transaction(organization_id=principal.tenant) as connection, connection.pipeline():
-        write = await continue_with(connection, principal, unsealed, at)
+    async with begin_as(database, principal, None, unsealed, at) as write:
         yield write
         await write.record()
     changes.note(principal.tenant)
 
 
-async def continue_with(connection: Connection, principal: Principal, unsealed: Unsealed | None, at: datetime) -> Write:
-    """Make a write of a transaction that is under way and names the principal's organization."""
+@asynccontextmanager
+async def begin_as(
+    database: Database, principal: Principal, new: OrganizationCreate | None, unsealed: Unsealed | None, at: datetime
+) -> AsyncGenerator[Write]:
+    """Begin a write to the principal's organization, which is created first when `new` says what it is.
+
+    Who uses this ends the write, and tells of it: what is only to be looked at raises `TakenBack`.
+
+    Raises:
+        OrganizationExists: the slug of a new one is taken.
+        KeyUnavailable, OrganizationNotFound: as for `begin`.
+    """
+    # In a pipeline statements go out together: lock and read, then all that is written.
+    async with (
+        database.transaction(organization_id=principal.tenant, platform=new is not None) as connection,
+        connection.pipeline(),
+    ):
+        if new is None:
+            yield await _continue(connection, principal, unsealed, at)
+        else:
+            yield await found(connection, principal, new, unsealed, at)
+
+
+async def _continue(connection: Connection, principal: Principal, unsealed: Unsealed | None, at: datetime) -> Write:
     if unsealed is None:
         raise KeyUnavailable
     store = Store(connection, principal.tenant)
@@ -185,7 +207,7 @@ async def found(
         raise KeyUnavailable
     state = await add_organization(connection, principal.tenant, new.slug, new.name)
     write = Write(Store(connection, principal.tenant), state, principal, unsealed, at)
-    await write.audit("organization.create", new.slug, {"providers": sorted(providers)})
+    await write.audit("organization.create", new.slug, {"providers": sorted(providers), "revision": write.revision})
     return write
 
 

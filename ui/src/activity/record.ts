@@ -40,10 +40,20 @@ export function summary(record: AuditRecord, all: Known): string {
     case "token.create":
       return strings(detail.scopes).join(", ");
     case "organization.create":
-      return formatList(strings(detail.providers).map((key) => nameOf(key, all)));
+      return providers(detail, all);
+    case "legacy.import":
+      return imported(providers(detail, all), Number(detail.left));
     default:
       return "";
   }
+}
+
+function providers(detail: AuditRecord["detail"], all: Known): string {
+  return formatList(strings(detail.providers).map((key) => nameOf(key, all)));
+}
+
+function imported(taken: string, left: number): string {
+  return [taken, left > 0 ? text.activity.left(left) : ""].filter(Boolean).join("; ");
 }
 
 function secretsPut(stored: readonly string[], removed: readonly string[]): string {

@@ -73,6 +73,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/organizations/{organization}/import-notice": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Show what the import from the old system left to a person */
+        get: operations["get_import_notice"];
+        put?: never;
+        post?: never;
+        /** Say that what the import left is done: it is no longer shown */
+        delete: operations["finish_import_notice"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/organizations/{organization}/notices": {
         parameters: {
             query?: never;
@@ -669,6 +687,59 @@ export interface components {
             fields: string[];
         };
         /**
+         * Finding
+         * @description What became of one part of a blob.
+         */
+        Finding: {
+            /**
+             * At
+             * @description Where it stands: a JSON Pointer in which names that could be a key are `?`.
+             * @example /tts/speed
+             */
+            at: string;
+            /** Note */
+            note: string | null;
+            outcome: components["schemas"]["Outcome"];
+            /**
+             * Provider
+             * @description The key of the provider that it is said of.
+             */
+            provider: string | null;
+            /** Secret */
+            secret: string | null;
+            /** Setting */
+            setting: string | null;
+            /**
+             * Value
+             * @description What is written, when that is a number, a switch or a name that the definition knows.
+             */
+            value: boolean | number | string | null;
+        };
+        /**
+         * ImportNotice
+         * @description What the last import from the old system left to a person; nothing when there is none or it is done.
+         */
+        ImportNotice: {
+            /**
+             * Etag
+             * @description For `If-Match` when saying that it is done.
+             */
+            etag: string | null;
+            /**
+             * Findings
+             * @description In the order of the blob.
+             * @default []
+             */
+            findings: components["schemas"]["Finding"][];
+            /** Importedat */
+            importedAt: string | null;
+            /**
+             * Importedby
+             * @description Who imported, as a person calls them.
+             */
+            importedBy: string | null;
+        };
+        /**
          * ListedOffer
          * @description A model or a voice that can be chosen, with what is known of it.
          */
@@ -1022,6 +1093,12 @@ export interface components {
             /** Organizations */
             organizations: components["schemas"]["Organization"][];
         };
+        /**
+         * Outcome
+         * @description What became of one part of a blob.
+         * @enum {string}
+         */
+        Outcome: "moved" | "converted" | "clamped" | "left" | "unknown";
         /**
          * PriorityChange
          * @description A provider that was given another priority.
@@ -2182,6 +2259,161 @@ export interface operations {
                 };
             };
             /** @description `unavailable`: The service cannot answer at the moment; try again shortly. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_import_notice: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `current`, or the id or slug of the organization that the token is bound to. */
+                organization: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportNotice"];
+                };
+            };
+            /** @description `unauthenticated`: Send a valid token: `Authorization: Bearer <token>`. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `permission_denied`: This token may not do that. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `organization_not_found`: There is no such organization for this token. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: The request is well formed but some values are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: The service cannot answer at the moment; try again shortly. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    finish_import_notice: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The `etag` that the change is based on; 412 when it is no longer the present one. */
+                "If-Match"?: string;
+            };
+            path: {
+                /** @description `current`, or the id or slug of the organization that the token is bound to. */
+                organization: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `unauthenticated`: Send a valid token: `Authorization: Bearer <token>`. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `permission_denied`: This token may not do that. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `organization_not_found`: There is no such organization for this token. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `revision_conflict`: Somebody changed this since you read it: read it again, then repeat the change. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: The request is well formed but some values are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `precondition_required`: Send If-Match with the ETag that you last read. */
+            428: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: The service cannot answer at the moment; try again shortly. `key_unavailable`: The key that seals this installation's secrets is missing or is another one, so nothing that needs it is done. */
             503: {
                 headers: {
                     [name: string]: unknown;

@@ -9,7 +9,6 @@ import {
 import { type ConsoleContext, PROVIDERS } from "../context.svelte";
 
 const current = { organization: "current" } as const;
-const LONGEST_PAGE = 200;
 
 function readPage(
   shared: ConsoleContext,
@@ -36,24 +35,16 @@ export function historyQuery(shared: ConsoleContext, key: () => string) {
   }));
 }
 
-/** Find the version that was made at a moment, as the audit log and the history both say it; null: there is none. */
-export async function versionMadeAt(
+/** Read one version; null: the history has none of this revision. */
+export async function readVersion(
   shared: ConsoleContext,
   key: string,
-  at: string,
+  revision: number,
   signal: AbortSignal,
 ): Promise<SettingsVersion | null> {
-  let before: number | null = null;
-  do {
-    const query: { before?: number } = before === null ? {} : { before };
-    const page = await readPage(shared, key, { ...query, limit: LONGEST_PAGE }, signal);
-    for (const entry of page.entries) {
-      if (entry.kind === "settings" && entry.at === at) return entry;
-      if (Date.parse(entry.at) < Date.parse(at)) return null;
-    }
-    before = page.nextBefore;
-  } while (before !== null);
-  return null;
+  const { entries } = await readPage(shared, key, { before: revision + 1, limit: 1 }, signal);
+  const versions = entries.filter((each) => each.kind === "settings");
+  return versions.find((each) => each.revision === revision) ?? null;
 }
 
 /**

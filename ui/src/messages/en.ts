@@ -47,6 +47,8 @@ const actions: Record<string, string> = {
   "token.create": "Create a token",
   "token.revoke": "Revoke a token",
   "organization.create": "Create the organization",
+  "legacy.import": "Import from the old system",
+  "legacy.finish": "Finish the import",
   "denials.collapsed": "Further refusals",
 };
 const refusals: Record<string, string> = {
@@ -205,6 +207,28 @@ export const en = {
     ends: (when: string) => `ends ${when}`,
     modelEnds: (model: string, when: string) => `${model} ends ${when}`,
     turnOnLocal: (name: string) => `Turn on ${name}`,
+  },
+  imported: {
+    title: (n: number) =>
+      n === 1
+        ? "The import left 1 thing for you to look at"
+        : `The import left ${n} things for you to look at`,
+    lead: (when: string, who: string) =>
+      `Settings and keys of the old system were brought here on ${when} by ${who}. This is where something stood in the old configuration, and what became of it.`,
+    outcomes: {
+      moved: "Moved",
+      converted: "Converted",
+      clamped: "Changed to what is allowed",
+      left: "Left behind",
+      unknown: "Not known here",
+    },
+    became: (setting: string, value: string) => `${setting} is ${value} now.`,
+    open: (name: string) => `Open ${name}`,
+    all: (n: number) => `Show all ${n}`,
+    fewer: "Show fewer",
+    done: "Done, hide this",
+    isDone: "What the import left is done",
+    notDone: "It could not be hidden.",
   },
   status: {
     verified: "Verified",
@@ -416,6 +440,7 @@ export const en = {
     taken: (names: string) => `Removed: ${names}`,
     labelled: "Label or approved addresses",
     allSecrets: "All that were stored",
+    left: (n: number) => (n === 1 ? "1 thing is left to a person" : `${n} things are left to a person`),
     released: (names: string) => `For ${names}`,
     withheld: (names: string) => `not for ${names}`,
     nothingReleased: "No provider has one",
@@ -430,6 +455,7 @@ export const en = {
     changeGone: "The history has no version of this change.",
     changeFailed: "What changed could not be loaded.",
     openHistory: (name: string) => `Open the history of ${name}`,
+    openVersion: (revision: number, name: string) => `Open v${revision} in the history of ${name}`,
     onlyWho: (who: string) => `Only what ${who} did`,
     none: "Nothing is on record yet.",
     noneFound: "Nothing on record is like this.",

@@ -1,0 +1,91 @@
+"""What the import from the old system left to a person: shown until somebody of the organization says that it is done.
+
+It is kept once. The same blob again adds nothing, so what is done stays done; an import that leaves something new
+begins a new notice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from voxplane.errors import RevisionConflict
+from voxplane.schemas.import_notice import Finding, ImportNotice
+from voxplane.server.import_notice_store import ImportNoticeRow, ImportNoticeStore
+from voxplane.server.write import begin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from voxplane.server.auth import Principal
+    from voxplane.server.changes import Changes
+    from voxplane.server.database import Database
+    from voxplane.server.write import Unsealed, Write
+
+
+async def leave(write: Write, findings: Iterable[Finding]) -> bool:
+    """Keep what needs a person within a write that imports; whether that is anything new."""
+    left = [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in findings if each.needs_a_person]
+    if not left:
+        return False
+    store = ImportNoticeStore(write.store.connection, write.state.id)
+    # An organization that is being made has none.
+    known = await store.notice() if write.state.revision else None
+    if known is not None and all(each in known.findings for each in left):
+        return False
+    await store.put_notice(ImportNoticeRow(write.at, write.principal.name, left))
+    return True
+
+
+class ImportNotices:
+    """Shows the import notices of organizations, and takes that they are done."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        changes: Changes,
+        unsealed: Unsealed | None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Take what it works with; `unsealed` is None while the installation is sealed."""
+        self._database = database
+        self._changes = changes
+        self._unsealed = unsealed
+        self._clock = clock
+
+    async def get_notice(self, principal: Principal) -> ImportNotice:
+        """Return what the last import left to a person of the principal's organization."""
+        async with self._database.transaction(organization_id=principal.tenant) as connection:
+            row = await ImportNoticeStore(connection, principal.tenant).notice()
+        if row is None or row.done_at is not None:
+            return ImportNotice()
+        return ImportNotice(
+            imported_at=row.imported_at,
+            imported_by=row.imported_by,
+            findings=tuple(Finding.model_validate(each) for each in row.findings),
+            etag=_etag(row),
+        )
+
+    async def finish_notice(self, principal: Principal, *, if_match: str | None = None) -> None:
+        """Hide what an import left, as done; nothing when there is no such thing.
+
+        Raises:
+            RevisionConflict: another import left something since what `if_match` names.
+            KeyUnavailable: the installation is sealed.
+        """
+        async with begin(self._database, self._changes, principal, self._unsealed, self._clock()) as write:
+            store = ImportNoticeStore(write.store.connection, principal.tenant)
+            row = await store.notice()
+            if row is None or row.done_at is not None:
+                return
+            if if_match is not None and if_match.strip() not in {"*", _etag(row)}:
+                raise RevisionConflict
+            await store.put_notice(replace(row, done_at=write.at, done_by=principal.name))
+            await write.audit("legacy.finish", write.state.slug, {"findings": len(row.findings)})
+            await write.store.ring(write.state.revision)
+
+
+def _etag(row: ImportNoticeRow) -> str:
+    return f'"{row.imported_at.timestamp():.6f}"'
