@@ -167,6 +167,7 @@ STATUSES = (
     *range(200, 207), 226, *range(300, 305), 307, 308, *range(400, 415), 418, 421, 422, 425, 426, 428, 429, 431, 451,
     *range(500, 505), 507, 520, 529, 599,
 )  # fmt: skip
+AT_ONCE = 8
 _SPOKEN = "UPSTREAM-WORDS"
 
 
@@ -182,13 +183,15 @@ async def test_nothing_that_a_vendor_says_is_given_out(ask: Ask, vendor: SecureV
     vendor.answer = repeat
     count = 0
     for provider in OUTCOMES:
-        results = await asyncio.gather(*(ask(provider, f"canary-n{number}n") for number in range(len(STATUSES))))
-        for status, result in zip(STATUSES, results, strict=True):
-            said = result.model_dump_json()
-            assert _SPOKEN not in said, (provider, status)
-            assert "canary" not in said, (provider, status)
-            assert result.http_status == status
-        count += len(results)
+        for begin in range(0, len(STATUSES), AT_ONCE):
+            numbers = range(begin, min(begin + AT_ONCE, len(STATUSES)))
+            results = await asyncio.gather(*(ask(provider, f"canary-n{number}n") for number in numbers))
+            for number, result in zip(numbers, results, strict=True):
+                said = result.model_dump_json()
+                assert _SPOKEN not in said, (provider, STATUSES[number])
+                assert "canary" not in said, (provider, STATUSES[number])
+                assert result.http_status == STATUSES[number]
+            count += len(results)
     assert count >= 300
     assert {asked.host for asked in vendor.asked} == set(tested.HOSTS.values())
 
