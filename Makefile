@@ -60,6 +60,7 @@ bench: $(VENV)/.dev ## Measure against peers, side by side in one run
 	$(BIN)/python benchmarks/control_plane.py
 	$(BIN)/python benchmarks/workers.py
 	$(BIN)/python benchmarks/audit.py
+	$(BIN)/python -m benchmarks.verification
 	$(BIN)/python benchmarks/migration.py
 
 lint: $(VENV)/.dev ## Check style

@@ -159,6 +159,25 @@ async def test_a_draft_leaves_no_trace(
     assert len(vendor.asked) == 1
 
 
+async def test_a_saved_test_is_one_event_and_a_draft_is_none(
+    admin: httpx.AsyncClient, plane: ControlPlane, superuser: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    await set_key(admin, "openai")
+    superuser.execute("LISTEN voxplane")
+    heard: list[str] = []
+    for draft in ({"secrets": {"apiKey": "key-bad-draft"}}, {"config": {"temperature": 0.2}}, {}):
+        await verify(admin, "openai", **draft)
+        assert (await shown(admin, "openai"))["status"] == ("unverified" if draft else "verified")
+    # Notifications come in the order of commits, so what was sent before the mark is here when it is.
+    superuser.execute("NOTIFY voxplane, 'mark'")
+    for notified in superuser.notifies(timeout=30):
+        if notified.payload == "mark":
+            break
+        heard.append(notified.payload)
+    organization = (await plane.access.get_organizations(after="", limit=1)).organizations[0].id
+    assert [each for each in heard if ":health:" in each] == [f"{organization}:health:openai"]
+
+
 async def test_who_may_test(admin: httpx.AsyncClient, caller: Caller, vendor: SecureVendor) -> None:
     await set_key(admin, "openai")
     await set_key(admin, "azure-openai", approvedOrigins=["https://acme.openai.azure.com"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -20,7 +22,7 @@ from groq import AsyncGroq
 from openai import AsyncOpenAI
 
 from tests.vendors import tested
-from tests.vendors.secure import Reply, SecureVendor
+from tests.vendors.secure import Asked, Reply, SecureVendor
 from tests.vendors.vendor import PROXIES
 from voxplane.schemas.verification import VerificationResult, VerificationWrite
 from voxplane.server.auth import Principal
@@ -159,6 +161,39 @@ async def test_hostile_answers_do_no_harm(settings: Settings, vendor: SecureVend
         "nothing": "wrong_region_or_endpoint",
         "odd waiting time": "rate_limited",
     }
+
+
+STATUSES = (
+    *range(200, 207), 226, *range(300, 305), 307, 308, *range(400, 415), 418, 421, 422, 425, 426, 428, 429, 431, 451,
+    *range(500, 505), 507, 520, 529, 599,
+)  # fmt: skip
+AT_ONCE = 8
+_SPOKEN = "UPSTREAM-WORDS"
+
+
+async def test_nothing_that_a_vendor_says_is_given_out(ask: Ask, vendor: SecureVendor) -> None:
+    """X10, over more than 300 answers: vendors repeat keys in their errors, and put words wherever there is room."""
+
+    def repeat(asked: Asked) -> Reply:
+        status = STATUSES[int(re.findall(r"-n(\d+)n", str(asked.headers))[0])]
+        words = json.dumps({"error": {"message": f"{_SPOKEN} {asked.headers}"}, "id": _SPOKEN, "data": [_SPOKEN]})
+        headers = {"Location": f"https://evil.example/{_SPOKEN}", "Set-Cookie": _SPOKEN, "Retry-After": _SPOKEN}
+        return Reply(status, words.encode(), headers)
+
+    vendor.answer = repeat
+    count = 0
+    for provider in OUTCOMES:
+        for begin in range(0, len(STATUSES), AT_ONCE):
+            numbers = range(begin, min(begin + AT_ONCE, len(STATUSES)))
+            results = await asyncio.gather(*(ask(provider, f"canary-n{number}n") for number in numbers))
+            for number, result in zip(numbers, results, strict=True):
+                said = result.model_dump_json()
+                assert _SPOKEN not in said, (provider, STATUSES[number])
+                assert "canary" not in said, (provider, STATUSES[number])
+                assert result.http_status == STATUSES[number]
+            count += len(results)
+    assert count >= 300
+    assert {asked.host for asked in vendor.asked} == set(tested.HOSTS.values())
 
 
 @pytest.fixture

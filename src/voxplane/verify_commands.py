@@ -39,7 +39,7 @@ def verify(
         raise typer.BadParameter("Name providers, or say --all.")
 
     async def test(plane: ControlPlane, who: Principal) -> Round:
-        chosen = keys or await _chosen(plane, who, everything=everything)
+        chosen = list(dict.fromkeys(keys or await _chosen(plane, who, everything=everything)))
         for key in chosen:
             plane.registry.get_provider_by_key(key)
         done = 0
@@ -50,7 +50,7 @@ def verify(
                 done += 1
                 status.update(f"{done} of {len(chosen)}: {tried.name}")
 
-            return await verify_each(plane, who, list(dict.fromkeys(chosen)), tell)
+            return await verify_each(plane, who, chosen, tell)
 
     found = run_for(organization, test)
     show(found, as_json, lambda: _drawn(found))

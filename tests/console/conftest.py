@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_pla
 from tests.conftest import token_for
 from tests.console.reference import PROVIDER as REFERENCE
 from tests.served import served
+from tests.vendors.secure import HOSTS, Asked, Reply, SecureVendor
 from voxplane import registry
 from voxplane.server.auth import ADMINISTRATOR_SCOPES
 from voxplane.server.control_plane import ControlPlane
@@ -87,12 +88,35 @@ def reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_installed", lambda: [REFERENCE])
 
 
-@pytest.fixture
-def service(settings: Settings) -> Iterator[Service]:
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(_running(settings)) as (plane, address):
+@contextmanager
+def serving(running: AbstractAsyncContextManager[tuple[ControlPlane, str]]) -> Generator[Service]:
+    """Run the service for as long as the context lasts."""
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(running) as (plane, address):
         token = portal.call(token_for, plane, *ADMINISTRATOR_SCOPES)
         with httpx.Client(base_url=address, headers={"Authorization": f"Bearer {token}"}) as admin:
             yield Service(address, plane, portal, admin)
+
+
+@asynccontextmanager
+async def with_vendors(
+    settings: Settings, answer: Callable[[Asked], Reply], *, hosts: Sequence[str] = HOSTS, **own: object
+) -> AsyncGenerator[tuple[ControlPlane, str]]:
+    """Run the service where the vendors are on loopback and answer so."""
+    async with SecureVendor(answer, hosts=hosts) as vendor:
+        reaching = {
+            "vendor_networks": "127.0.0.0/8",
+            "vendor_ca_file": vendor.ca_file,
+            "vendor_timeout_seconds": 30,
+        }
+        known = Settings.model_validate(settings.model_dump() | reaching | own)
+        async with ControlPlane.open(known, resolve=vendor.resolve) as plane, served(plane) as address:
+            yield plane, address
+
+
+@pytest.fixture
+def service(settings: Settings) -> Iterator[Service]:
+    with serving(_running(settings)) as running:
+        yield running
 
 
 @dataclass

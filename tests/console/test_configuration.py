@@ -76,6 +76,7 @@ def test_check_17_every_kind_of_setting_is_shown(open_console: OpenConsole) -> N
         "select": "combobox",
         "radio": "radio",
         "suggest": "combobox",
+        "picker": "combobox",
         "tags": "textbox",
         "choices": "checkbox",
         "object": "switch",

@@ -3,52 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import httpx
 import pytest
-from anyio.from_thread import start_blocking_portal
 from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.conftest import token_for
-from tests.console.conftest import PROVIDERS, OpenConsole, Service, Watch
-from tests.served import served
+from tests.console.conftest import PROVIDERS, OpenConsole, Service, Watch, serving, with_vendors
 from tests.vendors import tested
-from tests.vendors.secure import SecureVendor
-from voxplane.server.auth import ADMINISTRATOR_SCOPES
-from voxplane.server.control_plane import ControlPlane
+from voxplane.registry import ProviderRegistry
+from voxplane.schemas.verification import Outcome
+from voxplane.server.organization_view import shown_verification
 from voxplane.server.settings import Settings
+from voxplane.server.verdict import WORDS
+from voxplane.server.verification import Finding
+from voxplane.server.verification_store import VerificationRow
 
 GOOD = "key-good-canary-7f3a9c"
 LAST = re.compile("^Last test$")
 
 
-@asynccontextmanager
-async def _running(settings: Settings, models: Path) -> AsyncGenerator[tuple[ControlPlane, str]]:
-    async with SecureVendor(tested.answer) as vendor:
-        own: dict[str, Any] = {
-            "vendor_networks": "127.0.0.0/8",
-            "vendor_ca_file": vendor.ca_file,
-            "vendor_timeout_seconds": 30,
-            "verifications_per_minute": 12,
-            "models_dir": models,
-        }
-        known = Settings.model_validate(settings.model_dump() | own)
-        async with ControlPlane.open(known, resolve=vendor.resolve) as plane, served(plane) as address:
-            yield plane, address
-
-
 @pytest.fixture
 def service(settings: Settings, tmp_path: Path) -> Iterator[Service]:
     """The service, for which the vendors are on loopback."""
-    running = _running(settings, tmp_path)
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(running) as (plane, address):
-        token = portal.call(token_for, plane, *ADMINISTRATOR_SCOPES)
-        with httpx.Client(base_url=address, headers={"Authorization": f"Bearer {token}"}) as admin:
-            yield Service(address, plane, portal, admin)
+    running = with_vendors(settings, tested.answer, verifications_per_minute=12, models_dir=tmp_path)
+    with serving(running) as service:
+        yield service
 
 
 def drawer(page: Page) -> Locator:
@@ -64,7 +46,7 @@ def found(page: Page) -> Locator:
 
 
 def press_test(page: Page, name: str = "OpenAI") -> None:
-    drawer(page).get_by_role("button", name=f"Test {name}", exact=True).click()
+    drawer(page).get_by_role("button", name=f"Test connection {name}", exact=True).click()
 
 
 def test_check_40_success_shows_what_was_found_and_turns_the_status_verified(
@@ -109,9 +91,9 @@ def test_check_41_and_42_and_46_each_outcome_has_its_sentence_and_its_step(
     steps = {
         "bad": ("key_rejected", "Replace the key", "Failing"),
         "restricted": ("key_restricted", "Open the provider's page", "Unverified"),
-        "quota": ("quota", "Open the provider's page", "Failing"),
+        "quota": ("quota", "Open the provider's page", "Unverified"),
         "broken": ("provider_error", None, "Unverified"),
-        "reset": ("unreachable", None, "Unverified"),
+        "reset": ("unreachable", "Check the settings", "Unverified"),
         "region": ("wrong_region_or_endpoint", "Check the settings", "Failing"),
         "limited": ("rate_limited", None, "Unverified"),
     }
@@ -133,10 +115,104 @@ def test_check_41_and_42_and_46_each_outcome_has_its_sentence_and_its_step(
         assert key not in shown
         assert tested.UPSTREAM not in shown
     # What limits requests is no failure, and is left alone for as long as it asked for.
-    expect(
-        drawer(page).get_by_role("button", name=re.compile("OpenAI can be tested again in [1-7] s"))
-    ).to_be_disabled()
+    waiting = drawer(page).get_by_role("button", name=re.compile("OpenAI can be tested again in [1-7] s"))
+    expect(waiting).to_have_count(2)
+    expect(waiting.first).to_be_disabled()
     assert all(each.post_data_json == {} for each in watch.sent("POST", "/verify"))
+
+
+AGAIN = "Check again OpenAI"
+STEPS: dict[Outcome, list[str]] = {
+    "verified": [],
+    "key_missing": ["Set the key"],
+    "key_rejected": ["Replace the key", AGAIN],
+    "key_restricted": ["Open the provider's page", AGAIN],
+    "quota": ["Open the provider's page", AGAIN],
+    "wrong_region_or_endpoint": ["Check the settings", AGAIN],
+    "model_unavailable": ["Choose a model", AGAIN],
+    "unreachable": ["Check the settings", AGAIN],
+    "tls": ["Check the settings", AGAIN],
+    "timeout": [AGAIN],
+    "provider_error": [AGAIN],
+    "blocked": ["Copy for your administrator", AGAIN],
+    "not_checkable": [],
+    "local_unavailable": ["How to start it", AGAIN],
+    "rate_limited": [AGAIN],
+}
+PASSED = {"settings": "Settings valid", "reachable": "Reachable", "key": "Key accepted", "model": "Model available"}
+NAMED = {"settings": "Settings", "reachable": "Connection", "key": "Key", "model": "Model"}
+
+
+def result_of(outcome: Outcome) -> dict[str, Any]:
+    """Return a test's result, as the server words it."""
+    finding = Finding(outcome, {"reachable": 40, "key": 60, "model": 1}, 101, 418, origin="https://api.openai.com:443")
+    at = datetime.now(UTC)
+    row = VerificationRow(
+        provider_key="openai",
+        checked_at=at,
+        checked_by="Maria",
+        outcome=outcome,
+        stages=finding.stages,
+        milliseconds=101,
+        http_status=418,
+        retry_after_seconds=1 if outcome == "rate_limited" else None,
+        model="gpt-4o-mini",
+        origin=finding.origin,
+        revision=0,
+        definition="",
+        verdict="",
+        since=at,
+        proved_at=at,
+    )
+    registry = ProviderRegistry()
+    registry.initialize()
+    provider = registry.get_provider_by_key("openai")
+    return shown_verification(row, provider).model_dump(mode="json", by_alias=True)
+
+
+def said_of(stage: dict[str, Any]) -> re.Pattern[str]:
+    """Return what a stage is called: only one that passed says that it did, whatever mark stands beside it."""
+    words = PASSED if stage["state"] == "passed" else NAMED
+    return re.compile(rf"^\s*{words[stage['name']]}\s+(passed|failed|not known|not tested)\b")
+
+
+def test_check_41_every_outcome_says_what_to_do_next(open_console: OpenConsole, service: Service) -> None:
+    assert set(STEPS) == set(get_args(Outcome)) == set(WORDS)
+    service.store_key("openai", GOOD)
+    page = open_console("/providers/openai/config", permissions=["clipboard-read", "clipboard-write"])
+    present: list[dict[str, Any]] = []
+
+    def listed(route: Route) -> None:
+        shown = route.fetch()
+        body = shown.json()
+        for each in body["providers"]:
+            if each["provider"]["key"] == "openai":
+                each["verification"] = present[-1]
+        route.fulfill(response=shown, json=body)
+
+    page.route("**/api/organizations/current/providers", listed)
+    page.route("**/openai/verify", lambda route: route.fulfill(json=present[-1]))
+    for outcome, steps in STEPS.items():
+        present.append(result_of(outcome))
+        press_test(page)
+        result = found(page).locator(f"[data-outcome={outcome}]")
+        expect(result).to_contain_text(present[-1]["sentence"])
+        expect(result).to_contain_text(present[-1]["advice"])
+        assert present[-1]["advice"] or outcome == "verified"
+        buttons = result.locator(".next").locator("button, a.button")
+        expect(buttons).to_have_count(len(steps))
+        for button, name in zip(buttons.all(), steps, strict=True):
+            expect(button).to_have_accessible_name(re.compile(f"^({name}|OpenAI can be tested again in 1 s)$"))
+        expect(result.get_by_role("listitem")).to_have_text([said_of(stage) for stage in present[-1]["stages"]])
+        if outcome == "blocked":
+            result.get_by_role("button", name="Copy for your administrator").click()
+            expect(page.get_by_text("What the test found is copied.")).to_be_visible()
+            copied = page.evaluate("navigator.clipboard.readText()")
+            assert copied.startswith(f"OpenAI: {present[-1]['sentence']} (blocked, https://api.openai.com:443, ")
+        if outcome == "unreachable":
+            result.get_by_role("button", name="Check the settings").click()
+            expect(page.get_by_label("Base URL")).to_be_focused()
+    page.unroute_all()
 
 
 def test_check_44_a_change_after_a_test_turns_verified_into_unverified(
@@ -152,7 +228,8 @@ def test_check_44_a_change_after_a_test_turns_verified_into_unverified(
     expect(found(page)).to_have_count(0)
     press_test(page)
     expect(found(page)).to_contain_text("no-such-model")
-    expect(found(page).get_by_role("link", name="Choose a model")).to_be_visible()
+    found(page).get_by_role("button", name="Choose a model").click()
+    expect(page.get_by_role("combobox", name="Model", exact=True)).to_be_focused()
     page.get_by_role("button", name="Close OpenAI").click()
     expect(row(page, "openai").locator("[data-status]")).to_have_text(
         re.compile(r"Failing since .+ · model not available")
@@ -178,7 +255,7 @@ def test_check_45_the_button_is_disabled_while_a_test_runs_and_counts_down_when_
     for _ in range(11):
         service.admin.post(f"{PROVIDERS}/openai/verify", json={}).raise_for_status()
     press_test(page)
-    limited = drawer(page).get_by_role("button", name=re.compile(r"OpenAI can be tested again in \d+ s"))
+    limited = drawer(page).get_by_role("button", name=re.compile(r"OpenAI can be tested again in \d+ s")).first
     expect(limited).to_be_disabled()
     expect(limited).to_have_text(re.compile(r"Wait \d+ s"))
     expect(found(page)).to_contain_text("Too many requests")

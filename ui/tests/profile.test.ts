@@ -32,8 +32,8 @@ test("every kind is derived from the reference", () => {
   const { fields } = new Profile(definition("reference").configSchema).layout({});
   const kinds = Object.fromEntries(fields.map((each) => [each.name, each.kind]));
   expect(kinds).toEqual({
-    model: "suggest",
-    voice: "suggest",
+    model: "picker",
+    voice: "picker",
     language: "suggest",
     name: "text",
     greeting: "text",

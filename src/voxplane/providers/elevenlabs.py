@@ -291,6 +291,8 @@ LISTS_VOICES = (
         name="voice_id",
         label="name",
         preview="preview_url",
+        # No page of the docs names the place: it is the one in recorded answers of GET /v1/voices, such as
+        # https://github.com/manabuaota/video-app-candidate-assessment-main/blob/main/src/data/voices.js
         preview_bases=("https://storage.googleapis.com/eleven-public-prod",),
         next_page=("next_page_token", "next_page_token"),
     ),

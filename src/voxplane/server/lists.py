@@ -146,7 +146,7 @@ class ListService:
         return _merged(provider.models if kind == "models" else provider.voices, kept, is_live=is_live)
 
     async def preview(self, principal: Principal, key: str, voice: str) -> Preview:
-        """Return a sample of a voice, fetched from where the vendor's documents say that samples are.
+        """Return a sample of a voice, fetched from where the definition says that the vendor keeps them.
 
         Raises:
             ProviderNotFound: there is no such provider.

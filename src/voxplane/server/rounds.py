@@ -49,8 +49,10 @@ async def verify_each(
 ) -> Round:
     """Test these providers as they are saved, all at once, and tell of each as it ends. Raises nothing of one of them.
 
-    Where the organization's allowance is used up, it waits until there is some again.
+    A round names each provider once and takes one of the organization's tests of a minute, however many it asks:
+    where none is left, it waits until there is one again.
     """
+    await _allowed(plane, who)
     tried: dict[str, Tried] = {}
 
     async def one(key: str) -> None:
@@ -63,20 +65,26 @@ async def verify_each(
     return Round(providers=tuple(tried[key] for key in keys))
 
 
-async def _try(plane: ControlPlane, who: Principal, key: str) -> Tried:
-    name = plane.registry.get_provider_by_key(key).name
+async def _allowed(plane: ControlPlane, who: Principal) -> None:
     while True:
         try:
-            result = await plane.verification.verify(who, key, VerificationWrite())
+            plane.verification.allow(who.tenant)
         except RateLimited as error:
             await anyio.sleep(error.retry_after_seconds or 1)
-        except Invalid as error:
-            wrong = "; ".join(f"{each.pointer.rpartition('/')[2]}: {each.message}" for each in error.errors)
-            return Tried(provider=key, name=name, problem=f"The settings are not valid. {wrong}")
-        except VoxplaneError as error:
-            return Tried(provider=key, name=name, problem=error.message)
         else:
-            return Tried(provider=key, name=name, result=result)
+            return
+
+
+async def _try(plane: ControlPlane, who: Principal, key: str) -> Tried:
+    name = plane.registry.get_provider_by_key(key).name
+    try:
+        result = await plane.verification.verify(who, key, VerificationWrite(), is_allowed=True)
+    except Invalid as error:
+        wrong = "; ".join(f"{each.pointer.rpartition('/')[2]}: {each.message}" for each in error.errors)
+        return Tried(provider=key, name=name, problem=f"The settings are not valid. {wrong}")
+    except VoxplaneError as error:
+        return Tried(provider=key, name=name, problem=error.message)
+    return Tried(provider=key, name=name, result=result)
 
 
 async def keep_testing(plane: ControlPlane, hours: float) -> None:

@@ -35,8 +35,12 @@ WORDS: dict[Outcome, Words] = {
         "Calls may work all the same. Give the key more rights at the provider, or try it in a call.",
         "open_console",
     ),
+    # The key is good, and nothing that is set here would mend it: workers' reports say whether calls fail.
     "quota": Words(
-        "fails", "{p} says that this account has no credit left.", "Add credit at the provider.", "open_billing"
+        "inconclusive",
+        "The key works, but {p} says that this account has no credit left.",
+        "Add credit at the provider, then check again.",
+        "open_billing",
     ),
     "rate_limited": Words(
         "inconclusive",

@@ -163,8 +163,29 @@ class VerificationService:
         self._clock = clock
         self._recent: dict[UUID, deque[float]] = {}
 
-    async def verify(self, principal: Principal, key: str, wanted: VerificationWrite) -> VerificationResult:
+    def allow(self, organization_id: UUID) -> None:
+        """Count what asks providers: one test, or one round over providers as they are saved.
+
+        Raises:
+            RateLimited: there were too many within the last minute.
+        """
+        now = monotonic()
+        recent = self._recent.setdefault(organization_id, deque())
+        while recent and recent[0] <= now - _MINUTE_SECONDS:
+            recent.popleft()
+        if len(recent) >= self._per_minute:
+            wait = max(1, round(recent[0] + _MINUTE_SECONDS - now))
+            raise RateLimited(
+                f"An organization may test providers {self._per_minute} times a minute.", retry_after_seconds=wait
+            )
+        recent.append(now)
+
+    async def verify(
+        self, principal: Principal, key: str, wanted: VerificationWrite, *, is_allowed: bool = False
+    ) -> VerificationResult:
         """Test one provider, as it is saved or as a draft has it, and say what was found.
+
+        `is_allowed` says that the test is part of a round that was counted.
 
         Raises:
             PermissionDenied: a draft, or a destination that is not the provider's own, needs admin:secrets; what is
@@ -186,10 +207,10 @@ class VerificationService:
         view = OrganizationView(state, self._registry, self._retired, self._clock().date())
         if wanted.is_draft:
             subject = _drafted(provider, view.overrides(provider), wanted)
-            self._count(principal.tenant)
+            self.allow(principal.tenant)
             finding = _before_asking(subject) or await self._run(subject)
             return self._result(subject, principal, finding, is_draft=True)
-        return await self._verify_saved(principal, provider, view)
+        return await self._verify_saved(principal, provider, view, is_allowed=is_allowed)
 
     async def verifications(self, principal: Principal, key: str) -> Verifications:
         """Return the last tests of one provider, newest first.
@@ -203,7 +224,7 @@ class VerificationService:
         return Verifications(verifications=tuple(shown_verification(row, provider) for row in rows))
 
     async def _verify_saved(
-        self, principal: Principal, provider: AnyProvider, view: OrganizationView
+        self, principal: Principal, provider: AnyProvider, view: OrganizationView, *, is_allowed: bool
     ) -> VerificationResult:
         config = provider.validate(view.overrides(provider), at="/config")
         subject = Subject(provider, config.effective(), provider.effective_origins(config))
@@ -213,7 +234,8 @@ class VerificationService:
         is_missing = any(each.required and not each.is_set for each in fields)
         finding = Finding("key_missing") if is_missing else None
         if finding is None:
-            self._count(principal.tenant)
+            if not is_allowed:
+                self.allow(principal.tenant)
             try:
                 released = await self._workers.release_for_test(principal, provider.key)
             except SecretsNotFound:
@@ -348,23 +370,6 @@ class VerificationService:
             proved_at=at,
         )
         return shown_verification(row, subject.provider, is_draft=is_draft)
-
-    def _count(self, organization_id: UUID) -> None:
-        """Count a test that is about to be made.
-
-        Raises:
-            RateLimited: there were too many within the last minute.
-        """
-        now = monotonic()
-        recent = self._recent.setdefault(organization_id, deque())
-        while recent and recent[0] <= now - _MINUTE_SECONDS:
-            recent.popleft()
-        if len(recent) >= self._per_minute:
-            wait = max(1, round(recent[0] + _MINUTE_SECONDS - now))
-            raise RateLimited(
-                f"An organization may test providers {self._per_minute} times a minute.", retry_after_seconds=wait
-            )
-        recent.append(now)
 
 
 def _drafted(provider: AnyProvider, stored: JsonObject, wanted: VerificationWrite) -> Subject:

@@ -25,7 +25,7 @@ export interface Received {
   by: string | null;
 }
 
-type Definition = Pick<Schemas["Provider"], "configSchema" | "defaultConfig" | "models">;
+type Definition = Pick<Schemas["Provider"], "configSchema" | "defaultConfig" | "models" | "voices">;
 
 /** The provider's place among the others: changed with the settings, and none of them, so it has no name. */
 export const PRIORITY = { name: "", pointer: "//priority", lowest: 0, highest: 1000 };
@@ -33,8 +33,8 @@ export const PRIORITY = { name: "", pointer: "//priority", lowest: 0, highest: 1
 /** The settings of one provider while they are edited: what is stored, what was typed, and what a save would send. */
 export class ConfigDraft {
   readonly profile: Profile;
-  /** The models that the catalogue knows of. */
-  readonly models: readonly Schemas["Model"][];
+  /** The models and voices that the catalogue knows of. */
+  readonly known: Pick<Schemas["Provider"], "models" | "voices">;
   readonly #validation: Validation;
   readonly #defaults: JsonObject;
   #provider = $state.raw() as OrganizationProvider;
@@ -60,7 +60,7 @@ export class ConfigDraft {
   constructor(definition: Definition, provider: OrganizationProvider) {
     this.profile = new Profile(definition.configSchema);
     this.#validation = new Validation(definition.configSchema);
-    this.models = definition.models;
+    this.known = definition;
     this.#defaults = definition.defaultConfig;
     this.#provider = provider;
     this.#stored = this.#values = provider.overrides;

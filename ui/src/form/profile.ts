@@ -61,6 +61,7 @@ export type Kind =
   | "select"
   | "radio"
   | "suggest"
+  | "picker"
   | "tags"
   | "choices"
   | "object"
@@ -256,7 +257,8 @@ function kindOf(schema: Schema, hints: Hints): Kind {
       // A switch is on or off; without a default there is a third: not set.
       return schema.default === undefined ? "select" : "switch";
     case "string":
-      if (/^(model-picker|voice-picker|language)$/.test(hints.widget ?? "")) return "suggest";
+      if (hints.widget === "language") return "suggest";
+      if (hints.widget === "model-picker" || hints.widget === "voice-picker") return "picker";
       return hints.widget === "textarea" ? "textarea" : "text";
     case "number":
     case "integer":

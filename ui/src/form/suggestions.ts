@@ -3,6 +3,10 @@ import { formatDay, text } from "../messages";
 import type { Field } from "./profile";
 import { languageName } from "./shown";
 
+/** A model or a voice that can be chosen, from whichever list. */
+export type Offer = Pick<Schemas["ListedOffer"], "name" | "status" | "retiresOn" | "replacement" | "note"> &
+  Partial<Pick<Schemas["ListedOffer"], "label" | "language" | "isListed" | "hasPreview">>;
+
 /** One value that a list offers, with what is to be known of it. */
 export interface Suggestion {
   value: string;
@@ -10,20 +14,19 @@ export interface Suggestion {
   matches: (typed: string) => boolean;
 }
 
-/** Return what to offer for a setting: its examples and, for a model, all that is known of the vendor's models. */
-export function suggestionsFor(field: Field, models: readonly Schemas["Model"][]): Suggestion[] {
+/** Return what to offer for a setting: its default, its examples and what can be chosen, without what has ended. */
+export function suggestionsFor(field: Field, offers: readonly Offer[]): Suggestion[] {
   const examples = (field.schema.examples ?? []).filter((each) => typeof each === "string");
   const preset = typeof field.schema.default === "string" ? [field.schema.default] : [];
-  if (field.hints.widget !== "model-picker") {
-    const isLanguage = field.hints.widget === "language";
+  if (field.hints.widget === "language") {
     return unique([...preset, ...examples]).map((value) => {
-      const name = isLanguage ? languageName(value) : null;
+      const name = languageName(value);
       return suggestion(value, name === null ? [] : [name]);
     });
   }
-  const known = new Map(models.map((each) => [each.name, each]));
+  const known = new Map(offers.map((each) => [each.name, each]));
   return unique([...preset, ...examples, ...known.keys()])
-    .filter((value) => known.get(value)?.status !== "retired")
+    .filter((value) => known.get(value)?.status !== "retired" || known.get(value)?.isListed === true)
     .map((value) => suggestion(value, remarksOn(known.get(value))));
 }
 
@@ -36,12 +39,20 @@ function suggestion(value: string, remarks: string[]): Suggestion {
   return { value, remarks, matches: (typed) => searched.includes(typed.trim().toLowerCase()) };
 }
 
-function remarksOn(model: Schemas["Model"] | undefined): string[] {
-  if (model === undefined) return [];
+/** What people call an offer, where its name does not say it: a voice's name is often a number. */
+export function calledBy({ name, label, language }: Offer): string[] {
+  const spoken = language == null ? null : (languageName(language) ?? language);
+  return [label === name ? null : (label ?? null), spoken].filter((each) => each !== null);
+}
+
+function remarksOn(offer: Offer | undefined): string[] {
+  if (offer === undefined) return [];
   return [
-    model.status === "current" ? null : text.form.models[model.status],
-    model.retiresOn === null ? null : text.form.ends(formatDay(new Date(`${model.retiresOn}T00:00`))),
-    model.replacement === null ? null : text.form.successor(model.replacement),
-    model.note,
+    ...calledBy(offer),
+    offer.status === "current" ? null : text.form.models[offer.status],
+    offer.retiresOn === null ? null : text.form.ends(formatDay(new Date(`${offer.retiresOn}T00:00`))),
+    offer.replacement === null ? null : text.form.successor(offer.replacement),
+    offer.isListed === false ? text.form.unlisted : null,
+    offer.note,
   ].filter((each) => each !== null);
 }

@@ -12,6 +12,13 @@ const unavailable: Record<ProviderType, string> = {
   stt: "No speech to text will be available: callers will not be understood.",
 };
 
+/** A model or voice that was replaced, with how many other settings, in which version. */
+interface Replaced {
+  before: string;
+  after: string;
+  others: number;
+  revision: number;
+}
 /** What a number may be: "a whole number from 1 to 100 tokens". */
 interface NumberRange {
   isWhole: boolean;
@@ -278,12 +285,14 @@ export const en = {
     by: (who: string) => `by ${who}`,
     milliseconds: (n: number) => `${n} ms`,
     stages: "Stages of the test",
-    stage: {
+    /** A stage that passed says so; any other is named, and its state stands beside it. */
+    stagePassed: {
       settings: "Settings valid",
       reachable: "Reachable",
       key: "Key accepted",
       model: "Model available",
     },
+    stage: { settings: "Settings", reachable: "Connection", key: "Key", model: "Model" },
     state: { passed: "passed", failed: "failed", inconclusive: "not known", skipped: "not tested" },
     details: "Details",
     outcome: "Outcome",
@@ -297,11 +306,18 @@ export const en = {
       open_billing: "Open the provider's page",
       choose_model: "Choose a model",
       check_settings: "Check the settings",
-      check_network: "",
+      check_network: "Check the settings",
       try_again: "",
       start_server: "How to start it",
-      contact_admin: "",
+      contact_admin: "Copy for your administrator",
     },
+    approve: "Approve the address",
+    again: "Check again",
+    jump: (setting: string) => `Go to ${setting}`,
+    toAdmin: (name: string, sentence: string, outcome: string, origin: string | null, at: string) =>
+      `${name}: ${sentence} (${outcome}${origin === null ? "" : `, ${origin}`}, ${at})`,
+    copied: "What the test found is copied. It holds no key.",
+    notCopied: "The browser did not allow copying. Select the text and copy it:",
     outcomes: {
       verified: "works",
       key_missing: "key missing",
@@ -469,6 +485,18 @@ export const en = {
     exportFailed: "Nothing was exported.",
     loadFailed: "The activity could not be loaded.",
   },
+  retirement: {
+    title: "What ends",
+    changes: "These settings change together:",
+    notUsed: "not used",
+    replace: (name: string) => `Replace with ${name}`,
+    /** What is on the button comes first, so that it can be said to press it. */
+    replaceName: (label: string, provider: string) => `${label} for ${provider}`,
+    see: "See its replacement",
+    replaced: ({ before, after, others, revision }: Replaced) =>
+      `${before} is replaced by ${after}${others > 0 ? `, and ${settings(others)} that ${others === 1 ? "goes" : "go"} with it` : ""}, in version ${revision}.`,
+    history: "History",
+  },
   effective: {
     lead: (name: string) => `What ${name} runs with: its defaults, with what you set on top.`,
     setting: "Setting",
@@ -596,6 +624,38 @@ export const en = {
     slider: (name: string) => `${name}, slider`,
     openList: (name: string) => `Show the list for ${name}`,
     builtInList: "Built-in list. Any other name can be typed.",
+    asking: (name: string) => `Built-in list. Asking ${name}…`,
+    sources: { live: "Live list", cached: "Cached list", "built-in": "Built-in list" },
+    fetched: "fetched",
+    refresh: "Refresh",
+    refreshing: "Asking…",
+    refreshName: (field: string) => `Refresh the list for ${field}`,
+    notWhole: "not all of it",
+    listFailed: "The list could not be loaded. Any name can be typed.",
+    unlisted: "Not in the provider's list",
+    notListed: {
+      not_offered: (name: string) => `${name} offers no list`,
+      retired: (name: string) => `${name} is no longer offered`,
+      sealed: () => "keys cannot be opened at the moment",
+      invalid_config: () => "the settings are not valid",
+      secrets_missing: () => "no key is set",
+      destination_unapproved: () => "the key is not approved for the address",
+      undecryptable: () => "the stored key cannot be opened",
+      too_often: () => "asked often enough for this minute",
+      key_refused: (name: string) => `${name} refused the key`,
+      rate_limited: (name: string) => `${name} limits requests`,
+      provider_error: (name: string) => `${name} answered with an error`,
+      not_understood: (name: string) => `${name} answered with something else`,
+      unreachable: (name: string) => `${name} could not be reached`,
+      timeout: (name: string) => `${name} did not answer`,
+      tls: (name: string) => `the connection to ${name} is not secure`,
+      blocked: () => "the address is not allowed here",
+    },
+    preview: "Preview",
+    previewName: (voice: string) => `Preview ${voice}`,
+    stop: "Stop",
+    stopPreview: (voice: string) => `Stop ${voice}`,
+    noPreview: "There is no sample of this voice now.",
     useTyped: (value: string) => `Use ‘${value}’ (not in the list)`,
     models: {
       preview: "Preview",

@@ -73,8 +73,7 @@ const OF_THE_KEY = new Set(["authentication", "permission", "quota"]);
 /** The drawer's tab where what is wrong with a provider is mended. */
 export function mendingTab({ status, health, verification }: OrganizationProvider): "config" | "credentials" {
   const isOfTheKey =
-    status === "failing" &&
-    (OF_THE_KEY.has(health?.kind ?? "") || ["key_rejected", "quota"].includes(verification?.outcome ?? ""));
+    status === "failing" && (OF_THE_KEY.has(health?.kind ?? "") || verification?.outcome === "key_rejected");
   return OF_CREDENTIALS.has(status) || isOfTheKey ? "credentials" : "config";
 }
 
