@@ -493,7 +493,9 @@ def test_check_58_edits_of_the_same_setting_are_asked_about(
     asked.get_by_label("Default: 0.7").check()
     expect(temperature(page)).to_have_value("0.7")
     assert service.provider("openai")["overrides"] == {"maxTokens": 2000, "temperature": 0.4}
-    page.get_by_role("button", name="Save merged version").click()
+    with page.expect_response("**/config") as answer:
+        page.get_by_role("button", name="Save merged version").click()
+    assert answer.value.ok
     expect(page.get_by_role("button", name="Save merged version")).to_have_count(0)
     assert service.provider("openai")["overrides"] == {"maxTokens": 2000}
 

@@ -319,5 +319,6 @@ def test_check_16_the_page_needs_no_provider(
     expect(page.locator(NEXT)).to_have_text("OpenAI")
     assert set(looked_up) <= {"127.0.0.1", "localhost", None}
     asked = {each.url.removeprefix(chain.address) for each in watch.requests if "/api/" in each.url}
-    assert asked == {"/api/me", PROVIDERS, "/api/organizations/current/changes"}
+    organization = "/api/organizations/current"
+    assert asked == {"/api/me", PROVIDERS, f"{organization}/changes", f"{organization}/import-notice"}
     assert {each.method for each in watch.requests} == {"GET"}

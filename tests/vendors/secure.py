@@ -120,8 +120,8 @@ class SecureVendor:
         self._tasks.add(task)
         try:
             await self._one(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
-            return  # the other side left, as it may
+        except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError, asyncio.CancelledError):
+            return  # the other side left, as it may, or this one leaves
         finally:
             self._tasks.discard(task)
             writer.transport.abort()

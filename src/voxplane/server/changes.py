@@ -9,7 +9,7 @@ on the way there. What a lost notification would have said is found by looking, 
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -194,13 +194,14 @@ class Changes:
         delay = _RETRY_SECONDS
         while True:
             try:
-                async for payload in database.notifications("voxplane", echo_seconds=_ECHO_SECONDS):
-                    if payload is None:
-                        self._forget()  # a new line: what was sent before it is lost
-                        self.is_live, delay = True, _RETRY_SECONDS
-                        self._look_is_due.set()
-                    else:
-                        self._hear(payload)
+                async with aclosing(database.notifications("voxplane", echo_seconds=_ECHO_SECONDS)) as payloads:
+                    async for payload in payloads:
+                        if payload is None:
+                            self._forget()  # a new line: what was sent before it is lost
+                            self.is_live, delay = True, _RETRY_SECONDS
+                            self._look_is_due.set()
+                        else:
+                            self._hear(payload)
             except VoxplaneError:
                 log.warning("change feed lost", retry_seconds=delay)
             finally:

@@ -25,7 +25,7 @@ from voxplane.errors import ConfigurationError, InternalError, InvalidRequest, U
 from voxplane.server.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable
+    from collections.abc import AsyncGenerator, Generator, Iterable
     from uuid import UUID
 
     from voxplane.schemas import Provider
@@ -308,7 +308,7 @@ class Database:
                 await connection.execute(_SET_TENANT, settings)
                 yield connection
 
-    async def notifications(self, channel: LiteralString, *, echo_seconds: float) -> AsyncIterator[str | None]:
+    async def notifications(self, channel: LiteralString, *, echo_seconds: float) -> AsyncGenerator[str | None]:
         """Yield None once the channel is listened to, then the payload of every notification.
 
         A line that carries nothing for `echo_seconds` is asked for a sign of life, and has as long for each answer.
@@ -319,7 +319,7 @@ class Database:
         with _our_errors():
             with _at_most(echo_seconds):
                 connection = await psycopg.AsyncConnection.connect(self._address, autocommit=True, options=_OPTIONS)
-            async with connection:
+            try:
                 with _at_most(echo_seconds):
                     await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
                 yield None
@@ -328,6 +328,9 @@ class Database:
                         yield notification.payload
                     with _at_most(echo_seconds):
                         await connection.execute("SELECT")
+            finally:
+                # As a context it would be rolled back first, which who is cancelled does not get to the end of.
+                await connection.close()
 
     async def answers(self) -> bool:
         """Whether a statement gets through."""

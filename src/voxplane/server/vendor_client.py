@@ -34,6 +34,8 @@ Resolve = Callable[[str, int], Awaitable[Sequence[Endpoint]]]
 
 MAX_ANSWER_BYTES = 64 * 1024
 _LONGEST_RETRY_AFTER_SECONDS = 3600
+_CONNECTING = 0.45
+"""How much of the time for an answer may go into each of the two steps of connecting, TCP and TLS."""
 _MAX_DEPTH = 32
 # A quoted slash or dot is one place to us and may be another to the server.
 _PATH = re.compile(r"(?:[A-Za-z0-9._~:/-]|%(?!2[eEfF])[0-9A-Fa-f]{2})*")
@@ -183,13 +185,16 @@ class VendorClient:
         return origin.scheme == "https" and is_public(ip)
 
     async def _send(self, request: httpx.Request, max_bytes: int, clock: _Clock) -> Answered | Unanswered:
-        request.extensions["trace"] = clock.trace
+        # A handshake that is cut off from outside leaves its socket open, so each step of connecting ends by itself.
+        request.extensions |= {"trace": clock.trace, "timeout": {"connect": _CONNECTING * self._timeout_seconds}}
         # The transport by itself: it follows nothing, reads no environment, and unpacks nothing.
         transport = httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False, http2=False, retries=0)
         try:
             async with transport:
                 response = await transport.handle_async_request(request)
                 body, is_whole = await _read(response, max_bytes)
+        except httpx.TimeoutException:
+            return clock.unanswered("timeout")
         except httpx.TransportError as error:
             return clock.unanswered("tls" if _is_tls(error) else "unreachable")
         return Answered(

@@ -488,6 +488,8 @@ export const en = {
   retirement: {
     title: "What ends",
     changes: "These settings change together:",
+    change: (setting: string, before: string, after: string, because: string | null) =>
+      `${setting}: ${before} → ${after}${because === null ? "" : `. ${because}`}`,
     notUsed: "not used",
     replace: (name: string) => `Replace with ${name}`,
     /** What is on the button comes first, so that it can be said to press it. */
