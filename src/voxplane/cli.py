@@ -6,18 +6,14 @@ audit log under `local:<account>`. Results go to standard output, everything els
 
 from __future__ import annotations
 
-import getpass
 import json
 import logging
 import sys
-import warnings
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import anyio
 import typer
-from pydantic import SecretStr
 
 from voxplane import errors
 from voxplane.audit_commands import audit
@@ -35,12 +31,12 @@ from voxplane.schemas import (
     OrganizationCreate,
     Providers,
     ProviderType,
-    SecretsWrite,
 )
+from voxplane.secret_commands import secrets
 from voxplane.server import database, doctor
 from voxplane.server.control_plane import ControlPlane, local_administrator, upgrade
 from voxplane.server.database import Location
-from voxplane.terminal import compact, err, explain, out, say, show, table
+from voxplane.terminal import compact, err, explain, out, say, say_state, show, table
 from voxplane.token_commands import token
 from voxplane.verify_commands import verify
 
@@ -50,7 +46,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from voxplane.provider import AnyProvider
-    from voxplane.schemas import JsonObject, OrganizationProvider, Provider, Unusable
+    from voxplane.schemas import JsonObject, OrganizationProvider, Provider
     from voxplane.server.auth import Principal
     from voxplane.server.settings import Settings
 
@@ -72,24 +68,15 @@ db = _group("db", "Upgrade, reset and seed the database.")
 providers = _group("providers", "Look at the catalogue.")
 organization = _group("organization", "Create and list organizations.")
 config = _group("config", "Look at and change an organization's settings of a provider.")
-secrets = _group("secrets", "Store and remove an organization's secrets of a provider.")
 app.add_typer(history, name="history")
 app.add_typer(audit, name="audit")
+app.add_typer(secrets, name="secrets")
 app.add_typer(token, name="token")
 app.add_typer(models, name="models")
 app.command("verify")(verify)
 app.add_typer(legacy, name="legacy")
 for command in (export, apply, preview):
     app.command()(command)
-
-
-_REMEDIES: dict[Unusable, str] = {
-    "disabled": "`voxplane config set {key} --enable` switches it on",
-    "secrets_missing": "`voxplane secrets set {key}` stores one",
-    "destination_unapproved": "`voxplane secrets set {key} --approve-origin ADDRESS` approves where calls go",
-    "invalid_config": "`voxplane config set {key}` mends it",
-    "undecryptable": "`voxplane secrets remove {key}`, then store it again",
-}
 
 
 def main() -> None:
@@ -281,7 +268,7 @@ def config_get(
     one = run_for(organization, lambda plane, who: plane.providers.get_organization_provider(who, key))
     show(one, as_json, lambda: _effective(one))
     if not as_json:
-        _say_state(one)
+        say_state(one)
 
 
 def _ranking(found: Iterable[OrganizationProvider]) -> Table:
@@ -306,23 +293,6 @@ def _effective(one: OrganizationProvider) -> Table:
         for name, value in one.config.items()
     ]
     return table("Setting", "In force", "From", rows=rows)
-
-
-def _say_state(one: OrganizationProvider) -> None:
-    switch = "enabled" if one.is_enabled else "disabled"
-    say(f"{one.provider.name}: {switch}, priority {one.priority}, {_state(one)}.")
-    for field in one.secret_fields:
-        shared = f" (shared from {field.shared_from})" if field.shared_from else ""
-        say(f"  secret {field.name}: {'set' if field.is_set else 'not set'}{shared}")
-    for notice in one.notices:
-        say(f"  {notice.message}", style="yellow")
-
-
-def _state(one: OrganizationProvider) -> str:
-    if one.reason is None:
-        return "usable"
-    remedy = _REMEDIES.get(one.reason, "").format(key=one.provider.key)
-    return f"not usable: {one.reason.replace('_', ' ')}{f' ({remedy})' if remedy else ''}"
 
 
 @config.command("set")
@@ -353,7 +323,7 @@ def config_set(
     one = run_for(organization, change)
     show(one, as_json, lambda: _effective(one))
     if not as_json:
-        _say_state(one)
+        say_state(one)
 
 
 def _assignment(text: str) -> tuple[str, str]:
@@ -418,125 +388,6 @@ def order(
         lambda plane, who: plane.providers.order_organization_providers(who, provider_type, wanted),
     )
     show(found, as_json, lambda: _ranking(found.providers))
-
-
-@secrets.command("set", context_settings={"allow_extra_args": True})
-def secrets_set(
-    context: typer.Context,
-    key: Key,
-    field: Annotated[str, typer.Argument(help="Which secret.", metavar="NAME")] = "apiKey",
-    file: Annotated[
-        Path | None,
-        typer.Option(help="Read the value from a file; - is standard input. Asked for otherwise."),
-    ] = None,
-    label: Annotated[str | None, typer.Option(help="A name for the person who looks later.")] = None,
-    approve_origin: Annotated[
-        list[str] | None,
-        typer.Option(help="The only address it may be sent to, in place of the provider's own; repeat for more."),
-    ] = None,
-    rebind: Annotated[
-        bool, typer.Option("--rebind", help="Approve it for the provider's other stored secrets too.")
-    ] = False,
-    organization: Organization = "default",
-    as_json: Json = False,
-) -> None:
-    """Store a secret. Its value is never an argument: those can be seen by every account of a machine."""
-    if context.args:
-        # What is too much here is most likely the value, so unlike the usual message this one does not repeat it.
-        raise typer.BadParameter("The value is never an argument: it is asked for, or give --file.")
-    _check_secret(key, field)
-    write = model(
-        SecretsWrite,
-        secrets={field: _secret_value(file, field)},
-        label=label,
-        approved_origins=approve_origin,
-        rebind=rebind,
-    )
-
-    async def change(plane: ControlPlane, who: Principal) -> OrganizationProvider:
-        present = await plane.providers.get_organization_provider(who, key)
-        return await plane.providers.update_provider_secrets(who, key, write, if_match=present.etag)
-
-    one = run_for(organization, change)
-    if as_json:
-        show(one, as_json)
-    else:
-        _say_state(one)
-
-
-def _check_secret(key: str, field: str) -> None:
-    """Refuse what has no place to go before anybody is asked for it."""
-    registry = ProviderRegistry()
-    registry.initialize()
-    provider = registry.get_provider_by_key(key)
-    if not provider.secret_names:
-        raise errors.ConfigurationError(f"{provider.name} needs no secrets.")
-    if field not in provider.secret_names:
-        raise Invalid([unknown_field("/secrets", field, provider.secret_names)])
-
-
-def _secret_value(file: Path | None, field: str) -> str:
-    if file is None:
-        return _asked(field)
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise errors.ConfigurationError("The file with the secret cannot be read as text.") from None
-    return text.strip()
-
-
-def _asked(field: str) -> str:
-    with warnings.catch_warnings():
-        # getpass would go on where it cannot hide what is typed.
-        warnings.simplefilter("error", getpass.GetPassWarning)
-        try:
-            return getpass.getpass(f"{field}: ").strip()
-        except getpass.GetPassWarning:
-            raise typer.BadParameter(
-                "There is no terminal to ask at: give --file, which is - for standard input."
-            ) from None
-
-
-@secrets.command("was-stored", context_settings={"allow_extra_args": True})
-def secrets_was_stored(
-    context: typer.Context,
-    file: Annotated[
-        Path | None,
-        typer.Option(help="Read the value from a file; - is standard input. Asked for otherwise."),
-    ] = None,
-    organization: Organization = "default",
-    as_json: Json = False,
-) -> None:
-    """Say whether this very secret was ever stored, such as one that was found where it should not be."""
-    if context.args:
-        raise typer.BadParameter("The value is never an argument: it is asked for, or give --file.")
-    value = SecretStr(_secret_value(file, "secret"))
-    found = run_for(organization, lambda plane, who: plane.audit.was_stored(who, value))
-    rows = [(each.at, each.actor.name, each.target, each.seq) for each in found.records]
-    show(found, as_json, lambda: table("When", "Who", "Provider", "Number", rows=rows))
-    if not found.records:
-        say("It was never stored here.")
-
-
-@secrets.command("remove")
-def secrets_remove(
-    key: Key,
-    field: Annotated[
-        str | None, typer.Argument(help="Which secret; all of the provider's otherwise.", metavar="NAME")
-    ] = None,
-    organization: Organization = "default",
-) -> None:
-    """Remove a secret, or all secrets of a provider."""
-
-    async def change(plane: ControlPlane, who: Principal) -> None:
-        if field is None:
-            await plane.providers.remove_provider_secrets(who, key)
-        else:
-            write = model(SecretsWrite, secrets={field: None})
-            await plane.providers.update_provider_secrets(who, key, write)
-
-    run_for(organization, change)
-    say("Removed.")
 
 
 @app.command("doctor")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from voxplane.schemas import OrganizationProvider, Unusable
+
 # Into a file or a pipe, a table keeps its lines whole.
 out = Console(width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False)
@@ -29,6 +31,14 @@ _SAID = {
     "provider_not_found": "No provider has this key: `voxplane providers list` lists them.",
     "organization_not_found": "No organization has this slug: `voxplane organization list` lists them.",
     "token_not_found": "This organization has no live token of this id: `voxplane token list` lists them.",
+}
+
+_REMEDIES: dict[Unusable, str] = {
+    "disabled": "`voxplane config set {key} --enable` switches it on",
+    "secrets_missing": "`voxplane secrets set {key}` stores one",
+    "destination_unapproved": "`voxplane secrets set {key} --approve-origin ADDRESS` approves where calls go",
+    "invalid_config": "`voxplane config set {key}` mends it",
+    "undecryptable": "`voxplane secrets remove {key}`, then store it again",
 }
 
 
@@ -66,3 +76,21 @@ def table(*columns: str, rows: Iterable[Iterable[object]]) -> Table:
 def compact(value: object) -> str:
     """Write a setting as JSON on one line; nothing for one that is not set."""
     return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def say_state(one: OrganizationProvider) -> None:
+    """Say whether a provider can be used, what it lacks, and what is to be known of it."""
+    switch = "enabled" if one.is_enabled else "disabled"
+    say(f"{one.provider.name}: {switch}, priority {one.priority}, {_state(one)}.")
+    for field in one.secret_fields:
+        shared = f" (shared from {field.shared_from})" if field.shared_from else ""
+        say(f"  secret {field.name}: {'set' if field.is_set else 'not set'}{shared}")
+    for notice in one.notices:
+        say(f"  {notice.message}", style="yellow")
+
+
+def _state(one: OrganizationProvider) -> str:
+    if one.reason is None:
+        return "usable"
+    remedy = _REMEDIES.get(one.reason, "").format(key=one.provider.key)
+    return f"not usable: {one.reason.replace('_', ' ')}{f' ({remedy})' if remedy else ''}"

@@ -1,0 +1,146 @@
+"""`voxplane secrets`: store and remove what providers are paid with. A value is asked for or read, never an option."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic import SecretStr
+
+from voxplane import errors
+from voxplane.command import Json, Key, Organization, model, run_for
+from voxplane.errors import Invalid
+from voxplane.provider import unknown_field
+from voxplane.registry import ProviderRegistry
+from voxplane.schemas import SecretsWrite
+from voxplane.terminal import say, say_state, show, table
+
+if TYPE_CHECKING:
+    from voxplane.schemas import OrganizationProvider
+    from voxplane.server.auth import Principal
+    from voxplane.server.control_plane import ControlPlane
+
+secrets = typer.Typer(help="Store and remove an organization's secrets of a provider.", no_args_is_help=True)
+
+
+@secrets.command("set", context_settings={"allow_extra_args": True})
+def secrets_set(
+    context: typer.Context,
+    key: Key,
+    field: Annotated[str, typer.Argument(help="Which secret.", metavar="NAME")] = "apiKey",
+    file: Annotated[
+        Path | None,
+        typer.Option(help="Read the value from a file; - is standard input. Asked for otherwise."),
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="A name for the person who looks later.")] = None,
+    approve_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="The only address it may be sent to, in place of the provider's own; repeat for more."),
+    ] = None,
+    rebind: Annotated[
+        bool, typer.Option("--rebind", help="Approve it for the provider's other stored secrets too.")
+    ] = False,
+    organization: Organization = "default",
+    as_json: Json = False,
+) -> None:
+    """Store a secret. Its value is never an argument: those can be seen by every account of a machine."""
+    if context.args:
+        # What is too much here is most likely the value, so unlike the usual message this one does not repeat it.
+        raise typer.BadParameter("The value is never an argument: it is asked for, or give --file.")
+    _check_secret(key, field)
+    write = model(
+        SecretsWrite,
+        secrets={field: _secret_value(file, field)},
+        label=label,
+        approved_origins=approve_origin,
+        rebind=rebind,
+    )
+
+    async def change(plane: ControlPlane, who: Principal) -> OrganizationProvider:
+        present = await plane.providers.get_organization_provider(who, key)
+        return await plane.providers.update_provider_secrets(who, key, write, if_match=present.etag)
+
+    one = run_for(organization, change)
+    if as_json:
+        show(one, as_json)
+    else:
+        say_state(one)
+
+
+def _check_secret(key: str, field: str) -> None:
+    """Refuse what has no place to go before anybody is asked for it."""
+    registry = ProviderRegistry()
+    registry.initialize()
+    provider = registry.get_provider_by_key(key)
+    if not provider.secret_names:
+        raise errors.ConfigurationError(f"{provider.name} needs no secrets.")
+    if field not in provider.secret_names:
+        raise Invalid([unknown_field("/secrets", field, provider.secret_names)])
+
+
+def _secret_value(file: Path | None, field: str) -> str:
+    if file is None:
+        return _asked(field)
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise errors.ConfigurationError("The file with the secret cannot be read as text.") from None
+    return text.strip()
+
+
+def _asked(field: str) -> str:
+    with warnings.catch_warnings():
+        # getpass would go on where it cannot hide what is typed.
+        warnings.simplefilter("error", getpass.GetPassWarning)
+        try:
+            return getpass.getpass(f"{field}: ").strip()
+        except getpass.GetPassWarning:
+            raise typer.BadParameter(
+                "There is no terminal to ask at: give --file, which is - for standard input."
+            ) from None
+
+
+@secrets.command("was-stored", context_settings={"allow_extra_args": True})
+def secrets_was_stored(
+    context: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="Read the value from a file; - is standard input. Asked for otherwise."),
+    ] = None,
+    organization: Organization = "default",
+    as_json: Json = False,
+) -> None:
+    """Say whether this very secret was ever stored, such as one that was found where it should not be."""
+    if context.args:
+        raise typer.BadParameter("The value is never an argument: it is asked for, or give --file.")
+    value = SecretStr(_secret_value(file, "secret"))
+    found = run_for(organization, lambda plane, who: plane.audit.was_stored(who, value))
+    rows = [(each.at, each.actor.name, each.target, each.seq) for each in found.records]
+    show(found, as_json, lambda: table("When", "Who", "Provider", "Number", rows=rows))
+    if not found.records:
+        say("It was never stored here.")
+
+
+@secrets.command("remove")
+def secrets_remove(
+    key: Key,
+    field: Annotated[
+        str | None, typer.Argument(help="Which secret; all of the provider's otherwise.", metavar="NAME")
+    ] = None,
+    organization: Organization = "default",
+) -> None:
+    """Remove a secret, or all secrets of a provider."""
+
+    async def change(plane: ControlPlane, who: Principal) -> None:
+        if field is None:
+            await plane.providers.remove_provider_secrets(who, key)
+        else:
+            write = model(SecretsWrite, secrets={field: None})
+            await plane.providers.update_provider_secrets(who, key, write)
+
+    run_for(organization, change)
+    say("Removed.")
