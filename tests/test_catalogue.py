@@ -119,7 +119,7 @@ def test_the_registry_answers_as_the_seed_names_it() -> None:
 
 
 @pytest.mark.drill
-@pytest.mark.parametrize("bring", [installed_package, dropped_file])
+@pytest.mark.parametrize("bring", [installed_package, pytest.param(dropped_file, marks=pytest.mark.deep)])
 def test_a_thirteenth_provider_is_in_catalogue_validation_api_cli_and_docs(
     tmp_path: Path, settings: Settings, bring: Callable[[Path], dict[str, str]]
 ) -> None:
