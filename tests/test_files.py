@@ -105,8 +105,11 @@ def test_an_organization_stands_in_a_file_once() -> None:
         organization_file.read("organization: a\n---\norganization: a\n")
 
 
-TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=12) | st.sampled_from(
-    ["on", "no", "2024-10-21", "1:30", "010", "1e3", "~", "null", "0x1F", "a: b", "#x", "- x", "two\nlines", "true", ""]
+TEXTS = (
+    st.text(st.characters(codec="utf-8", exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
+    | st.text("a: \n\t\r\x0b\x1c\x7f\x85\x9f\u2028\u2029", max_size=12)
+    | st.sampled_from(["on", "no", "2024-10-21", "1:30", "010", "1e3", "~", "null", "0x1F", "a: b", "#x", "- x"])
+    | st.sampled_from(["two\nlines", "Speak\x85warmly", "true", ""])
 )
 
 

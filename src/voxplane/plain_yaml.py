@@ -30,6 +30,8 @@ _RESOLVED = (
         list("-+.0123456789"),
     ),
 )
+# Where a reader would break a line, or what it takes only as an escape.
+_ESCAPED = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def read_all(text: str) -> list[Any]:
@@ -75,6 +77,8 @@ def _text(dumper: _Dumper, text: str) -> Any:
     style = "|" if "\n" in text.strip() else None
     if any(pattern.match(text) for _, pattern, _ in _RESOLVED):
         style = "'"  # read here, it would be something else
+    if _ESCAPED.search(text):
+        style = '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
