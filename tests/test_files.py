@@ -337,6 +337,24 @@ async def test_origins_that_were_approved_are_exported_and_come_back(
     assert (await plane.providers.get_organization_provider(acme, "openai")).usable
 
 
+async def test_pruning_leaves_what_no_export_names(
+    settings: Settings, superuser: Superuser, administrator: Principal
+) -> None:
+    superuser.execute(
+        """INSERT INTO providers SELECT 'murmur', type, name, jsonb_set(definition, '{key}', '"murmur"'), 'x', now()
+        FROM providers WHERE key = 'piper'"""
+    )
+    superuser.execute(
+        "UPDATE organization_provider_configs SET provider_key = 'murmur' WHERE provider_key = 'deepgram'"
+    )
+    async with ControlPlane.open(settings) as later:
+        exported = await later.files.export(administrator)
+        assert set(exported.providers) == {"openai", "piper"}
+        assert (await later.files.plan(OPERATOR, Apply(exported, prune=True))).changes == ()
+        plan = await later.files.plan(OPERATOR, Apply(file_of("default"), prune=True))
+        assert {each.provider for each in plan.changes} == {"openai", "piper"}
+
+
 # A release
 
 

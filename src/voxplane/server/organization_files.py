@@ -73,7 +73,10 @@ class Apply:
     file: OrganizationFile
     keys: Keys = field(default_factory=Keys, repr=False)
     prune: bool = False
-    """Whether providers that the file does not name go back to their defaults, disabled. Their keys stay."""
+    """Whether providers that the file does not name go back to their defaults, disabled.
+
+    Their keys stay, and so does what is stored of providers that are no longer offered, which no export names.
+    """
 
 
 class OrganizationFiles:
@@ -220,7 +223,9 @@ class OrganizationFiles:
                     [FieldError(at + each.pointer, each.code, each.message) for each in invalid.errors]
                 ) from None
         if wanted.prune:
-            for key in sorted(set(write.state.configs) - set(wanted.file.providers)):
+            # Of what is no longer offered an export says nothing, so that it is not in a file says nothing either.
+            offered = {provider.key for provider in self._catalogue.registry.get_all_providers()}
+            for key in sorted(set(write.state.configs) & offered - set(wanted.file.providers)):
                 await changing.delete_config(key)
 
     def _view(self, state: OrganizationState) -> OrganizationView:
