@@ -355,6 +355,21 @@ async def test_pruning_leaves_what_no_export_names(
         assert {each.provider for each in plan.changes} == {"openai", "piper"}
 
 
+async def test_an_override_that_is_no_longer_valid_keeps_nobody_from_the_file(
+    plane: ControlPlane, superuser: Superuser, administrator: Principal
+) -> None:
+    superuser.execute(
+        """UPDATE organization_provider_configs SET config = '{"volume": 1}' WHERE provider_key = 'piper'"""
+    )
+    exported = await plane.files.export(administrator)
+    assert (await plane.files.plan(OPERATOR, Apply(exported))).changes == ()
+    plan = await applied(plane, Apply(file_of("default", piper={"priority": 7, "config": {"volume": 1}})))
+    assert [(each.what, each.after) for each in plan.changes] == [("priority", 7)]
+    for other in ({"volume": True}, {"volume": 1, "speed": 1.1}):
+        with pytest.raises(Invalid):
+            await plane.files.plan(OPERATOR, Apply(file_of("default", piper={"config": other})))
+
+
 # A release
 
 

@@ -6,6 +6,7 @@ Every way in comes through here: the API, the command line, files, and what is b
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,8 @@ class ProviderWrite:
     async def put_config(self, provider: AnyProvider, change: ConfigWrite) -> bool:
         """Change settings, switch or priority of one provider; whether that changed anything.
 
+        Overrides that are those already stored are left alone, also when the definition no longer takes them.
+
         Raises:
             Invalid: a setting is not valid, or belongs in the secrets.
             DestinationChange: it would send calls to an unapproved host and the principal lacks admin:secrets.
@@ -81,7 +84,7 @@ class ProviderWrite:
         key, view = provider.key, self.view
         present = view.config_row(key)
         overrides = view.overrides(provider)
-        if "config" in change.model_fields_set and change.config is not None:
+        if change.config is not None and not (key in self.write.state.configs and _same(change.config, overrides)):
             overrides = change.config
             self.gate(view, provider, overrides)
         row = replace(
@@ -222,6 +225,11 @@ def secret_values(
     if errors:
         raise Invalid(errors)
     return values
+
+
+def _same(one: JsonObject, other: JsonObject) -> bool:
+    """Return whether two are the same JSON, which has no switch that equals a number."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _bound_origins(provider: AnyProvider, change: SecretsWrite, present: Envelope | None) -> frozenset[Origin]:
