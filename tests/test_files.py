@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from voxplane.errors import (
     VoxplaneError,
 )
 from voxplane.organization_file import OrganizationFile
-from voxplane.registry import installed
+from voxplane.registry import ProviderRegistry, installed
 from voxplane.schemas import ConfigWrite, OrganizationCreate, SecretsWrite
 from voxplane.server import release_preview
 from voxplane.server.auth import Principal
@@ -413,6 +414,30 @@ async def test_a_release_is_compared_with_the_catalogue_that_serves(
     superuser.execute("UPDATE alembic_version SET version_num = '0001'")
     with pytest.raises(ConfigurationError, match="another schema"):
         [each async for each in release_preview.compare(settings, None)]
+
+
+async def test_a_release_that_upgrades_an_override_says_so(
+    settings: Settings, plane: ControlPlane, administrator: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {"temperature": 0.3, "maxTokens": 7}
+    await plane.providers.upsert_organization_provider_config(administrator, "openai", ConfigWrite(config=config))
+
+    def upgraded(overrides: dict[str, Any]) -> dict[str, Any]:
+        kept = {name: value for name, value in overrides.items() if name != "maxTokens"}
+        return kept | {"temperature": 1.5, "organization": "org-x"}
+
+    old = {"providers": [each.entry.model_dump(mode="json", by_alias=True) for each in installed().get_all_providers()]}
+    openai = replace(installed().get_provider_by_key("openai"), description="Another.", upgrades=(upgraded,))
+    offered = [openai if each.key == "openai" else each for each in installed().get_all_providers()]
+    monkeypatch.setattr(ProviderRegistry, "get_all_providers", lambda _: offered)
+    [plan] = [each async for each in release_preview.compare(settings, json.dumps(old))]
+    assert [(each.provider, each.what, each.kind, each.before, each.after) for each in plan.effects] == [
+        ("openai", "config.maxTokens", "changed", 7, 1000),
+        ("openai", "config.organization", "set", None, "org-x"),
+        ("openai", "config.temperature", "changed", 0.3, 1.5),
+    ]
+    new = {"providers": [each.entry.model_dump(mode="json", by_alias=True) for each in offered]}
+    assert [each async for each in release_preview.compare(settings, json.dumps(new))] == []  # in force by then
 
 
 # At the terminal

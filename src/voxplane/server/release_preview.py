@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
     from voxplane.server.settings import Settings
-    from voxplane.server.store import ConfigRow, OrganizationState
+    from voxplane.server.store import OrganizationState
 
 _PAGE = 100
 
@@ -88,7 +88,7 @@ def _effects(state: OrganizationState, old: dict[str, Provider], registry: Provi
             continue
         provider, entry = offered[key], old[key]
         if provider.entry.model_dump(exclude={"retired_at"}) == entry.model_dump(exclude={"retired_at"}):
-            continue
+            continue  # its upgrades are in force already, though rows are rewritten only when somebody changes them
         try:
             overrides = provider.upgrade(row.config, row.schema_version)
             effective = provider.validate(overrides).effective()
@@ -96,16 +96,15 @@ def _effects(state: OrganizationState, old: dict[str, Provider], registry: Provi
             reasons = [f"{error.pointer.lstrip('/')}: {error.message}" for error in invalid.errors]
             yield Change(provider=key, what="valid", kind="removed", before=True, after=reasons)
             continue
-        yield from compared(key, *_moved(row, entry.default_config, provider.config.defaults(), effective))
+        before, after = entry.default_config | row.config, provider.config.defaults() | overrides
+        yield from compared(key, *_moved(before, after, effective))
 
 
 def _moved(
-    row: ConfigRow, before: dict[str, Any], after: dict[str, Any], effective: dict[str, Any]
+    before: dict[str, Any], after: dict[str, Any], effective: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the settings that have another default and no override, as they were and as they become in force."""
-    names = [
-        name for name in sorted({*before, *after}) if name not in row.config and before.get(name) != after.get(name)
-    ]
+    """Return the settings whose override, or default where there is none, is another: as they were and become."""
+    names = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
     return (
         {f"config.{name}": before.get(name) for name in names},
         {f"config.{name}": effective.get(name) for name in names},
