@@ -531,6 +531,7 @@ async def _moved_to(plane: ControlPlane, desk: Desk) -> AsyncGenerator[Desk]:
         yield replace(desk, plane=plane, administrator=administrator, platform=platform, worker=worker, reader=reader)
 
 
+@pytest.mark.drill
 async def test_records_hold_names_and_numbers_and_nothing_that_somebody_entered(
     desk: Desk, superuser: Superuser, administrator: Principal
 ) -> None:

@@ -299,6 +299,9 @@ async def test_an_anchor_is_of_this_installation_or_refused(
         ("default", seq, "not_as_anchored"),
         (str(gone), 1, "cut_off"),
     ]
+    # A later anchor of the row that took its place does not hide what an earlier one proves.
+    for lines in ([signed.model_dump_json(by_alias=True), line], [line, signed.model_dump_json(by_alias=True)]):
+        assert ("default", seq) in [(each.organization, each.seq) for each in (await plane.audit.check(lines)).breaks]
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(20, marks=[pytest.mark.deep, pytest.mark.timeout(900)])])

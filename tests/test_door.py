@@ -241,6 +241,7 @@ def by_policy(operation: Operation, who: Bearer, place: str) -> int:
     return operation.success if is_enough else 403
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize("operation", operations(), ids=str)
 async def test_a_route_answers_every_caller_by_its_policy(
     operation: Operation,
@@ -372,6 +373,7 @@ def test_a_route_without_exactly_one_policy_is_not_built(policies: list[Any]) ->
         router.add_api_route("/forgotten", page, dependencies=policies)
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize("operation", with_body(), ids=str)
 async def test_a_field_that_the_body_does_not_have_is_refused_and_nothing_is_stored(
     operation: Operation, caller: Caller, superuser: Superuser

@@ -92,3 +92,22 @@ async def test_notices_of_the_whole_corpus_hold_no_key(plane: ControlPlane, supe
     slugs = {row["id"]: row["slug"] for row in rows["organizations"]}
     with_notices = {slugs[row["organization_id"]] for row in rows["import_notices"]}
     assert not with_notices & {"seed", "empty", "empty-sections", "camel-case"}
+
+
+async def test_every_import_adds_to_what_is_open_and_takes_off_what_it_takes(
+    plane: ControlPlane, caller: Caller
+) -> None:
+    writer = await caller(Scope.LIVEKIT_READ, Scope.LIVEKIT_WRITE)
+
+    async def listed() -> list[str]:
+        return [each["at"] for each in (await writer.get(NOTICE)).json()["findings"]]
+
+    gateway = {"openai": {"baseUrl": "https://llm.acme.example/v1", "apiKey": KEY}}
+    await imported(plane, ("default", gateway | {"zork": 1}))
+    await imported(plane, ("default", {"blub": 1}))
+    assert await listed() == ["/openai/apiKey", "/zork", "/blub"]
+    await imported(plane, ("default", gateway), approve_origins=True)
+    assert await listed() == ["/zork", "/blub"]
+    assert (await writer.delete(NOTICE)).status_code == 204
+    await imported(plane, ("default", {"blub": 1, "zork": 1, "quux": 1}))
+    assert await listed() == ["/quux"]

@@ -79,6 +79,28 @@ def test_a_megabyte_of_anything_is_read_and_reported_within_bounds() -> None:
     assert len(converted.findings) == MAX_FINDINGS + 1
 
 
+def test_a_key_of_one_provider_is_in_no_setting_of_another() -> None:
+    key = "hunter2hunter2"
+    for blob in (
+        {"deepgram": {"apiKey": key}, "openai": {"promptCacheKey": key}},
+        {"openai": {"apiKey": key}, "tts": {"provider": "openai", "instructions": f"use {key}"}},
+        {"apiKeys": {"nobody": key}, "openai": {"promptCacheKey": f"Bearer {key}"}},
+        {"unheardof": {"apiKey": [key]}, "openai": {"promptCacheKey": key}},
+    ):
+        converted = convert(blob, installed(), TODAY)
+        assert key not in json.dumps([report_of(converted), [each.config for each in converted.providers]])
+
+
+def test_no_number_and_no_text_is_too_strange_to_be_read() -> None:
+    huge = 10**400
+    blob: dict[str, Any] = {
+        "openai": {"temperature": huge, "maxTokens": -huge, "priority": huge, "apiKey": '{"a":"\ud800"}'},
+        "piper": {"speed": huge},
+    }
+    converted = convert(blob, installed(), TODAY)
+    assert [each.key for each in converted.providers if each.secrets] == []
+
+
 NAMES = st.sampled_from(
     [
         "openai",

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -138,10 +139,28 @@ async def test_a_key_goes_elsewhere_only_when_that_is_approved(plane: ControlPla
     assert (await plane.providers.get_organization_provider(who, "openai")).reason == "secrets_missing"
     [report] = await imported(plane, ("acme", blob), approve_origins=True)
     assert report.providers[0].secrets == ("apiKey",)
-    assert (await plane.providers.get_organization_provider(who, "openai")).usable
+    assert (await plane.providers.get_organization_provider(who, "openai")).reason is None
     incomplete = {"azure": {"apiKey": "0123456789abcdef0123456789abcdef"}}
     [report] = await imported(plane, ("beta", incomplete), approve_origins=True)
     assert "is not known" in str(report.findings[0].note)
+
+
+async def test_what_somebody_reset_stays_reset(plane: ControlPlane, administrator: Principal) -> None:
+    await imported(plane, ("default", SEED))
+    await plane.providers.delete_organization_provider_config(administrator, "deepgram")
+    before = await configured(plane, "default")
+    [again] = await imported(plane, ("default", SEED))
+    assert (again.status, await configured(plane, "default")) == (Status.UNCHANGED, before)
+
+
+async def test_names_that_nobody_can_have_are_refused_and_the_others_imported(plane: ControlPlane) -> None:
+    one, upper = uuid4(), "ACME"
+    names = ["a\x00b", "\ud800", "fine", str(one), one.hex, upper, upper.lower()]
+    reports = await imported(plane, *((name, SEED) for name in names))
+    assert [each.status for each in reports] == [
+        *(Status.REFUSED, Status.REFUSED, Status.IMPORTED, Status.IMPORTED, Status.UNCHANGED),
+        *(Status.IMPORTED, Status.UNCHANGED),
+    ]
 
 
 async def test_organizations_are_found_by_slug_or_id_and_made_only_when_asked(

@@ -354,6 +354,7 @@ DROPPED: tuple[Fault, ...] = ("401", "403")
 LATER = 3600.0
 
 
+@pytest.mark.drill
 @every_type
 @every_fault
 @pytest.mark.parametrize("position", [0, 1], ids=["first", "middle"])
@@ -388,6 +389,7 @@ async def test_the_next_answers_the_same_turn(stage: Stage, fault: Fault, positi
         assert stage.asked[:position] == [1] * position
 
 
+@pytest.mark.drill
 @every_type
 @every_fault
 async def test_when_the_last_fails_the_error_says_so(stage: Stage, fault: Fault) -> None:

@@ -169,6 +169,10 @@ async def test_a_key_stays_within_its_origins(vendor: SecureVendor) -> None:
     ):
         answer = await client.ask(VendorRequest(url, KEY), within=within)
         assert isinstance(answer, Unanswered), url
+    for query in ("\x01", "\ud800", "a\r\nHost: elsewhere", "\u00e9"):
+        answer = await client.ask(VendorRequest(f"https://gateway.example.com/acme/models?{query}"), within=within)
+        assert isinstance(answer, Unanswered)
+        assert answer.reason == "unsendable"
     unsendable = VendorRequest("https://gateway.example.com/acme/models", {"Authorization": "Bearer a\r\nX: b"})
     answer = await client.ask(unsendable, within=within)
     assert isinstance(answer, Unanswered)

@@ -93,6 +93,7 @@ async def ask(settings: Settings, vendor: SecureVendor, administrator: Principal
         yield tested_in
 
 
+@pytest.mark.drill
 async def test_every_cloud_in_every_situation(ask: Ask) -> None:
     found: dict[str, dict[str, str]] = {}
     for provider in OUTCOMES:

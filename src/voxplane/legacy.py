@@ -12,14 +12,13 @@ of models); never another text of it, because a key can stand anywhere.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from voxplane import legacy_names as names
 from voxplane import retirement
 from voxplane.errors import Invalid
-from voxplane.legacy_reading import Reading, secrets_of, settings_of, with_keys
+from voxplane.legacy_reading import Reading, bare, secret_texts, secrets_of, settings_of, with_keys
 from voxplane.legacy_values import Refused, empty, fit, is_list, is_object, looks_like_a_key, within_rules
 from voxplane.schemas import MAX_PRIORITY, JsonObject
 from voxplane.schemas.import_notice import Finding, Outcome
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 ENABLED_PRIORITY = 100
 OTHER_PRIORITY = 50
 MAX_FINDINGS = 1000
+_SHORTEST_KEY = 8
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ def convert(blob: JsonObject, registry: ProviderRegistry, today: date) -> Conver
     reading = Reading(registry)
     reading.read(blob, ())
     reading.settle()
-    providers = tuple(_Taking(reading, provider, today).take() for provider in reading.named())
+    texts = secret_texts(blob, registry)
+    providers = tuple(_Taking(reading, provider, today, texts).take() for provider in reading.named())
     findings = [finding for _, finding in sorted(reading.findings, key=lambda each: each[0])]
     if len(findings) > MAX_FINDINGS:
         more = Finding(at="", outcome=Outcome.LEFT, note="There is more in this blob than a report holds.")
@@ -80,10 +81,12 @@ def convert(blob: JsonObject, registry: ProviderRegistry, today: date) -> Conver
 class _Taking:
     """What is said of one provider, brought into the form that its definition takes."""
 
-    def __init__(self, reading: Reading, provider: AnyProvider, today: date) -> None:
+    def __init__(self, reading: Reading, provider: AnyProvider, today: date, texts: frozenset[str]) -> None:
         self.reading = reading
         self.provider = provider
         self.today = today
+        self.texts = texts
+        """What must not be in a setting."""
         self.config: JsonObject = {}
         self.secrets: dict[str, SecretStr] = {}
         self.sources: dict[str, tuple[Entry, Outcome, str | None]] = {}
@@ -141,17 +144,17 @@ class _Taking:
             self._take_text(entry, name, value)
 
     def _take_text(self, entry: Entry, name: str, value: str) -> None:
-        bare = re.sub(r"^\s*(?:bearer\s+)?|\s+$", "", value, flags=re.IGNORECASE)
+        text = bare(value)
         try:
-            secret = self.provider.validate_secret(name, bare, at="")
+            secret = self.provider.validate_secret(name, text, at="")
         except Invalid as invalid:
             self._left(entry, invalid.errors[0].message)
             return
-        if wrong := not_a_secret("", bare):
+        if wrong := not_a_secret("", text):
             self._left(entry, wrong[0].message)
             return
         self.secrets[name] = secret
-        outcome = Outcome.MOVED if bare == entry.value else Outcome.CONVERTED
+        outcome = Outcome.MOVED if text == entry.value else Outcome.CONVERTED
         self.reading.found(entry, outcome, provider=self.provider.key, secret=name)
         if name == "serviceAccountJson":
             self.config["backend"] = "vertex"
@@ -200,11 +203,8 @@ class _Taking:
         if setting in self.sources:
             self._left(entry, "This setting was taken from another place in the blob.")
             return
-        known = {secret.get_secret_value() for secret in self.secrets.values()}
         texts = entry.value if is_list(entry.value) else [entry.value]
-        if any(
-            isinstance(text, str) and (looks_like_a_key(text) or any(key in text for key in known)) for text in texts
-        ):
+        if any(isinstance(text, str) and (looks_like_a_key(text) or self._holds_a_secret(text)) for text in texts):
             self._left(entry, "A key has no place in settings, which can be read.")
             return
         is_inverted = entry.name in names.INVERTED.get(self.provider.key, {})
@@ -215,6 +215,10 @@ class _Taking:
             return
         self.config[setting] = fitted.value
         self.sources[setting] = (entry, fitted.outcome(Outcome), fitted.note)
+
+    def _holds_a_secret(self, text: str) -> bool:
+        # A short one is no more than a word, which others may be a part of.
+        return any(each == text or (len(each) >= _SHORTEST_KEY and each in text) for each in self.texts)
 
     def _derive(self) -> None:
         """Set what follows from what was said."""

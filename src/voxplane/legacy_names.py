@@ -77,7 +77,7 @@ CHOICE = ("provider", "vendor", "engine", "service", "name")
 
 ENABLED = frozenset({"enabled", "isenabled", "active", "isactive"})
 DISABLED = frozenset({"disabled", "isdisabled"})
-PRIORITY = frozenset({"priority", "order", "rank"})
+PRIORITY = frozenset({"priority"})
 
 KEYS = ("apikey", "key", "token", "apitoken", "secretkey", "secret", "accesskey", "authtoken")
 
@@ -184,6 +184,7 @@ FALLBACK = "Voxplane falls back by priority: enable the other provider and give 
 FALLBACKS = frozenset({"fallback", "fallbacks", "fallbackprovider", "backup", "backupprovider"})
 
 NOT_SETTINGS: dict[str, str] = {
+    **dict.fromkeys(("order", "rank"), "Which end answers first is not known: `voxplane order` sets it."),
     **dict.fromkeys(
         ("prompt", "prompts", "systemprompt", "instructions", "greeting", "firstmessage", "persona", "welcomemessage"),
         _PROMPT,

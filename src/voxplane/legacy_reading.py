@@ -332,6 +332,34 @@ def _has(registry: ProviderRegistry, key: str) -> bool:
     return any(each.key == key for each in registry.get_all_providers())
 
 
+def secret_texts(blob: JsonObject, registry: ProviderRegistry) -> frozenset[str]:
+    """Return every text that stands where keys stand, whoever's it is and whether or not it is taken."""
+    providers = registry.get_all_providers()
+    own = frozenset(names.KEYS).union(*(secrets_of(provider) for provider in providers)) | names.KEY_RINGS
+    settings = {name for provider in providers for name in settings_of(provider)}
+    found: set[str] = set()
+    waiting: list[tuple[Any, bool]] = [(blob, False)]
+    while waiting:
+        value, is_secret = waiting.pop()
+        if is_object(value):
+            for name, each in value.items():
+                folded = fold(name)
+                is_named = folded in own or (
+                    folded.endswith(("apikey", "secret", "password")) and folded not in settings
+                )
+                waiting.append((each, is_secret or is_named))
+        elif is_list(value):
+            waiting += [(each, is_secret) for each in value]
+        elif is_secret and isinstance(value, str):
+            found.add(bare(value))
+    return frozenset(found - {""})
+
+
+def bare(text: str) -> str:
+    """Take off what some put around a key."""
+    return re.sub(r"^\s*(?:bearer\s+)?|\s+$", "", text, flags=re.IGNORECASE)
+
+
 @lru_cache(maxsize=64)
 def settings_of(provider: AnyProvider) -> dict[str, str]:
     """The folded names of a provider's settings."""

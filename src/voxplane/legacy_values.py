@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from voxplane.provider import AnyProvider
     from voxplane.schemas import JsonObject
 
+_BEYOND = 10**15
+"""More than any setting takes."""
 _NUMBER = re.compile(r"[+-]?\d{1,15}(?:\.\d{1,15})?")
 _YES = frozenset({"true", "yes", "on", "1"})
 _NO = frozenset({"false", "no", "off", "0"})
@@ -108,7 +110,10 @@ def _read_number(given: object) -> int | float | None:
     if isinstance(given, str) and _NUMBER.fullmatch(given.strip()):
         text = given.strip()
         return float(text) if "." in text else int(text)
-    return given if _is_number(given) and math.isfinite(given) else None
+    # An integer of JSON may be more than any float.
+    if not _is_number(given) or given != given or abs(given) == math.inf:  # noqa: PLR0124 - NaN is not itself
+        return None
+    return min(max(given, -_BEYOND), _BEYOND)
 
 
 def _switch(value: object) -> Fitted:

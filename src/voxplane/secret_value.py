@@ -15,8 +15,13 @@ def not_a_secret(pointer: str, value: str) -> list[FieldError]:
         return [FieldError(pointer, "masked_value", "This is a placeholder, not a secret; enter the secret itself.")]
     # A document, such as a service account's, is stored as it is; anything else ends up in a header of HTTP.
     is_document = value.startswith("{")
-    is_plain = is_document or (value.isascii() and value.isprintable())
+    is_plain = _is_text(value) if is_document else value.isascii() and value.isprintable()
     if value != value.strip() or value.lower().startswith("bearer ") or not is_plain:
         message = "Enter the secret alone: ASCII, no space around it and no word before it."
         return [FieldError(pointer, "not_bare", message)]
     return []
+
+
+def _is_text(value: str) -> bool:
+    """Whether a value holds no half of a surrogate pair, which nothing can be made of."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in value)

@@ -30,6 +30,11 @@ ROOT = Path(__file__).parents[2]
 PROVIDERS = "/api/organizations/current/providers"
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Leave coverage to the tests of the API, which this drives through a browser."""
+    item.add_marker("drill")
+
+
 @functools.cache
 def chromium() -> str:
     command = ["sh", str(ROOT / "tools" / "browser.sh")]
@@ -40,7 +45,7 @@ def chromium() -> str:
 def browser() -> Iterator[Browser]:
     """One browser for a file. Not for the run: while it is up, its loop would be in the way of async tests."""
     # Chromium's sandbox refuses to run as root.
-    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+    flags = ["--disable-gpu", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=chromium(), args=flags)
         yield launched

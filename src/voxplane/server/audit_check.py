@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 _HEADS = 500
 _ROWS = 2000
-Anchored = dict[int, str]
+Anchored = dict[int, set[str]]
+"""What anchors say that a row's hash is, by its number: one, unless the log was put back between two of them."""
 
 
 async def anchor(database: Database, key: AnchorKey, at: datetime) -> AuditAnchor:
@@ -52,7 +53,7 @@ def read_anchors(key: AnchorKey, lines: Iterable[str]) -> tuple[int, dict[UUID, 
         if not is_ours:
             raise ConfigurationError(f"Line {count} of the anchors is not signed by this installation.")
         for organization_id, (seq, row_hash) in each.heads.items():
-            found[organization_id][seq] = row_hash
+            found[organization_id].setdefault(seq, set()).add(row_hash)
     return count, dict(found)
 
 
@@ -92,7 +93,7 @@ async def _broken(
         for row in page:
             if not chain.take_text(*row):
                 return AuditBreak(organization=head.slug, seq=chain.seq + 1, problem="altered")
-            if chain.seq in anchored and anchored[chain.seq] != chain.hash.hex():
+            if anchored.get(chain.seq, {chain.hash.hex()}) != {chain.hash.hex()}:
                 return AuditBreak(organization=head.slug, seq=chain.seq, problem="not_as_anchored")
             if chain.seq == head.audit_seq and chain.hash != head.audit_hash:
                 return AuditBreak(organization=head.slug, seq=chain.seq, problem="altered")

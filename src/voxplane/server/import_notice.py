@@ -1,7 +1,7 @@
 """What the import from the old system left to a person: shown until somebody of the organization says that it is done.
 
-It is kept once. The same blob again adds nothing, so what is done stays done; an import that leaves something new
-begins a new notice.
+Every part that was left is listed once, whichever import left it, and what is done stays done. A part that a later
+import takes leaves the list.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from voxplane.errors import RevisionConflict
-from voxplane.schemas.import_notice import Finding, ImportNotice
+from voxplane.schemas.import_notice import Finding, ImportNotice, Outcome
 from voxplane.server.import_notice_store import ImportNoticeRow, ImportNoticeStore
 from voxplane.server.write import begin
 
@@ -23,19 +23,25 @@ if TYPE_CHECKING:
     from voxplane.server.database import Database
     from voxplane.server.write import Unsealed, Write
 
+_TAKEN = {Outcome.MOVED, Outcome.CONVERTED}
+
 
 async def leave(write: Write, findings: Iterable[Finding]) -> bool:
     """Keep what needs a person within a write that imports; whether that is anything new."""
-    left = [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in findings if each.needs_a_person]
-    if not left:
-        return False
+    found = list(findings)
+    left = [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in found if each.needs_a_person]
     store = ImportNoticeStore(write.store.connection, write.state.id)
     # An organization that is being made has none.
     known = await store.notice() if write.state.revision else None
-    if known is not None and all(each in known.findings for each in left):
+    row = known or ImportNoticeRow(write.at, write.principal.name, [])
+    # What is taken now needs nobody any more. A place with a name that is not shown may be several.
+    taken = {each.at for each in found if each.outcome in _TAKEN and "?" not in each.at}
+    still = [each for each in row.findings if each["at"] not in taken]
+    added = [each for each in left if each not in still and each not in row.done]
+    if still + added == row.findings:
         return False
-    await store.put_notice(ImportNoticeRow(write.at, write.principal.name, left))
-    return True
+    await store.put_notice(replace(row, imported_at=write.at, imported_by=write.principal.name, findings=still + added))
+    return bool(added)
 
 
 class ImportNotices:
@@ -59,7 +65,7 @@ class ImportNotices:
         """Return what the last import left to a person of the principal's organization."""
         async with self._database.transaction(organization_id=principal.tenant) as connection:
             row = await ImportNoticeStore(connection, principal.tenant).notice()
-        if row is None or row.done_at is not None:
+        if row is None or not row.findings:
             return ImportNotice()
         return ImportNotice(
             imported_at=row.imported_at,
@@ -78,11 +84,12 @@ class ImportNotices:
         async with begin(self._database, self._changes, principal, self._unsealed, self._clock()) as write:
             store = ImportNoticeStore(write.store.connection, principal.tenant)
             row = await store.notice()
-            if row is None or row.done_at is not None:
+            if row is None or not row.findings:
                 return
             if if_match is not None and if_match.strip() not in {"*", _etag(row)}:
                 raise RevisionConflict
-            await store.put_notice(replace(row, done_at=write.at, done_by=principal.name))
+            done = row.done + row.findings
+            await store.put_notice(replace(row, findings=[], done=done, done_at=write.at, done_by=principal.name))
             await write.audit("legacy.finish", write.state.slug, {"findings": len(row.findings)})
             await write.store.ring(write.state.revision)
 

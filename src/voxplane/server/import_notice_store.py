@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import class_row
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImportNoticeRow:
-    """What an import left, and since when that is done, if it is."""
+    """What imports left: what is open, and what is done, and when somebody last said so."""
 
     imported_at: datetime
     imported_by: str
     findings: list[dict[str, Any]]
+    done: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     done_at: datetime | None = None
     done_by: str | None = None
 
@@ -35,11 +36,11 @@ class ImportNoticeStore:
         self._organization_id = organization_id
 
     async def notice(self) -> ImportNoticeRow | None:
-        """Return what the last import left, done or not; None when none left anything."""
+        """Return what imports left, done or not; None when none left anything."""
         cursor = self._connection.cursor(row_factory=class_row(ImportNoticeRow))
         await cursor.execute(
             """
-            SELECT imported_at, imported_by, findings, done_at, done_by FROM import_notices
+            SELECT imported_at, imported_by, findings, done, done_at, done_by FROM import_notices
             WHERE organization_id = %(organization_id)s
             """,
             {"organization_id": self._organization_id},
@@ -47,16 +48,19 @@ class ImportNoticeStore:
         return await cursor.fetchone()
 
     async def put_notice(self, row: ImportNoticeRow) -> None:
-        """Write what an import left, in the place of what an earlier one did."""
+        """Write what imports left."""
         await self._connection.execute(
             """
             INSERT INTO import_notices AS notices
-                (organization_id, imported_at, imported_by, findings, done_at, done_by)
-            VALUES (%(organization_id)s, %(imported_at)s, %(imported_by)s, %(findings)s, %(done_at)s, %(done_by)s)
+                (organization_id, imported_at, imported_by, findings, done, done_at, done_by)
+            VALUES (%(organization_id)s, %(imported_at)s, %(imported_by)s, %(findings)s, %(done)s, %(done_at)s,
+                    %(done_by)s)
             ON CONFLICT (organization_id) DO UPDATE
                 SET imported_at = excluded.imported_at, imported_by = excluded.imported_by,
-                    findings = excluded.findings, done_at = excluded.done_at, done_by = excluded.done_by
+                    findings = excluded.findings, done = excluded.done,
+                    done_at = excluded.done_at, done_by = excluded.done_by
                 WHERE notices.organization_id = %(organization_id)s
             """,
-            {**vars(row), "findings": Jsonb(row.findings), "organization_id": self._organization_id},
+            vars(row)
+            | {"findings": Jsonb(row.findings), "done": Jsonb(row.done), "organization_id": self._organization_id},
         )

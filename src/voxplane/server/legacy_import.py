@@ -6,7 +6,7 @@ to be looked at does everything and takes it back: what it reports is what happe
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -18,9 +18,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from voxplane.errors import Invalid, OrganizationExists, VoxplaneError
 from voxplane.legacy import Converted, LegacyProvider, convert
-from voxplane.schemas import ConfigWrite, OrganizationCreate, SecretsWrite, Slug, Wire
+from voxplane.schemas import ConfigWrite, JsonObject, OrganizationCreate, SecretsWrite, Slug, Wire
 from voxplane.schemas.import_notice import Finding, Outcome
 from voxplane.server import import_notice, store
+from voxplane.server.history_store import HistoryStore
 from voxplane.server.provider_write import ProviderWrite, secret_values
 from voxplane.server.write import TakenBack, begin_as
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 4
 _BATCH = 32
+_SEEDING = "local:seed"
 _slug = TypeAdapter[str](Slug)
 
 
@@ -159,7 +161,8 @@ class LegacyImport:
         batch: list[Record] = []
         async for record in records:
             # An organization that comes twice is done one after the other.
-            if len(batch) == _BATCH or any(record.organization == other.organization for other in batch):
+            name = _folded(record.organization)
+            if len(batch) == _BATCH or any(name == _folded(other.organization) for other in batch):
                 for report in await self._run_batch(operator, batch, options):
                     yield report
                 batch = []
@@ -174,13 +177,16 @@ class LegacyImport:
         reports: dict[int, OrganizationReport] = {}
         errors: list[VoxplaneError] = []
         turns = anyio.Semaphore(_AT_ONCE)
+        # One organization may be here by its slug and by its id.
+        in_order: defaultdict[UUID | int, anyio.Lock] = defaultdict(anyio.Lock)
 
         async def one(number: int, record: Record) -> None:
-            async with turns:
+            row = known.get(record.organization)
+            async with in_order[row.id if row else number], turns:
                 if errors:
                     return
                 try:
-                    reports[number] = await self._import(operator, record, known.get(record.organization), options)
+                    reports[number] = await self._import(operator, record, row, options)
                 except VoxplaneError as error:
                     errors.append(error)
 
@@ -193,6 +199,8 @@ class LegacyImport:
 
     async def _find(self, references: list[str]) -> dict[str, OrganizationRow]:
         """Look up organizations by slug, or by id where a reference is one."""
+        # What can be no name is in no row, and some of it could not even be asked for.
+        references = [each for each in references if _named(each) is not None]
         ids = {reference: found for reference in references if (found := _uuid(reference)) is not None}
         async with self._database.transaction(platform=True) as connection:
             rows = await store.organizations_named(
@@ -292,10 +300,10 @@ class _Organization:
     async def _take_settings(self, provider: AnyProvider, legacy: LegacyProvider) -> list[str] | None:
         """Write settings where there are none; return their names, or None when nothing was written."""
         present = self._write.state.configs.get(legacy.key)
-        # The installation's first start writes rows of the default organization, which nobody has touched since.
-        if present is not None and (present.config or present.revision > 1):
-            here = {"isEnabled": present.is_enabled, "priority": present.priority}
-            here |= self._providers.view.overrides(provider)
+        if await self._was_touched(legacy.key):
+            here: JsonObject = dict(self._providers.view.overrides(provider))
+            if present is not None:
+                here |= {"isEnabled": present.is_enabled, "priority": present.priority}
             said = {"isEnabled": legacy.is_enabled, "priority": legacy.priority} | legacy.config
             self._leave(
                 legacy.key,
@@ -309,6 +317,13 @@ class _Organization:
             change = change.model_copy(update={"config": legacy.config})
             change.model_fields_set.add("config")
         return list(legacy.config) if await self._providers.put_config(provider, change) else None
+
+    async def _was_touched(self, key: str) -> bool:
+        """Whether anybody ever set this provider here; the installation's first start, which seeds, is nobody."""
+        if self._is_new:
+            return False
+        store = HistoryStore(self._write.store.connection, self._write.state.id)
+        return any(version.actor != _SEEDING for version in await store.versions(key, None, 2))
 
     async def _take_secrets(
         self, provider: AnyProvider, legacy: LegacyProvider
@@ -359,6 +374,11 @@ def _uuid(text: str) -> UUID | None:
         return UUID(text)
     except ValueError:
         return None
+
+
+def _folded(reference: str) -> str:
+    """Write every spelling of one reference alike."""
+    return str(_uuid(reference) or reference.lower())
 
 
 def _named(reference: str) -> str | None:

@@ -156,7 +156,7 @@ class VendorClient:
         try:
             origin = origin_of(request.url)
             sent = _sent(request, origin)
-        except ValueError:  # a key that is no header's value, say; the error would show it
+        except (ValueError, httpx.InvalidURL):  # a key that is no header's value, say; the error would show it
             return clock.unanswered("unsendable")
         if not any(_covers(each, origin) for each in within):
             return clock.unanswered("blocked")
@@ -256,6 +256,9 @@ class _Sent:
 
 
 def _sent(request: VendorRequest, origin: Origin) -> _Sent:
+    if not (request.url.isascii() and request.url.isprintable()):
+        raise ValueError
+    httpx.URL(request.url)  # what cannot be read says so here
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     is_usual = origin.port == {"https": 443, "http": 80}[origin.scheme]
     headers = {

@@ -229,13 +229,13 @@ class VerificationService:
         config = provider.validate(view.overrides(provider), at="/config")
         subject = Subject(provider, config.effective(), provider.effective_origins(config))
         _require_for_custom(principal, provider, subject.origins)
+        if not is_allowed:
+            self.allow(principal.tenant)
         revision = view.state.revision
         fields = view.provider(provider.key).secret_fields
         is_missing = any(each.required and not each.is_set for each in fields)
         finding = Finding("key_missing") if is_missing else None
         if finding is None:
-            if not is_allowed:
-                self.allow(principal.tenant)
             try:
                 released = await self._workers.release_for_test(principal, provider.key)
             except SecretsNotFound:
@@ -301,9 +301,10 @@ class VerificationService:
                 if found.outcome != "verified":
                     break
             else:
-                # A later request is about the model: what it leaves open says nothing against the key.
+                # The key was accepted before, so what refuses it now is a right that it lacks. What a later request
+                # leaves open is open: a key that works with a model that may not is no success.
+                finding.outcome = "key_restricted" if found.outcome == "key_rejected" else found.outcome
                 if found.outcome in {"verified", "model_unavailable", "quota"}:
-                    finding.outcome = found.outcome
                     finding.times["model"] = found.milliseconds
                 finding.milliseconds += found.milliseconds
                 finding.http_status = found.http_status

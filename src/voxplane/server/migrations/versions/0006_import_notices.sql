@@ -6,6 +6,8 @@ CREATE TABLE import_notices (
     imported_by     text NOT NULL,
     -- Places in the blob and words of ours; never a text of the blob.
     findings        jsonb NOT NULL,
+    -- Those that somebody said are done, so that they do not come back.
+    done            jsonb NOT NULL DEFAULT '[]',
     done_at         timestamptz,
     done_by         text
 );
