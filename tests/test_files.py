@@ -35,6 +35,7 @@ from voxplane.errors import (
     VoxplaneError,
 )
 from voxplane.organization_file import OrganizationFile
+from voxplane.provider import AnyProvider
 from voxplane.registry import ProviderRegistry, installed
 from voxplane.schemas import ConfigWrite, OrganizationCreate, SecretsWrite
 from voxplane.server import release_preview
@@ -429,7 +430,11 @@ async def test_a_release_that_upgrades_an_override_says_so(
     old = {"providers": [each.entry.model_dump(mode="json", by_alias=True) for each in installed().get_all_providers()]}
     openai = replace(installed().get_provider_by_key("openai"), description="Another.", upgrades=(upgraded,))
     offered = [openai if each.key == "openai" else each for each in installed().get_all_providers()]
-    monkeypatch.setattr(ProviderRegistry, "get_all_providers", lambda _: offered)
+
+    def all_providers(_: ProviderRegistry) -> list[AnyProvider]:
+        return offered
+
+    monkeypatch.setattr(ProviderRegistry, "get_all_providers", all_providers)
     [plan] = [each async for each in release_preview.compare(settings, json.dumps(old))]
     assert [(each.provider, each.what, each.kind, each.before, each.after) for each in plan.effects] == [
         ("openai", "config.maxTokens", "changed", 7, 1000),
