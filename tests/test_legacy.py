@@ -91,6 +91,12 @@ def test_a_key_of_one_provider_is_in_no_setting_of_another() -> None:
         assert key not in json.dumps([report_of(converted), [each.config for each in converted.providers]])
 
 
+def test_the_name_of_a_provider_is_no_key() -> None:
+    blob: dict[str, Any] = {"providers": [{"key": "deepgram", "baseUrl": "https://api.deepgram.com"}]}
+    [deepgram] = convert(blob, installed(), TODAY).providers
+    assert deepgram.config == {"baseUrl": "https://api.deepgram.com"}
+
+
 def test_no_number_and_no_text_is_too_strange_to_be_read() -> None:
     huge = 10**400
     blob: dict[str, Any] = {

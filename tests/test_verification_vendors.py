@@ -112,6 +112,30 @@ async def test_every_cloud_in_every_situation(ask: Ask) -> None:
     assert found == OUTCOMES
 
 
+@pytest.mark.parametrize("provider", ["azure-openai", "deepgram", "elevenlabs"])
+async def test_a_key_that_is_accepted_is_no_success_while_the_model_is_open(
+    ask: Ask, vendor: SecureVendor, provider: str
+) -> None:
+    """Their first request is about the key alone, and the second about what it is to be used for."""
+    expected = {401: "key_restricted", 429: "rate_limited", 503: "provider_error"}
+    found: dict[int, str] = {}
+    for status in expected:
+        first: list[Asked] = []
+
+        def answer(asked: Asked, status: int = status, first: list[Asked] = first) -> Reply:
+            if not first:
+                first.append(asked)
+                return tested.answer(asked)
+            return Reply(status, b"{}")
+
+        vendor.answer = answer
+        result = await ask(provider, "good")
+        found[status] = result.outcome
+        assert result.verdict != "works"
+        assert result.http_status == status
+    assert found == expected
+
+
 async def test_key_goes_nowhere_but_to_its_vendor(ask: Ask, vendor: SecureVendor) -> None:
     for provider in OUTCOMES:
         await ask(provider, "redirect")

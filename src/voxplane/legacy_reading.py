@@ -352,7 +352,9 @@ def secret_texts(blob: JsonObject, registry: ProviderRegistry) -> frozenset[str]
             waiting += [(each, is_secret) for each in value]
         elif is_secret and isinstance(value, str):
             found.add(bare(value))
-    return frozenset(found - {""})
+    # Some call the provider itself `key`.
+    vendors = {*names.VENDORS, *(fold(provider.key) for provider in providers)}
+    return frozenset(text for text in found if text and fold(text) not in vendors)
 
 
 def bare(text: str) -> str:

@@ -46,7 +46,7 @@ class Finding(Wire):
 
 
 class ImportNotice(Wire):
-    """What the last import from the old system left to a person; nothing when there is none or it is done."""
+    """What imports from the old system left to a person; nothing when there was none or all of it is done."""
 
     imported_at: datetime | None = None
     imported_by: str | None = Field(default=None, description="Who imported, as a person calls them.")

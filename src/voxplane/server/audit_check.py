@@ -93,7 +93,7 @@ async def _broken(
         for row in page:
             if not chain.take_text(*row):
                 return AuditBreak(organization=head.slug, seq=chain.seq + 1, problem="altered")
-            if anchored.get(chain.seq, {chain.hash.hex()}) != {chain.hash.hex()}:
+            if chain.seq in anchored and anchored[chain.seq] != {chain.hash.hex()}:
                 return AuditBreak(organization=head.slug, seq=chain.seq, problem="not_as_anchored")
             if chain.seq == head.audit_seq and chain.hash != head.audit_hash:
                 return AuditBreak(organization=head.slug, seq=chain.seq, problem="altered")

@@ -27,7 +27,7 @@ _TAKEN = {Outcome.MOVED, Outcome.CONVERTED}
 
 
 async def leave(write: Write, findings: Iterable[Finding]) -> bool:
-    """Keep what needs a person within a write that imports; whether that is anything new."""
+    """Keep what needs a person within a write that imports; whether that changed what is listed."""
     found = list(findings)
     left = [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in found if each.needs_a_person]
     store = ImportNoticeStore(write.store.connection, write.state.id)
@@ -41,7 +41,7 @@ async def leave(write: Write, findings: Iterable[Finding]) -> bool:
     if still + added == row.findings:
         return False
     await store.put_notice(replace(row, imported_at=write.at, imported_by=write.principal.name, findings=still + added))
-    return bool(added)
+    return True
 
 
 class ImportNotices:

@@ -241,18 +241,19 @@ class LegacyImport:
 
     async def _end(self, write: Write, report: OrganizationReport) -> None:
         """Put on record what was imported and what is left to a person; nothing when there is neither."""
-        is_left = await import_notice.leave(write, report.findings)
-        if report.status is not Status.IMPORTED and not is_left:
+        is_listed = await import_notice.leave(write, report.findings)
+        is_imported = report.status is Status.IMPORTED
+        if not is_imported and not is_listed:
             return
         detail = {
             "providers": sorted(provider.key for provider in report.providers),
             "left": sum(finding.needs_a_person for finding in report.findings),
         }
-        if report.status is Status.IMPORTED:
-            await write.audit("legacy.import", report.organization, detail | {"revision": write.revision})
+        led_to = {"revision": write.revision} if is_imported else {}
+        await write.audit("legacy.import", report.organization, detail | led_to)
+        if is_imported:
             await write.advance()
         else:
-            await write.audit("legacy.import", report.organization, detail)
             await write.record()
             await write.store.ring(write.state.revision)
 
@@ -322,8 +323,8 @@ class _Organization:
         """Whether anybody ever set this provider here; the installation's first start, which seeds, is nobody."""
         if self._is_new:
             return False
-        store = HistoryStore(self._write.store.connection, self._write.state.id)
-        return any(version.actor != _SEEDING for version in await store.versions(key, None, 2))
+        newest = await HistoryStore(self._write.store.connection, self._write.state.id).versions(key, None, 1)
+        return bool(newest) and newest[0].actor != _SEEDING
 
     async def _take_secrets(
         self, provider: AnyProvider, legacy: LegacyProvider

@@ -717,7 +717,7 @@ export interface components {
         };
         /**
          * ImportNotice
-         * @description What the last import from the old system left to a person; nothing when there is none or it is done.
+         * @description What imports from the old system left to a person; nothing when there was none or all of it is done.
          */
         ImportNotice: {
             /**
