@@ -1,8 +1,9 @@
 #!/bin/sh
 # Make a virtual environment and install what lock files pin, by hash. Everything comes as a wheel, except two pure
-# Python packages that have none; those are built with the pinned setuptools of the lock before them. The locks are
-# whole, so nothing is left to resolve (--no-deps): pip 23 takes the newest release where a package asks for another
-# one's extra, and not the pinned one, so that the day of that release would break every new environment.
+# Python packages that have none; those are built with the pinned setuptools of the lock before them. The first lock
+# brings uv. All are whole, so nothing is left to resolve (--no-deps): pip 23 takes the newest release where a package
+# asks for another one's extra, and not the pinned one, so that the day of that release would break every new
+# environment.
 # usage: venv.sh FOLDER LOCK...
 set -eu
 folder=$1
@@ -13,7 +14,7 @@ shift
     exit 1
 }
 if [ ! -x "$folder/bin/pip" ]; then
-    echo "Setting up $folder (once, about a minute)…" >&2
+    echo "Setting up $folder (once, about half a minute)…" >&2
     # Debian ships ensurepip apart from Python.
     if ! "$PYTHON" -m ensurepip --version >/dev/null 2>&1; then
         if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
@@ -27,6 +28,11 @@ if [ ! -x "$folder/bin/pip" ]; then
     "$PYTHON" -m venv --clear "$folder"
 fi
 for lock in "$@"; do
+    # uv does in seconds what takes pip minutes, but does not know pip's settings, such as a registry of one's own.
+    if [ -x "$folder/bin/uv" ] && "$folder/bin/uv" pip install --quiet --python "$folder/bin/python" --require-hashes \
+        --no-deps --no-build-isolation --only-binary :all: --no-binary docopt --no-binary srt -r "$lock"; then
+        continue
+    fi
     "$folder/bin/pip" install --quiet --disable-pip-version-check --require-hashes --no-deps \
         --no-build-isolation --use-pep517 --only-binary :all: --no-binary docopt,srt -r "$lock"
 done
