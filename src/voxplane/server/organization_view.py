@@ -231,6 +231,8 @@ class OrganizationView:
         readable, sealed = self._sealed(source)
         required = provider.required_secrets(effective)
         approved = self.approved_origins(provider, sealed)
+        tested = self._verification(provider.key)
+        told = tested.retires_on if tested else None
         lacks = unusable_reason(
             is_enabled=True,
             is_valid=origins is not None,
@@ -255,7 +257,7 @@ class OrganizationView:
             ),
             origins=_written(origins or frozenset()),
             approved_origins=_written(approved),
-            notices=(*notices, *retirement.notices(provider, overrides, effective, self._today)),
+            notices=(*notices, *retirement.notices(provider, overrides, effective, self._today, told)),
         )
 
     def _show_retired(self, provider: Provider, *, is_primary: bool) -> OrganizationProvider:
@@ -397,6 +399,7 @@ def shown_verification(
             "http_status": row.http_status,
             "retry_after_seconds": row.retry_after_seconds,
             "model": row.model,
+            "retires_on": row.retires_on,
             "origin": row.origin,
             "is_draft": is_draft,
             "checked_at": row.checked_at,

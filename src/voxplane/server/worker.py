@@ -224,16 +224,18 @@ class WorkerService:
                 KeyUnavailable: as for `release`.
         """
         principal.require(Scope.LIVEKIT_READ)
-        return await self._release(principal, key, {"purpose": "list"})
+        return await self._release(principal, key, {"purpose": "list"}, is_whole=False)
 
-    async def _release(self, principal: Principal, key: str, purpose: JsonObject) -> ResolvedProviderConfig:
+    async def _release(
+        self, principal: Principal, key: str, purpose: JsonObject, *, is_whole: bool = True
+    ) -> ResolvedProviderConfig:
         if key in self._retired:
             raise ProviderRetired
         provider = self._registry.get_provider_by_key(key)
         async with self._database.transaction(organization_id=principal.tenant) as connection:
             standing, view = await self._look(connection, principal.tenant, self._changes.mark())
         try:
-            resolved = _open(standing, _sealed(view, provider))
+            resolved = _open(standing, _sealed(view, provider, is_whole=is_whole))
         except tuple(_UNRELEASED) as error:
             await self._denials.record(principal, "secrets.release", key, error.code)
             raise
@@ -405,8 +407,8 @@ def _unwrapped(row: DataKeyRow | None, unsealed: Unsealed, organization_id: UUID
     return DataKey(row.version, key)
 
 
-def _sealed(view: OrganizationView, provider: AnyProvider) -> _Sealed:
-    config = provider.validate(view.overrides(provider), at="/config")
+def _sealed(view: OrganizationView, provider: AnyProvider, *, is_whole: bool = True) -> _Sealed:
+    config = provider.validate(view.overrides(provider), at="/config", is_whole=is_whole)
     origins = provider.effective_origins(config)
     source = view.secret_source(provider)
     stored = view.own_envelope(source)
