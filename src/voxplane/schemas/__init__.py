@@ -345,6 +345,7 @@ class ResolvedProvider(Wire):
     is_failing: bool = Field(
         default=False, description="Whether workers saw it fail last: when it answers, that is worth a report."
     )
+    notices: tuple[Notice, ...] = Field(default=(), description="What ends of what its settings name; no proposals.")
 
 
 class Chains(Wire):

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from voxplane.destination import Origin
     from voxplane.provider import AnyProvider
     from voxplane.registry import ProviderRegistry
-    from voxplane.schemas import JsonObject, Provider, ReportsWrite, ResolutionRequest
+    from voxplane.schemas import JsonObject, Notice, Provider, ReportsWrite, ResolutionRequest
     from voxplane.server.changes import Changes
     from voxplane.server.database import Connection, Database
     from voxplane.server.denials import Denials
@@ -85,6 +85,7 @@ class _Sealed:
     is_enabled: bool
     priority: int
     is_failing: bool
+    notices: tuple[Notice, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -418,7 +419,9 @@ def _sealed(view: OrganizationView, provider: AnyProvider, *, is_whole: bool = T
         raise DestinationUnapproved
     row = view.config_row(provider.key)
     failing = view.is_failing(provider.key)
-    return _Sealed(provider, config.effective(), origins, source, own, row.is_enabled, row.priority, failing)
+    settings = config.effective()
+    ends = view.endings(provider, settings)
+    return _Sealed(provider, settings, origins, source, own, row.is_enabled, row.priority, failing, ends)
 
 
 def _opened(standing: _Standing, types: Collection[ProviderType]) -> _Opened:
@@ -473,6 +476,7 @@ def _open(standing: _Standing, sealed: _Sealed) -> ResolvedProviderConfig:
         secret_version=standing.secret_versions.get(sealed.source) if secrets else None,
         at=str(standing.at),
         is_failing=sealed.is_failing,
+        notices=sealed.notices,
     )
 
 
@@ -498,4 +502,5 @@ def _on_the_wire(resolved: ResolvedProviderConfig) -> ResolvedProvider:
         priority=resolved.priority,
         secret_version=resolved.secret_version,
         is_failing=resolved.is_failing,
+        notices=resolved.notices,
     )

@@ -1423,6 +1423,12 @@ export interface components {
              */
             isFailing: boolean;
             /**
+             * Notices
+             * @description What ends of what its settings name; no proposals.
+             * @default []
+             */
+            notices: components["schemas"]["Notice"][];
+            /**
              * Origins
              * @description Where its calls go: the only places that these secrets may be sent.
              */
