@@ -312,3 +312,113 @@ async def test_a_writer_cannot_have_a_stored_key_sent_elsewhere(
             assert (await verify(admin, key))["outcome"] == "blocked", key
     assert {asked.host for asked in vendor.asked} == set(tested.HOSTS.values())
     assert all(host not in vendor.bytes_seen.decode() for host in ("gateway", "evil"))
+
+
+async def put_checked(client: httpx.AsyncClient, key: str, value: str, **more: object) -> httpx.Response:
+    return await client.put(f"{URL}/{key}/secrets", json={"secrets": {"apiKey": value}, "check": True, **more})
+
+
+async def test_a_key_that_is_refused_is_not_stored(admin: httpx.AsyncClient, vendor: SecureVendor) -> None:
+    refused = await put_checked(admin, "openai", "key-bad-canary")
+    assert refused.status_code == 422
+    problem = refused.json()
+    assert problem["code"] == "secrets_refused"
+    assert [(each["pointer"], each["code"]) for each in problem["errors"]] == [("/secrets/apiKey", "key_rejected")]
+    assert (problem["verification"]["outcome"], problem["verification"]["isDraft"]) == ("key_rejected", True)
+    assert "canary" not in refused.text
+    found = await shown(admin, "openai")
+    assert (found["secretFields"][0]["isSet"], found["verification"]) == (False, None)
+    assert len(vendor.asked) == 1
+    await set_key(admin, "openai", "key-bad-canary")
+    assert (await shown(admin, "openai"))["secretFields"][0]["isSet"], "without the check it is stored"
+    unknown = await admin.put(f"{URL}/openai/secrets", json={"secrets": {"nothing": "x"}, "check": True})
+    assert [each["pointer"] for each in unknown.json()["errors"]] == ["/secrets"]
+    assert len(vendor.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "model", "outcome", "status"),
+    [
+        ("key-good-1", "gpt-4o-mini", "verified", "verified"),
+        ("key-limited-1", "gpt-4o-mini", "rate_limited", "unverified"),
+        ("key-broken-1", "gpt-4o-mini", "provider_error", "unverified"),
+        ("key-good-1", "gpt-77", "model_unavailable", "failing"),
+    ],
+)
+async def test_a_key_that_may_work_is_stored_with_what_was_found(
+    value: str, model: str, outcome: str, status: str, admin: httpx.AsyncClient
+) -> None:
+    await admin.put(f"{URL}/openai/config", json={"config": {"model": model}})
+    stored = (await put_checked(admin, "openai", value)).json()
+    assert (stored["verification"]["outcome"], stored["status"]) == (outcome, status)
+    assert stored["verification"]["isDraft"] is False
+    assert await shown(admin, "openai") == stored
+    assert len((await admin.get(f"{URL}/openai/verifications")).json()["verifications"]) == 1
+    await admin.put(f"{URL}/openai/config", json={"config": {"temperature": 0.1}})
+    assert (await shown(admin, "openai"))["verification"] is None
+
+
+async def test_what_cannot_be_tested_is_stored_untested(
+    admin: httpx.AsyncClient, caller: Caller, plane: ControlPlane, vendor: SecureVendor
+) -> None:
+    stored = await put_checked(admin, "azure-openai", KEY, approvedOrigins=[AZURE["endpoint"]])
+    assert (stored.status_code, stored.json()["verification"]) == (200, None), "it has no address yet"
+    moved = {"config": {"baseUrl": "https://gateway.example.com/v1"}}
+    assert (await admin.put(f"{URL}/groq/config", json=moved)).status_code == 200
+    assert (await put_checked(admin, "groq", KEY)).json()["verification"] is None, "it would go where none may go"
+    assert (await admin.put(f"{URL}/groq/secrets", json={"label": "of last year", "check": True})).status_code == 200
+    assert vendor.asked == []
+    assert (await put_checked(await caller("livekit:write"), "openai", KEY)).status_code == 403
+    plane.verification._per_minute = 1  # pyright: ignore[reportPrivateUsage]
+    assert (await put_checked(admin, "openai", KEY)).json()["verification"] is not None
+    assert (await put_checked(admin, "openai", f"{KEY}-2")).json()["verification"] is None, "one a minute"
+    assert len(vendor.asked) == 1
+
+
+async def test_a_test_of_settings_that_somebody_changed_meanwhile_is_not_kept(
+    admin: httpx.AsyncClient, plane: ControlPlane, vendor: SecureVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = plane.providers.update_provider_secrets
+
+    async def late(*arguments: Any, **named: Any) -> Any:
+        await admin.put(f"{URL}/openai/config", json={"config": {"model": "gpt-9"}})
+        return await store(*arguments, **named)
+
+    monkeypatch.setattr(plane.providers, "update_provider_secrets", late)
+    stored = (await put_checked(admin, "openai", KEY)).json()
+    assert (stored["overrides"], stored["verification"], stored["status"]) == ({"model": "gpt-9"}, None, "unverified")
+    assert len(vendor.asked) == 1
+
+
+async def test_a_key_can_be_tested_before_a_voice_is_chosen(admin: httpx.AsyncClient, vendor: SecureVendor) -> None:
+    stored = (await put_checked(admin, "elevenlabs", KEY)).json()
+    assert (stored["verification"]["outcome"], stored["status"]) == ("verified", "invalid_config")
+    assert {asked.host for asked in vendor.asked} == {"api.elevenlabs.io"}
+    whole = await admin.post(f"{URL}/elevenlabs/verify", json={"config": {}, "secrets": {"apiKey": KEY}})
+    assert [each["pointer"] for each in whole.json()["errors"]] == ["/config/voiceId"], "settings are tested whole"
+
+
+async def test_an_end_that_the_vendor_tells_is_a_notice(admin: httpx.AsyncClient, vendor: SecureVendor) -> None:
+    vendor.say(tested.Reply(200, b'{"id": "gpt-77", "object": "model", "shutdown_date": "2031-05-06"}'))
+    await set_key(admin, "openai")
+    await admin.put(f"{URL}/openai/config", json={"config": {"model": "gpt-77"}, "isEnabled": True})
+    assert [each["code"] for each in (await shown(admin, "openai"))["notices"]] == ["model_unknown"]
+    assert (await verify(admin, "openai"))["retiresOn"] == "2031-05-06"
+    (notice,) = (await shown(admin, "openai"))["notices"]
+    assert (notice["code"], notice["model"], notice["retiresOn"]) == ("model_retiring", "gpt-77", "2031-05-06")
+    listed = (await admin.get("/api/organizations/current/notices")).json()["notices"]
+    assert "gpt-77" in [each["notice"]["model"] for each in listed]
+    vendor.say(tested.Reply(200, b'{"id": "gpt-77", "shutdown_date": "2031-99-06"}'))
+    assert (await verify(admin, "openai"))["retiresOn"] is None
+
+
+async def test_a_page_is_no_vosk_server(admin: httpx.AsyncClient, vendor: SecureVendor) -> None:
+    moved = {"config": {"serverUrl": "wss://gateway.example.com"}}
+    assert (await admin.put(f"{URL}/vosk/config", json=moved)).status_code == 200
+    for reply, outcome in (
+        (tested.Reply(200, b"<html>Welcome</html>"), "local_unavailable"),
+        (tested.Reply(426, b"Upgrade Required"), "verified"),
+    ):
+        vendor.say(reply)
+        draft = {"approvedOrigins": ["wss://gateway.example.com"]}
+        assert (await verify(admin, "vosk", **draft))["outcome"] == outcome

@@ -30,6 +30,7 @@ from voxplane.call import Call
 from voxplane.client import Client
 from voxplane.errors import ConfigurationError, Unreachable, VoxplaneError
 from voxplane.livekit import preload
+from voxplane.schemas import ProviderType
 
 if TYPE_CHECKING:
     from livekit.agents.vad import VAD
@@ -126,6 +127,8 @@ async def _hold(
                     await context.connect()
                     await call.start(context.room)
                     begun.set_result(call)
+                    for notice in (each for kind in ProviderType for one in client.chain(kind) for each in one.notices):
+                        log.warning("this call may use what ends: %s", notice.message)
                     await call.ended.wait()
                 finally:
                     log.info("call ended: %s", json.dumps({"job": context.job.id, **asdict(call.record)}))

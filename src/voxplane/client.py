@@ -297,6 +297,7 @@ class Client:
             priority=resolved.priority,
             secret_version=resolved.secret_version,
             is_failing=resolved.is_failing,
+            notices=resolved.notices,
             at=at,
         )
 

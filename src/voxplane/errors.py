@@ -23,7 +23,8 @@
     ├── TooLarge                  413  too_large
     ├── UnsupportedMediaType      415  unsupported_media_type
     ├── Invalid                   422  invalid              carries `errors`
-    │   └── RestoreRefused        422  restore_refused
+    │   ├── RestoreRefused        422  restore_refused
+    │   └── SecretsRefused        422  secrets_refused      carries `verification`
     ├── PreconditionRequired      428  precondition_required
     ├── RateLimited               429  rate_limited
     ├── InternalError             500  internal_error
@@ -245,6 +246,18 @@ class RestoreRefused(Invalid):
 
     code = "restore_refused"
     title = "Restore refused"
+
+
+class SecretsRefused(Invalid):
+    """The provider does not accept these secrets, so they were not stored: send them without `check` to store them."""
+
+    code = "secrets_refused"
+    title = "Secrets refused"
+
+    def __init__(self, errors: list[FieldError], verification: Mapping[str, Any] | None = None) -> None:
+        """Take the secrets that were tested, and the test's result as it travels."""
+        super().__init__(errors)
+        self.verification = verification
 
 
 class PreconditionRequired(VoxplaneError):

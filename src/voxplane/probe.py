@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
@@ -55,11 +56,21 @@ class ProbeRequest:
     """What an answer of success holds (a pattern): a login page answers 200 too."""
     lists: str | None = None
     """What an answer of success holds if the vendor has the model (a pattern; `{model}` in it is the setting)."""
+    ends: str | None = None
+    """What an answer of success holds about the model's end (a pattern; its group is the day)."""
     proves: Literal["key", "model", "both"] = "key"
+    goes_on: tuple[Outcome, ...] = ()
+    """Outcomes besides success that leave the last word to the next request."""
     signs: tuple[Sign, ...] = ()
     """What refusals mean. The first that fits counts, before those of the probe."""
     when: When | None = None
     """The settings that it is for; without it, all."""
+
+    def is_for(self, settings: JsonObject) -> bool:
+        """Whether these settings are those that it is for, and hold all that it names."""
+        texts = (self.url, *(each for each in (self.body or {}).values() if isinstance(each, str)))
+        is_whole = all(name in settings for text in texts for name in _NAMED.findall(text))
+        return is_whole and (self.when is None or self.when.holds(settings))
 
     def address(self, settings: JsonObject) -> str:
         """Return the URL for these settings.
@@ -93,6 +104,14 @@ class ProbeRequest:
         }
         return json.dumps(filled).encode()
 
+    def retires_on(self, text: str) -> date | None:
+        """Return when an answer of success says that the model ends."""
+        found = re.search(self.ends, text) if self.ends else None
+        try:
+            return date.fromisoformat(found[1]) if found else None
+        except ValueError:
+            return None
+
     def has_model(self, text: str, model: str) -> bool:
         """Whether an answer of success lists the model."""
         return self.lists is None or re.search(self.lists.replace("{model}", re.escape(model)), text) is not None
@@ -123,8 +142,8 @@ class Probe:
         return tuple(_NAMED.sub(lambda match: str(settings[match[1]]), each) for each in self.weights)
 
     def questions(self, settings: JsonObject) -> tuple[ProbeRequest, ...]:
-        """Return the requests for these settings, in order."""
-        return tuple(each for each in self.requests if each.when is None or each.when.holds(settings))
+        """Return the requests for these settings, in order; not those that need a setting which is not there."""
+        return tuple(each for each in self.requests if each.is_for(settings))
 
 
 def judged(probe: Probe, request: ProbeRequest, status: int, text: str) -> Outcome:

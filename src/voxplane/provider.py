@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
@@ -25,6 +26,7 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     WithJsonSchema,
+    create_model,
     model_validator,
 )
 from pydantic_core import CoreSchema, PydanticCustomError
@@ -270,8 +272,11 @@ class ProviderDefinition(Generic[C, S]):
             overrides = step(dict(overrides))
         return overrides
 
-    def validate(self, overrides: JsonObject, *, at: str = "") -> C:
+    def validate(self, overrides: JsonObject, *, at: str = "", is_whole: bool = True) -> C:
         """Check an override and merge it over the defaults.
+
+        What need not be whole may lack what is still to be chosen, as a voice is with the key that lists them. What
+        decides where calls go is needed all the same.
 
         Raises:
             Invalid: with a JSON Pointer under `at` for each setting that is wrong.
@@ -280,9 +285,19 @@ class ProviderDefinition(Generic[C, S]):
         if unknown:
             raise Invalid([self._unknown_setting(name, at) for name in unknown])
         try:
-            return self.config.model_validate(overrides)
+            return (self.config if is_whole else self._unfinished).model_validate(overrides)
         except ValidationError as error:
             raise Invalid(pointed(error, at)) from None
+
+    @cached_property
+    def _unfinished(self) -> type[C]:
+        fields: dict[str, Any] = {}
+        for name, info in self.config.model_fields.items():
+            if info.is_required() and (info.alias or name) not in self.destinations.settings:
+                may_lack = copy(info)
+                may_lack.default = None
+                fields[name] = (info.annotation, may_lack)
+        return create_model(self.config.__name__, __base__=self.config, **fields) if fields else self.config
 
     @cached_property
     def setting_names(self) -> tuple[str, ...]:

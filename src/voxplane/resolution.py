@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from voxplane.schemas import JsonObject, OrganizationProvider, ProviderName, Unusable
+    from voxplane.schemas import JsonObject, Notice, OrganizationProvider, ProviderName, Unusable
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class ResolvedProviderConfig:
     """Which state of its organization this is, as `<epoch>.<revision>`; None where no control plane said."""
     is_failing: bool = False
     """Whether workers saw it fail last, in this call or another, or reported it since: an answer is then news."""
+    notices: tuple[Notice, ...] = ()
+    """What ends of what the settings name, such as a model that retires."""
 
 
 def rank(priority: int, name: str, key: str) -> tuple[int, str, str]:

@@ -31,15 +31,20 @@ class _Ending(NamedTuple):
     has_ended: bool
 
 
-def notices(provider: AnyProvider, overrides: JsonObject, effective: JsonObject, today: date) -> list[Notice]:
+def notices(
+    provider: AnyProvider, overrides: JsonObject, effective: JsonObject, today: date, told: date | None = None
+) -> list[Notice]:
     """Say what is known of the chosen models and voices: that one ends, has ended, or is a model nobody knows.
 
-    `overrides` are what the organization set, `effective` the settings in force.
+    `overrides` are what the organization set, `effective` the settings in force, and `told` the day on which the
+    vendor itself said that the model that they name ends: it knows best.
     """
     found: list[Notice] = []
     for setting, offers in provider.named.items():
         chosen = effective.get(setting)
         offer = next((each for each in offers if each.name == chosen), None)
+        if told is not None and setting == provider.model_setting and isinstance(chosen, str):
+            offer = (offer or Model(name=chosen)).model_copy(update={"retires_on": told})
         if offer is None:
             # Voices are an account's own as often as not, so one that is not listed says nothing.
             if isinstance(chosen, str) and provider.models and setting == provider.model_setting:

@@ -44,6 +44,9 @@ def secrets_set(
     rebind: Annotated[
         bool, typer.Option("--rebind", help="Approve it for the provider's other stored secrets too.")
     ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Test it first, and store it only if the provider does not refuse it.")
+    ] = False,
     organization: Organization = "default",
     as_json: Json = False,
 ) -> None:
@@ -58,11 +61,13 @@ def secrets_set(
         label=label,
         approved_origins=approve_origin,
         rebind=rebind,
+        check=check,
     )
 
     async def change(plane: ControlPlane, who: Principal) -> OrganizationProvider:
         present = await plane.providers.get_organization_provider(who, key)
-        return await plane.providers.update_provider_secrets(who, key, write, if_match=present.etag)
+        store = plane.verification.store_secrets if check else plane.providers.update_provider_secrets
+        return await store(who, key, write, if_match=present.etag)
 
     one = run_for(organization, change)
     if as_json:

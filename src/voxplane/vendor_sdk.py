@@ -14,6 +14,8 @@ from voxplane.probe import Probe, ProbeRequest, Sign
 READ_TIMEOUT_SECONDS = 30.0
 """The silence after which a caller has given up too."""
 
+_ELSEWHERE = "incorrect_hostname|unsupported_country|mismatched_organization|must be a member of an organization"
+
 # The model's own entry is free and shows key and model at once. Lack of credit shows only when words are asked for.
 OPENAI_PROBE = Probe(
     requests=(
@@ -25,12 +27,13 @@ OPENAI_PROBE = Probe(
                 "OpenAI-Project": "{project}",
             },
             good=r'"id"\s*:',
+            ends=r'"shutdown_date"\s*:\s*"(\d{4}-\d{2}-\d{2})',
             proves="both",
         ),
     ),
     signs=(
-        Sign("wrong_region_or_endpoint", (401, 403), "incorrect_hostname|unsupported_country|mismatched_organization"),
-        Sign("key_restricted", (401, 403), "missing scopes|insufficient permissions|must be a member"),
+        Sign("wrong_region_or_endpoint", (401, 403), _ELSEWHERE),
+        Sign("key_restricted", (401, 403), "missing scopes|insufficient permissions"),
         Sign("model_unavailable", (403, 404), "model_not_found"),
         Sign("quota", (402, 429), "insufficient_quota|credit_balance_exhausted|exceeded your current quota"),
     ),

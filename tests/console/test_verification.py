@@ -16,9 +16,9 @@ from tests.vendors import tested
 from voxplane.registry import ProviderRegistry
 from voxplane.schemas.verification import Outcome
 from voxplane.server.organization_view import shown_verification
+from voxplane.server.probe_runner import Finding
 from voxplane.server.settings import Settings
 from voxplane.server.verdict import WORDS
-from voxplane.server.verification import Finding
 from voxplane.server.verification_store import VerificationRow
 
 GOOD = "key-good-canary-7f3a9c"
@@ -157,6 +157,7 @@ def result_of(outcome: Outcome) -> dict[str, Any]:
         http_status=418,
         retry_after_seconds=1 if outcome == "rate_limited" else None,
         model="gpt-4o-mini",
+        retires_on=None,
         origin=finding.origin,
         revision=0,
         definition="",
@@ -264,21 +265,37 @@ def test_check_45_the_button_is_disabled_while_a_test_runs_and_counts_down_when_
 def test_check_39_a_failed_check_offers_to_save_anyway_and_stores_nothing_until_chosen(
     open_console: OpenConsole, service: Service, watch: Watch
 ) -> None:
+    watch.expected.append("422 (Unprocessable Entity)")
     page = open_console("/providers/openai/credentials")
     page.get_by_role("button", name="Set API key").click()
     expect(page.get_by_role("checkbox", name="Check it before saving")).to_be_checked()
     page.get_by_label("New API key").fill("key-bad-canary")
     page.get_by_role("button", name="Save API key").click()
     expect(drawer(page).get_by_role("group", name=LAST)).to_contain_text("OpenAI rejected the API key.")
-    assert watch.sent("PUT", "/secrets") == []
     assert not service.provider("openai")["secretFields"][0]["isSet"]
     page.get_by_role("button", name="Save anyway").click()
     expect(page.locator("[data-secret=apiKey] [data-set]")).to_have_text("Set")
-    assert len(watch.sent("PUT", "/secrets")) == len(watch.sent("POST", "/verify")) == 1
+    assert ["check" in (each.post_data_json or {}) for each in watch.sent("PUT", "/secrets")] == [True, False]
     page.get_by_role("button", name="Replace API key").click()
     page.get_by_label("New API key").fill(GOOD)
     page.get_by_role("button", name="Save API key").click()
     expect(page.locator("[data-secret=apiKey]")).to_contain_text("v2")
+    expect(found(page)).to_contain_text("OpenAI answers and accepts the key.")
+    # What a check leaves open stops nobody, and is said.
+    page.get_by_role("button", name="Replace API key").click()
+    page.get_by_label("New API key").fill("key-limited-canary")
+    page.get_by_role("button", name="Save API key").click()
+    expect(page.locator("[data-secret=apiKey]")).to_contain_text("v3")
+    expect(found(page)).to_contain_text("limits requests at the moment")
+
+
+def test_check_39_a_first_key_is_checked_before_a_voice_is_chosen(open_console: OpenConsole) -> None:
+    page = open_console("/providers/elevenlabs/credentials")
+    page.get_by_role("button", name="Set API key").click()
+    page.get_by_label("New API key").fill(GOOD)
+    page.get_by_role("button", name="Save API key").click()
+    expect(page.locator("[data-secret=apiKey] [data-set]")).to_have_text("Set")
+    expect(found(page)).to_contain_text("ElevenLabs answers and accepts the key.")
 
 
 def test_check_43_testing_changes_stores_nothing(open_console: OpenConsole, service: Service, watch: Watch) -> None:

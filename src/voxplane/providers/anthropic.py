@@ -238,6 +238,7 @@ PROBE = Probe(
             "{baseUrl}/v1/models/{model}",
             {"x-api-key": "{apiKey}", "anthropic-version": "2023-06-01"},
             good=r'"id"\s*:',
+            ends=r'"retires_at"\s*:\s*"(\d{4}-\d{2}-\d{2})',
             proves="both",
         ),
     ),

@@ -258,10 +258,13 @@ PIPECAT = (
     ),
 )
 
-# Keys with the right to speak and no other are what the vendor advises, and it answers 401 to them too.
+# Keys with the right to speak and no other are what the vendor advises, and it answers 401 to them too: where one may
+# not read its user, another list says whether it is a key at all.
 PROBE = Probe(
     requests=(
-        ProbeRequest("{baseUrl}/v1/user", {"xi-api-key": "{apiKey}"}, good=r'"subscription"\s*:'),
+        ProbeRequest(
+            "{baseUrl}/v1/user", {"xi-api-key": "{apiKey}"}, good=r'"subscription"\s*:', goes_on=("key_restricted",)
+        ),
         ProbeRequest(
             "{baseUrl}/v1/models",
             {"xi-api-key": "{apiKey}"},

@@ -103,7 +103,10 @@ LIVEKIT = (
 
 # The server speaks websocket alone, and says so to a plain request.
 PROBE = Probe(
-    requests=(ProbeRequest("{serverUrl}/", signs=(Sign("verified", (400, 426)),), when=When("serverUrl")),),
+    requests=(
+        # Nothing fits the pattern: what has a page to show is something else.
+        ProbeRequest("{serverUrl}/", good="(?!)", signs=(Sign("verified", (400, 426)),), when=When("serverUrl")),
+    ),
     weights=("vosk/{model}/conf", "vosk/{model}/am"),
 )
 

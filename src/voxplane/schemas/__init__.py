@@ -317,6 +317,11 @@ class SecretsWrite(Sparse):
     rebind: bool = Field(
         default=False, description="Approve new origins for stored secrets that are not entered again."
     )
+    check: bool = Field(
+        default=False,
+        description="Test the secrets first, and store nothing if the provider does not accept them. "
+        "Where the test is inconclusive they are stored.",
+    )
 
     @field_validator("secrets", mode="before")
     @classmethod
@@ -340,6 +345,7 @@ class ResolvedProvider(Wire):
     is_failing: bool = Field(
         default=False, description="Whether workers saw it fail last: when it answers, that is worth a report."
     )
+    notices: tuple[Notice, ...] = Field(default=(), description="What ends of what its settings name; no proposals.")
 
 
 class Chains(Wire):
@@ -481,6 +487,7 @@ class Problem(BaseModel):
     code: str
     requestId: str  # noqa: N815 - the wire name; this model is documentation, never built
     errors: list[ProblemField] | None = None
+    verification: VerificationResult | None = None
 
 
 class ProblemField(BaseModel):

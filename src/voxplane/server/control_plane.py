@@ -42,6 +42,7 @@ from voxplane.server.legacy_import import LegacyImport
 from voxplane.server.lists import ListService
 from voxplane.server.oidc import OidcProvider
 from voxplane.server.organization_files import OrganizationFiles
+from voxplane.server.probe_runner import ProbeRunner
 from voxplane.server.provider_write import Catalogue
 from voxplane.server.service import ProviderService
 from voxplane.server.sign_in import SignInCodes
@@ -152,14 +153,15 @@ class ControlPlane:
             denials=denials,
             report_interval_seconds=settings.report_interval_seconds,
         )
+        providers = ProviderService(
+            registry=registry, retired=retired, database=connections, changes=changes, unsealed=unsealed
+        )
         return cls(
             settings=settings,
             registry=registry,
             database=connections,
             changes=changes,
-            providers=ProviderService(
-                registry=registry, retired=retired, database=connections, changes=changes, unsealed=unsealed
-            ),
+            providers=providers,
             history=HistoryService(registry=registry, retired=retired, database=connections),
             audit=AuditLog(database=connections, unsealed=unsealed),
             denials=denials,
@@ -170,10 +172,9 @@ class ControlPlane:
                 database=connections,
                 changes=changes,
                 workers=workers,
-                client=client,
-                is_sealed=unsealed is None,
+                providers=providers,
+                runner=ProbeRunner(client, settings.models_dir),
                 per_minute=settings.verifications_per_minute,
-                models_dir=settings.models_dir,
             ),
             lists=ListService(
                 registry=registry,

@@ -33,6 +33,7 @@ from voxplane.server.vendor_client import Unanswered, VendorRequest, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import date
     from uuid import UUID
 
     from voxplane.listing import Listed, Listing
@@ -54,6 +55,8 @@ _FRESH_SECONDS = 900.0
 _REST_SECONDS = 30.0
 """How long a list is not asked for again, whoever wants it and whatever came of it."""
 _MINUTE_SECONDS = 60.0
+_MOST_SECONDS = 5.0
+"""How long pages are asked for, beyond the first; the last that was asked for may take as long again."""
 _UNRELEASED: tuple[tuple[type[VoxplaneError], NotListed], ...] = (
     (KeyUnavailable, "sealed"),
     (Invalid, "invalid_config"),
@@ -95,7 +98,7 @@ class _Kept:
     """What a vendor listed for one organization with one key, and when it was last asked."""
 
     basis: object
-    """The key's version and where it goes: with another one nothing of this holds."""
+    """The key's version and the request that it is sent with: with others nothing of this holds."""
     asked_at: float = float("-inf")
     listed: tuple[Listed, ...] | None = None
     listed_at: float = float("-inf")
@@ -140,10 +143,11 @@ class ListService:
         """
         if (gone := self._retired.get(key)) is not None:
             known = gone.models if kind == "models" else gone.voices
-            return _merged(known, _Kept(None, reason="retired"), is_live=False)
+            return _merged(known, _Kept(None, reason="retired"), self._clock().date(), is_live=False)
         provider = self._registry.get_provider_by_key(key)
         kept, is_live = await self._listed(principal, provider, kind, refresh=refresh)
-        return _merged(provider.models if kind == "models" else provider.voices, kept, is_live=is_live)
+        known = provider.models if kind == "models" else provider.voices
+        return _merged(known, kept, self._clock().date(), is_live=is_live)
 
     async def preview(self, principal: Principal, key: str, voice: str) -> Preview:
         """Return a sample of a voice, fetched from where the definition says that the vendor keeps them.
@@ -180,7 +184,7 @@ class ListService:
         place = (principal.tenant, provider.key, kind)
         turn = self._turns.setdefault(place, anyio.Lock())
         async with turn:
-            basis = await self._basis(principal, provider)
+            basis = await self._basis(principal, provider, listings)
             kept = self._kept.get(place)
             if kept is None or kept.basis != basis:
                 kept = self._kept[place] = _Kept(basis)
@@ -197,16 +201,22 @@ class ListService:
             kept.reason = await self._ask(principal, provider, listings, kept)
             return kept, kept.reason is None
 
-    async def _basis(self, principal: Principal, provider: AnyProvider) -> object:
+    async def _basis(self, principal: Principal, provider: AnyProvider, listings: tuple[Listing, ...]) -> object:
         async with self._database.transaction(organization_id=principal.tenant) as connection:
             state = await Store(connection, principal.tenant).state()
         view = OrganizationView(state, self._registry, self._retired, self._clock().date())
         source = view.secret_source(provider)
         try:
-            origins = provider.effective_origins(provider.validate(view.overrides(provider)))
+            settings = provider.validate(view.overrides(provider), is_whole=False).effective()
         except Invalid:
-            origins = None
-        return state.epoch, source, state.secret_versions.get(source, 0), origins
+            asked = None
+        else:
+            asked = [
+                (each.request.address(settings), sorted(each.request.heading(settings).items()))
+                for each in listings
+                if each.request.is_for(settings)
+            ]
+        return state.epoch, source, state.secret_versions.get(source, 0), asked
 
     async def _ask(
         self, principal: Principal, provider: AnyProvider, listings: tuple[Listing, ...], kept: _Kept
@@ -219,12 +229,26 @@ class ListService:
         listing = _listing_for(provider, listings, resolved)
         if listing is None:
             return "not_offered"
+        found = await self._read(listing, resolved)
+        if isinstance(found, str):
+            return found
+        kept.listed, kept.is_whole = found
+        kept.listed_at, kept.fetched_at = self._timer(), self._clock()
+        return None
+
+    async def _read(
+        self, listing: Listing, resolved: ResolvedProviderConfig
+    ) -> tuple[tuple[Listed, ...], bool] | NotListed:
+        """Read a vendor's list, and whether to its end; or say why it cannot be read."""
         values = {**resolved.config, **{name: value.get_secret_value() for name, value in resolved.secrets.items()}}
         first, headers = listing.request.address(resolved.config), listing.request.heading(values)
         within = frozenset(Origin.parse(each) for each in resolved.origins)
         found: dict[str, Listed] = {}
         page: str | None = ""
-        for _ in range(MAX_PAGES):
+        began, asked = self._timer(), 0
+        # Beyond the first page, what came in time is better than nothing: somebody is waiting.
+        while page is not None and (asked == 0 or (asked < MAX_PAGES and self._timer() - began < _MOST_SECONDS)):
+            asked += 1
             url = f"{first}{'&' if '?' in first else '?'}{page}" if page else first
             answer = await self._client.ask(VendorRequest(url, headers), within=within, max_bytes=MAX_LIST_BYTES)
             if isinstance(answer, Unanswered):
@@ -237,11 +261,7 @@ class ListService:
                 return "not_understood"
             found |= {each.name: each for each in listed if each.name not in found}
             page = listing.page_after(document)
-            if page is None:
-                break
-        kept.listed, kept.listed_at = tuple(found.values()), self._timer()
-        kept.fetched_at, kept.is_whole = self._clock(), page is None
-        return None
+        return tuple(found.values()), page is None
 
     def _may_ask(self, organization_id: UUID) -> bool:
         """Count a request to a vendor, unless the organization had its share of this minute."""
@@ -262,7 +282,7 @@ def _listing_for(
     provider: AnyProvider, listings: tuple[Listing, ...], resolved: ResolvedProviderConfig
 ) -> Listing | None:
     for each in listings:
-        if each.request.when is None or each.request.when.holds(resolved.config):
+        if each.request.is_for(resolved.config):
             is_own = set(resolved.origins) <= {str(origin) for origin in provider.default_origins}
             # A compatible server has names of its own, and no others than those that it serves.
             return each if is_own else replace(each, keeps="")
@@ -282,14 +302,14 @@ def _preview_place(provider: AnyProvider, url: str | None) -> Origin | None:
     )
 
 
-def _merged(known: tuple[Model, ...] | tuple[Voice, ...], kept: _Kept, *, is_live: bool) -> OfferList:
+def _merged(known: tuple[Model, ...] | tuple[Voice, ...], kept: _Kept, today: date, *, is_live: bool) -> OfferList:
     """Lay the vendor's list and what is known of its names together: those that it lists come first."""
     by_name: dict[str, Model | Voice] = {each.name: each for each in known}
     listed = {each.name: each for each in kept.listed or ()}
     was_asked = kept.listed is not None
-    items = [_shown(each.name, by_name.get(each.name), each, is_listed=True) for each in listed.values()]
+    items = [_shown(each.name, by_name.get(each.name), each, today, is_listed=True) for each in listed.values()]
     items += [
-        _shown(name, each, None, is_listed=False if was_asked else None)
+        _shown(name, each, None, today, is_listed=False if was_asked else None)
         for name, each in by_name.items()
         if name not in listed
     ]
@@ -302,14 +322,18 @@ def _merged(known: tuple[Model, ...] | tuple[Voice, ...], kept: _Kept, *, is_liv
     )
 
 
-def _shown(name: str, known: Model | Voice | None, listed: Listed | None, *, is_listed: bool | None) -> ListedOffer:
+def _shown(
+    name: str, known: Model | Voice | None, listed: Listed | None, today: date, *, is_listed: bool | None
+) -> ListedOffer:
     ends = (listed.retires_on if listed else None) or (known.retires_on if known else None)
     status = known.status if known else "current"
+    if ends is not None:
+        status = "retired" if ends <= today else ("deprecated" if status == "current" else status)
     return ListedOffer(
         name=name,
         label=(listed.label if listed else None) or getattr(known, "label", None),
         language=(listed.language if listed else None) or getattr(known, "language", None),
-        status="deprecated" if status == "current" and ends is not None else status,
+        status=status,
         retires_on=ends,
         replacement=known.replacement if known else None,
         note=known.note if known else None,

@@ -255,7 +255,7 @@ class OrganizationView:
             ),
             origins=_written(origins or frozenset()),
             approved_origins=_written(approved),
-            notices=(*notices, *retirement.notices(provider, overrides, effective, self._today)),
+            notices=(*notices, *self._notices(provider, effective)),
         )
 
     def _show_retired(self, provider: Provider, *, is_primary: bool) -> OrganizationProvider:
@@ -299,6 +299,19 @@ class OrganizationView:
                 "verification": verification and shown_verification(verification, summary),
             }
         )
+
+    def endings(self, provider: AnyProvider, effective: JsonObject) -> tuple[Notice, ...]:
+        """Return what ends of what a provider's settings in force name, as those are told who change nothing."""
+        return tuple(
+            notice.model_copy(update={"proposal": None, "no_proposal": None})
+            for notice in self._notices(provider, effective)
+            if notice.code != "model_unknown"
+        )
+
+    def _notices(self, provider: AnyProvider, effective: JsonObject) -> list[Notice]:
+        tested = self._verification(provider.key)
+        told = tested.retires_on if tested else None
+        return retirement.notices(provider, self.overrides(provider), effective, self._today, told)
 
     def is_failing(self, key: str) -> bool:
         """Return whether workers saw a provider fail last, as it is set now."""
@@ -397,6 +410,7 @@ def shown_verification(
             "http_status": row.http_status,
             "retry_after_seconds": row.retry_after_seconds,
             "model": row.model,
+            "retires_on": row.retires_on,
             "origin": row.origin,
             "is_draft": is_draft,
             "checked_at": row.checked_at,

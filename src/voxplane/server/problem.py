@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from voxplane.errors import Invalid, RateLimited, Unauthenticated, Unavailable, VoxplaneError
+from voxplane.errors import Invalid, RateLimited, SecretsRefused, Unauthenticated, Unavailable, VoxplaneError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -26,6 +26,8 @@ def problem(error: VoxplaneError, request_id: str) -> dict[str, Any]:
         document["errors"] = [
             {"pointer": field.pointer, "code": field.code, "message": field.message} for field in error.errors
         ]
+    if isinstance(error, SecretsRefused):
+        document["verification"] = error.verification
     return document
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, LiteralString, Self, TypeVar
 
 from psycopg.rows import class_row
@@ -176,7 +176,7 @@ class Store:
             each["provider_key"]: _row(ReportRow, each, "since", "reported_at") for each in row["reports"]
         }
         row["verifications"] = {
-            each["provider_key"]: _row(VerificationRow, each, "checked_at", "since", "proved_at")
+            each["provider_key"]: _row(VerificationRow, _with_day(each), "checked_at", "since", "proved_at")
             for each in row["verifications"]
         }
         return OrganizationState(**row)
@@ -478,6 +478,11 @@ def _row(kind: type[R], columns: dict[str, Any], *times: str) -> R:
     for name in times:
         known[name] = datetime.fromisoformat(columns[name])
     return kind(**known)
+
+
+def _with_day(columns: dict[str, Any]) -> dict[str, Any]:
+    day = columns["retires_on"]
+    return columns | {"retires_on": day and date.fromisoformat(day)}
 
 
 def _snapshot(row: ConfigRow | None) -> Jsonb | None:

@@ -8,15 +8,17 @@ proxy, cookie or key of the environment is used, nothing is unpacked, and time a
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from socket import SOCK_STREAM, gaierror
+from socket import SOCK_STREAM, gaierror, getaddrinfo
 from time import monotonic
 from typing import Any, Literal
 
@@ -295,8 +297,13 @@ class _Clock:
         return Unanswered(reason, self.connected, self.milliseconds())
 
 
+# A look-up that hangs keeps its thread, and cannot be called back: those of strangers' names have threads of their own.
+_LOOK_UPS = ThreadPoolExecutor(max_workers=32, thread_name_prefix="look-up")
+
+
 async def _look_up(host: str, port: int) -> Sequence[Endpoint]:
-    found = await anyio.getaddrinfo(host, port, type=SOCK_STREAM)
+    loop = asyncio.get_running_loop()
+    found = await loop.run_in_executor(_LOOK_UPS, partial(getaddrinfo, host, port, type=SOCK_STREAM))
     return [(str(sockaddr[0]), port) for *_, sockaddr in found]
 
 

@@ -7,13 +7,10 @@ kept. A draft test uses what came with the request and nothing else; it leaves n
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
-
-from anyio import to_thread
+from typing import TYPE_CHECKING
 
 from voxplane.destination import Origin
 from voxplane.errors import (
@@ -24,11 +21,9 @@ from voxplane.errors import (
     ProviderRetired,
     RateLimited,
     SecretsNotFound,
+    SecretsRefused,
 )
-from voxplane.probe import judged
 from voxplane.schemas.verification import (
-    Outcome,
-    Stage,
     VerificationResult,
     Verifications,
     VerificationWrite,
@@ -37,100 +32,29 @@ from voxplane.server import verification_store
 from voxplane.server.auth import Principal, Scope
 from voxplane.server.organization_view import OrganizationView, shown_verification
 from voxplane.server.position import Position
+from voxplane.server.probe_runner import Finding, Subject
 from voxplane.server.provider_write import parsed_origins, secret_values
 from voxplane.server.store import Store
-from voxplane.server.vendor_client import Unanswered, VendorRequest, origin_of
 from voxplane.server.verdict import verdict_of
-from voxplane.server.verification_store import VerificationRow
+from voxplane.server.verification_store import VerificationRow, add_verification
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from uuid import UUID
 
-    from voxplane.probe import ProbeRequest
     from voxplane.provider import AnyProvider
     from voxplane.registry import ProviderRegistry
-    from voxplane.schemas import JsonObject, Provider
+    from voxplane.schemas import JsonObject, OrganizationProvider, Provider, SecretsWrite
     from voxplane.server.changes import Changes
     from voxplane.server.database import Database
-    from voxplane.server.vendor_client import VendorClient
+    from voxplane.server.probe_runner import ProbeRunner
+    from voxplane.server.service import ProviderService
+    from voxplane.server.store import OrganizationState
     from voxplane.server.worker import WorkerService
 
 _MINUTE_SECONDS = 60.0
-_WITHOUT_ANSWER: dict[str, Outcome] = {
-    "blocked": "blocked",
-    "unreachable": "unreachable",
-    "tls": "tls",
-    "timeout": "timeout",
-    "unsendable": "key_rejected",
-}
-# Where a test stops with each outcome, and how that stage is shown; those before it passed, those after it did not run.
-_STOPS_AT: dict[Outcome, Stage] = {
-    "key_missing": "key",
-    "key_rejected": "key",
-    "key_restricted": "key",
-    "quota": "model",
-    "rate_limited": "key",
-    "wrong_region_or_endpoint": "reachable",
-    "model_unavailable": "model",
-    "unreachable": "reachable",
-    "timeout": "reachable",
-    "tls": "reachable",
-    "provider_error": "key",
-    "blocked": "reachable",
-    "not_checkable": "reachable",
-    "local_unavailable": "reachable",
-}
-_STAGES: tuple[Stage, ...] = ("settings", "reachable", "key", "model")
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is tested: a provider with settings in force, its secrets, and where they may go."""
-
-    provider: AnyProvider
-    settings: JsonObject
-    origins: frozenset[Origin]
-    secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
-
-    @property
-    def model(self) -> str | None:
-        """The model or voice that the test is for."""
-        probe = self.provider.probe
-        named = self.settings.get(probe.model_setting) if probe and probe.model_setting else None
-        return named if isinstance(named, str) else None
-
-
-@dataclass
-class Finding:
-    """What a test found."""
-
-    outcome: Outcome
-    times: dict[Stage, int] = field(default_factory=dict["Stage", int])
-    """Milliseconds of the stages that ran."""
-    milliseconds: int = 0
-    http_status: int | None = None
-    retry_after_seconds: int | None = None
-    origin: str | None = None
-
-    @property
-    def stages(self) -> list[dict[str, Any]]:
-        """The stages as they are kept and shown."""
-        stop = _STAGES.index(_STOPS_AT[self.outcome]) if self.outcome in _STOPS_AT else len(_STAGES)
-        if self.outcome == "timeout" and "key" in self.times:
-            stop = _STAGES.index("key")
-        bad = "failed" if verdict_of(self.outcome) == "fails" else "inconclusive"
-        shown: list[dict[str, Any]] = []
-        for number, name in enumerate(_STAGES):
-            if number == stop:
-                state = "skipped" if self.outcome == "not_checkable" else bad
-            elif number > stop or (name not in self.times and name != "settings"):
-                state = "skipped"
-            else:
-                state = "passed"
-            took = None if state == "skipped" else self.times.get(name, 0)
-            shown.append({"name": name, "state": state, "milliseconds": took})
-        return shown
+_REFUSED = frozenset({"key_rejected", "wrong_region_or_endpoint"})
+"""The outcomes that speak against the secrets themselves. A model that is missing does not, nor what is open."""
 
 
 class VerificationService:
@@ -144,10 +68,9 @@ class VerificationService:
         database: Database,
         changes: Changes,
         workers: WorkerService,
-        client: VendorClient,
-        is_sealed: bool,
+        providers: ProviderService,
+        runner: ProbeRunner,
         per_minute: int,
-        models_dir: Path | None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Take what it works with; at most `per_minute` tests of one organization are made."""
@@ -156,10 +79,9 @@ class VerificationService:
         self._database = database
         self._changes = changes
         self._workers = workers
-        self._client = client
-        self._is_sealed = is_sealed
+        self._providers = providers
+        self._runner = runner
         self._per_minute = per_minute
-        self._models_dir = models_dir
         self._clock = clock
         self._recent: dict[UUID, deque[float]] = {}
 
@@ -200,16 +122,14 @@ class VerificationService:
         if key in self._retired:
             raise ProviderRetired
         provider = self._registry.get_provider_by_key(key)
-        if self._is_sealed:
+        if self._providers.is_sealed:
             raise KeyUnavailable
-        async with self._database.transaction(organization_id=principal.tenant) as connection:
-            state = await Store(connection, principal.tenant).state()
-        view = OrganizationView(state, self._registry, self._retired, self._clock().date())
+        view = await self._view(principal)
         if wanted.is_draft:
             subject = _drafted(provider, view.overrides(provider), wanted)
             self.allow(principal.tenant)
-            finding = _before_asking(subject) or await self._run(subject)
-            return self._result(subject, principal, finding, is_draft=True)
+            finding = await self._runner.run(subject)
+            return shown_verification(self._row(subject, principal, finding), provider, is_draft=True)
         return await self._verify_saved(principal, provider, view, is_allowed=is_allowed)
 
     async def verifications(self, principal: Principal, key: str) -> Verifications:
@@ -253,107 +173,77 @@ class VerificationService:
                 _require_for_custom(principal, provider, subject.origins)
                 at = Position.parse(released.at)
                 revision = at.revision if at else revision
-                finding = _before_asking(subject) or await self._run(subject)
-        result = self._result(subject, principal, finding, is_draft=False)
-        await self._keep(principal, provider, result, finding, revision)
-        return result
-
-    async def _keep(
-        self,
-        principal: Principal,
-        provider: AnyProvider,
-        result: VerificationResult,
-        finding: Finding,
-        revision: int,
-    ) -> None:
-        row = VerificationRow(
-            provider_key=provider.key,
-            checked_at=result.checked_at,
-            checked_by=result.checked_by,
-            outcome=result.outcome,
-            stages=finding.stages,
-            milliseconds=result.milliseconds,
-            http_status=result.http_status,
-            retry_after_seconds=result.retry_after_seconds,
-            model=result.model,
-            origin=result.origin,
-            revision=revision,
-            definition=provider.digest,
-            verdict=result.verdict,
-            since=result.checked_at,
-            proved_at=result.checked_at,
-        )
+                finding = await self._runner.run(subject)
+        row = self._row(subject, principal, finding, revision)
         async with self._database.transaction(organization_id=principal.tenant) as connection:
-            await verification_store.add_verification(connection, principal.tenant, row, provider.shares_secrets_with)
+            await add_verification(connection, principal.tenant, row, provider.shares_secrets_with)
         self._changes.note(principal.tenant)
+        return shown_verification(row, provider)
 
-    async def _run(self, subject: Subject) -> Finding:
-        probe = subject.provider.probe
-        assert probe is not None  # noqa: S101 - `_before_asking` looked
-        requests = probe.questions(subject.settings)
-        if not requests:
-            return await self._look_at_files(probe.files(subject.settings))
-        finding = Finding("not_checkable")
-        for number, request in enumerate(requests):
-            found = await self._ask(subject, request)
-            if number == 0:
-                finding = found
-                if found.outcome != "verified":
-                    break
-            else:
-                # The key was accepted before, so what refuses it now is a right that it lacks. What a later request
-                # leaves open is open: a key that works with a model that may not is no success.
-                finding.outcome = "key_restricted" if found.outcome == "key_rejected" else found.outcome
-                if found.outcome in {"verified", "model_unavailable", "quota"}:
-                    finding.times["model"] = found.milliseconds
-                finding.milliseconds += found.milliseconds
-                finding.http_status = found.http_status
-        return finding
+    async def store_secrets(
+        self, principal: Principal, key: str, change: SecretsWrite, *, if_match: str | None = None
+    ) -> OrganizationProvider:
+        """Store secrets as `ProviderService.update_provider_secrets` does, unless a test shows that they do not work.
 
-    async def _look_at_files(self, files: tuple[str, ...]) -> Finding:
-        """Look for the files of an engine that runs in the worker, where the operator said that they are."""
-        if self._models_dir is None or not files:
-            return Finding("not_checkable")
-        are_there = await to_thread.run_sync(_are_there, self._models_dir, files)
-        return Finding("verified" if are_there else "local_unavailable", {"model": 0})
+        What the test found is kept as one of what is saved. Secrets that cannot be tested now, or not by themselves,
+        are stored all the same.
 
-    async def _ask(self, subject: Subject, request: ProbeRequest) -> Finding:
-        probe, values = subject.provider.probe, {**subject.settings, **subject.secrets}
-        assert probe is not None  # noqa: S101 - as above
-        sent = VendorRequest(
-            url=request.address(subject.settings),
-            headers=request.heading(values),
-            method=request.method,
-            body=request.content(subject.settings),
-        )
-        origin = _shown_origin(sent.url)
-        answer = await self._client.ask(sent, within=subject.origins)
-        if isinstance(answer, Unanswered):
-            return _unanswered(subject, answer, origin)
-        text = answer.body.decode("utf-8", errors="replace")
-        outcome = judged(probe, request, answer.status, text)
-        if outcome == "verified" and request.lists is None and not answer.is_whole:
-            outcome = "wrong_region_or_endpoint"  # no vendor needs so many words for that
-        times: dict[Stage, int] = {
-            "reachable": answer.connected_milliseconds,
-            "key": answer.milliseconds - answer.connected_milliseconds,
-        }
-        if outcome == "verified" and subject.model is not None and request.lists is not None:
-            has_model = request.has_model(text, subject.model)
-            if has_model or answer.is_whole:
-                times["model"] = 0
-                outcome = "verified" if has_model else "model_unavailable"
-        elif outcome in {"verified", "model_unavailable"} and request.proves != "key":
-            times["model"] = 0
-        if outcome == "model_unavailable" and subject.provider.hosting == "local":
-            outcome = "local_unavailable"
-        return Finding(outcome, times, answer.milliseconds, answer.status, answer.retry_after_seconds, origin)
+        Raises:
+            SecretsRefused: the provider does not accept them.
+            Others: as `update_provider_secrets`.
+        """
+        principal.require(Scope.ADMIN_SECRETS)
+        found = await self._try(principal, key, change)
+        if found is not None and found.row.outcome in _REFUSED:
+            said = shown_verification(found.row, found.provider, is_draft=True)
+            errors = [FieldError(f"/secrets/{name}", said.outcome, said.sentence) for name in found.names]
+            raise SecretsRefused(errors, said.model_dump(mode="json", by_alias=True))
+        changed = await self._providers.update_provider_secrets(principal, key, change, if_match=if_match)
+        if found is None:
+            return changed
+        async with self._database.transaction(organization_id=principal.tenant) as connection:
+            state = await Store(connection, principal.tenant).state()
+            view = self._view_of(state)
+            # Somebody else's change between the test and now makes it one of something else.
+            if view.etag(key) != changed.etag or changed.overrides != found.overrides:
+                return changed
+            row = replace(found.row, revision=state.revision)
+            await add_verification(connection, principal.tenant, row, found.provider.shares_secrets_with)
+        self._changes.note(principal.tenant)
+        return await self._providers.get_organization_provider(principal, key)
 
-    def _result(
-        self, subject: Subject, principal: Principal, finding: Finding, *, is_draft: bool
-    ) -> VerificationResult:
+    async def _try(self, principal: Principal, key: str, change: SecretsWrite) -> _Tried | None:
+        """Test secrets that are about to be stored; None when there is nothing to learn from a test."""
+        if key in self._retired or self._providers.is_sealed:
+            return None
+        provider = self._registry.get_provider_by_key(key)
+        given = {name: value for name, value in change.secrets.items() if value is not None}
+        # Whether the secrets can be stored at all is for the write to say.
+        secret_values(provider, change.secrets, change.label)
+        view = await self._view(principal)
+        overrides = view.overrides(provider)
+        origins = view.approved_origins(provider, view.own_envelope(key))
+        approved = [str(origin) for origin in origins] if change.approved_origins is None else change.approved_origins
+        try:
+            subject = _drafted(provider, overrides, VerificationWrite(secrets=given, approved_origins=approved))
+            if not given or provider.required_secrets(subject.settings) - set(given):
+                return None
+            self.allow(principal.tenant)
+        except (Invalid, RateLimited):
+            return None
+        finding = await self._runner.run(subject)
+        return _Tried(provider, overrides, tuple(given), self._row(subject, principal, finding))
+
+    async def _view(self, principal: Principal) -> OrganizationView:
+        async with self._database.transaction(organization_id=principal.tenant) as connection:
+            return self._view_of(await Store(connection, principal.tenant).state())
+
+    def _view_of(self, state: OrganizationState) -> OrganizationView:
+        return OrganizationView(state, self._registry, self._retired, self._clock().date())
+
+    def _row(self, subject: Subject, principal: Principal, finding: Finding, revision: int = 0) -> VerificationRow:
         at = self._clock()
-        row = VerificationRow(
+        return VerificationRow(
             provider_key=subject.provider.key,
             checked_at=at,
             checked_by=principal.name,
@@ -363,19 +253,30 @@ class VerificationService:
             http_status=finding.http_status,
             retry_after_seconds=finding.retry_after_seconds,
             model=subject.model,
+            retires_on=finding.retires_on,
             origin=finding.origin,
-            revision=0,
-            definition="",
-            verdict="",
+            revision=revision,
+            definition=subject.provider.digest,
+            verdict=verdict_of(finding.outcome),
             since=at,
             proved_at=at,
         )
-        return shown_verification(row, subject.provider, is_draft=is_draft)
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """A test of secrets that are not stored yet, and the settings that it went by."""
+
+    provider: AnyProvider
+    overrides: JsonObject
+    names: tuple[str, ...]
+    row: VerificationRow
 
 
 def _drafted(provider: AnyProvider, stored: JsonObject, wanted: VerificationWrite) -> Subject:
     overrides = stored if wanted.config is None else wanted.config
-    config = provider.validate(overrides, at="/config")
+    # Who enters a key alone may be about to look what can be chosen with it.
+    config = provider.validate(overrides, at="/config", is_whole=wanted.config is not None)
     values = secret_values(provider, wanted.secrets or {})
     approved = provider.default_origins
     if wanted.approved_origins is not None:
@@ -388,51 +289,10 @@ def _drafted(provider: AnyProvider, stored: JsonObject, wanted: VerificationWrit
     return Subject(provider, config.effective(), origins, opened)
 
 
-def _before_asking(subject: Subject) -> Finding | None:
-    """Return what is found without asking anybody, if that is all there is to find."""
-    probe = subject.provider.probe
-    if probe is None or not probe.is_checkable(subject.settings):
-        return Finding("not_checkable")
-    if subject.provider.required_secrets(subject.settings) - set(subject.secrets):
-        return Finding("key_missing")
-    return None
-
-
 def _require_for_custom(principal: Principal, provider: AnyProvider, origins: frozenset[Origin]) -> None:
     if not origins <= provider.default_origins:
         principal.require(Scope.ADMIN_SECRETS)
 
 
-def _unanswered(subject: Subject, answer: Unanswered, origin: str | None) -> Finding:
-    provider = subject.provider
-    assert provider.probe is not None  # noqa: S101 - it was asked
-    outcome = _WITHOUT_ANSWER.get(answer.reason, provider.probe.unknown_host)
-    if provider.hosting == "local":
-        # The worker's own machine is another one than this, unless the operator says otherwise.
-        outcome = "not_checkable" if outcome == "blocked" else "local_unavailable"
-    connected = answer.connected_milliseconds
-    if connected is None:
-        return Finding(outcome, {"reachable": answer.milliseconds}, answer.milliseconds, origin=origin)
-    times: dict[Stage, int] = {"reachable": connected, "key": answer.milliseconds - connected}
-    return Finding(outcome, times, answer.milliseconds, origin=origin)
-
-
-def _are_there(folder: Path, files: tuple[str, ...]) -> bool:
-    """Whether these files or folders are below the folder, with something in them."""
-    inside = folder.resolve()
-    for name in files:
-        path = (inside / name).resolve()
-        if not path.is_relative_to(inside) or not path.exists() or (path.is_file() and path.stat().st_size == 0):
-            return False
-    return True
-
-
 def _first(origins: frozenset[Origin]) -> str | None:
     return min((str(origin) for origin in origins), default=None)
-
-
-def _shown_origin(url: str) -> str | None:
-    try:
-        return str(origin_of(url)._replace(path=""))
-    except ValueError:
-        return None

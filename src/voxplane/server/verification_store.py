@@ -9,7 +9,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import date, datetime
     from uuid import UUID
 
     from voxplane.server.database import Connection
@@ -30,6 +30,7 @@ class VerificationRow:
     http_status: int | None
     retry_after_seconds: int | None
     model: str | None
+    retires_on: date | None
     origin: str | None
     revision: int
     definition: str
@@ -69,7 +70,7 @@ async def verifications(connection: Connection, organization_id: UUID, provider_
     await cursor.execute(
         """
         SELECT provider_key, checked_at, checked_by, outcome, stages, milliseconds, http_status, retry_after_seconds,
-               model, origin, revision, definition, verdict, since, proved_at
+               model, retires_on, origin, revision, definition, verdict, since, proved_at
         FROM provider_verifications
         WHERE organization_id = %(organization_id)s AND provider_key = %(provider_key)s
         ORDER BY checked_at DESC LIMIT %(kept)s
@@ -95,10 +96,10 @@ _ADD: LiteralString = """
     ), added AS (
         INSERT INTO provider_verifications
             (organization_id, provider_key, checked_at, checked_by, outcome, stages, milliseconds, http_status,
-             retry_after_seconds, model, origin, revision, definition, verdict, since, proved_at)
+             retry_after_seconds, model, retires_on, origin, revision, definition, verdict, since, proved_at)
         SELECT %(organization_id)s, %(provider_key)s, %(checked_at)s, %(checked_by)s, %(outcome)s, %(stages)s,
-               %(milliseconds)s, %(http_status)s, %(retry_after_seconds)s, %(model)s, %(origin)s, %(revision)s,
-               %(definition)s, verdict,
+               %(milliseconds)s, %(http_status)s, %(retry_after_seconds)s, %(model)s, %(retires_on)s, %(origin)s,
+               %(revision)s, %(definition)s, verdict,
                coalesce((SELECT since FROM before WHERE before.verdict = after.verdict), %(checked_at)s),
                CASE WHEN verdict = %(verdict)s THEN %(checked_at)s ELSE (SELECT proved_at FROM before) END
         FROM after, present

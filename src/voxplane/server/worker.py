@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from voxplane.destination import Origin
     from voxplane.provider import AnyProvider
     from voxplane.registry import ProviderRegistry
-    from voxplane.schemas import JsonObject, Provider, ReportsWrite, ResolutionRequest
+    from voxplane.schemas import JsonObject, Notice, Provider, ReportsWrite, ResolutionRequest
     from voxplane.server.changes import Changes
     from voxplane.server.database import Connection, Database
     from voxplane.server.denials import Denials
@@ -85,6 +85,7 @@ class _Sealed:
     is_enabled: bool
     priority: int
     is_failing: bool
+    notices: tuple[Notice, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,16 +225,18 @@ class WorkerService:
                 KeyUnavailable: as for `release`.
         """
         principal.require(Scope.LIVEKIT_READ)
-        return await self._release(principal, key, {"purpose": "list"})
+        return await self._release(principal, key, {"purpose": "list"}, is_whole=False)
 
-    async def _release(self, principal: Principal, key: str, purpose: JsonObject) -> ResolvedProviderConfig:
+    async def _release(
+        self, principal: Principal, key: str, purpose: JsonObject, *, is_whole: bool = True
+    ) -> ResolvedProviderConfig:
         if key in self._retired:
             raise ProviderRetired
         provider = self._registry.get_provider_by_key(key)
         async with self._database.transaction(organization_id=principal.tenant) as connection:
             standing, view = await self._look(connection, principal.tenant, self._changes.mark())
         try:
-            resolved = _open(standing, _sealed(view, provider))
+            resolved = _open(standing, _sealed(view, provider, is_whole=is_whole))
         except tuple(_UNRELEASED) as error:
             await self._denials.record(principal, "secrets.release", key, error.code)
             raise
@@ -405,8 +408,8 @@ def _unwrapped(row: DataKeyRow | None, unsealed: Unsealed, organization_id: UUID
     return DataKey(row.version, key)
 
 
-def _sealed(view: OrganizationView, provider: AnyProvider) -> _Sealed:
-    config = provider.validate(view.overrides(provider), at="/config")
+def _sealed(view: OrganizationView, provider: AnyProvider, *, is_whole: bool = True) -> _Sealed:
+    config = provider.validate(view.overrides(provider), at="/config", is_whole=is_whole)
     origins = provider.effective_origins(config)
     source = view.secret_source(provider)
     stored = view.own_envelope(source)
@@ -416,7 +419,9 @@ def _sealed(view: OrganizationView, provider: AnyProvider) -> _Sealed:
         raise DestinationUnapproved
     row = view.config_row(provider.key)
     failing = view.is_failing(provider.key)
-    return _Sealed(provider, config.effective(), origins, source, own, row.is_enabled, row.priority, failing)
+    settings = config.effective()
+    ends = view.endings(provider, settings)
+    return _Sealed(provider, settings, origins, source, own, row.is_enabled, row.priority, failing, ends)
 
 
 def _opened(standing: _Standing, types: Collection[ProviderType]) -> _Opened:
@@ -471,6 +476,7 @@ def _open(standing: _Standing, sealed: _Sealed) -> ResolvedProviderConfig:
         secret_version=standing.secret_versions.get(sealed.source) if secrets else None,
         at=str(standing.at),
         is_failing=sealed.is_failing,
+        notices=sealed.notices,
     )
 
 
@@ -496,4 +502,5 @@ def _on_the_wire(resolved: ResolvedProviderConfig) -> ResolvedProvider:
         priority=resolved.priority,
         secret_version=resolved.secret_version,
         is_failing=resolved.is_failing,
+        notices=resolved.notices,
     )

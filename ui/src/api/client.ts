@@ -22,6 +22,8 @@ export class Problem extends Error {
   readonly code: string;
   readonly requestId: string | null;
   readonly errors: readonly ProblemField[];
+  /** What a test of secrets found, where that is why they were not stored. */
+  readonly verification: VerificationResult | null;
   /** How long to wait before asking again, in seconds; null when the server did not say. */
   readonly retryAfterSeconds: number | null;
 
@@ -32,6 +34,7 @@ export class Problem extends Error {
     this.code = body.code ?? "unknown";
     this.requestId = body.requestId ?? null;
     this.errors = body.errors ?? [];
+    this.verification = body.verification ?? null;
     const wait = Number.parseInt(response.headers.get("retry-after") ?? "", 10);
     this.retryAfterSeconds = Number.isNaN(wait) ? null : wait;
   }

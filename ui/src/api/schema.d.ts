@@ -1131,6 +1131,8 @@ export interface components {
             title: string;
             /** Type */
             type: string;
+            /** @default null */
+            verification: components["schemas"]["VerificationResult"] | null;
         };
         /**
          * ProblemField
@@ -1421,6 +1423,12 @@ export interface components {
              */
             isFailing: boolean;
             /**
+             * Notices
+             * @description What ends of what its settings name; no proposals.
+             * @default []
+             */
+            notices: components["schemas"]["Notice"][];
+            /**
              * Origins
              * @description Where its calls go: the only places that these secrets may be sent.
              */
@@ -1529,6 +1537,12 @@ export interface components {
              * @description Where else than to the provider's own origins these secrets may be sent. Replaces the approved list; absent leaves it.
              */
             approvedOrigins?: string[];
+            /**
+             * Check
+             * @description Test the secrets first, and store nothing if the provider does not accept them. Where the test is inconclusive they are stored.
+             * @default false
+             */
+            check: boolean;
             /**
              * Label
              * @description A name for the person who looks later: which key is this? It goes to the secrets of this request, or to all stored ones when it has none.
@@ -1713,6 +1727,11 @@ export interface components {
              * @enum {string}
              */
             outcome: "verified" | "key_missing" | "key_rejected" | "key_restricted" | "quota" | "rate_limited" | "wrong_region_or_endpoint" | "model_unavailable" | "unreachable" | "timeout" | "tls" | "provider_error" | "blocked" | "not_checkable" | "local_unavailable";
+            /**
+             * Retireson
+             * @description When the provider says that this model ends; null when it does not.
+             */
+            retiresOn: string | null;
             /**
              * Retryafterseconds
              * @description How long the provider asked to be left alone.
@@ -3287,7 +3306,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `invalid`: The request is well formed but some values are not valid. */
+            /** @description `invalid`: The request is well formed but some values are not valid. `secrets_refused`: The provider does not accept these secrets, so they were not stored: send them without `check` to store them. */
             422: {
                 headers: {
                     [name: string]: unknown;

@@ -39,7 +39,7 @@ router = new_router()
     tags=["secrets"],
     summary="Store, replace or remove secrets, field by field",
     response_model=OrganizationProvider,
-    responses=problem_responses(*WRITING, *CHANGING, errors.SecretsUnreadable),
+    responses=problem_responses(*WRITING, *CHANGING, errors.SecretsRefused, errors.SecretsUnreadable),
     openapi_extra=examples.body(SecretsWrite, examples.SECRETS),
 )
 async def put_secrets(
@@ -50,7 +50,9 @@ async def put_secrets(
     change: Annotated[SecretsWrite, body_of(SecretsWrite, secrets=True)],
     if_match: IfMatch,
 ) -> Response:
-    changed = await plane_of(request).providers.update_provider_secrets(admin, key, change, if_match=if_match)
+    plane = plane_of(request)
+    store = plane.verification.store_secrets if change.check else plane.providers.update_provider_secrets
+    changed = await store(admin, key, change, if_match=if_match)
     return answer(changed, etag=changed.etag)
 
 
