@@ -354,6 +354,15 @@ async def test_a_revoked_token_ends_a_call_in_the_middle_of_a_turn(
     assert len(talk.call.record.revisions) == 1
 
 
+async def test_a_key_that_is_taken_back_ends_a_call_for_which_nothing_stands_in(
+    talk: Talk, plane: ControlPlane, administrator: Principal
+) -> None:
+    await plane.providers.remove_provider_secrets(administrator, "openai")
+    with anyio.fail_after(30):
+        await talk.call.ended.wait()
+    assert len(talk.call.record.revisions) == 1, "there was nothing to go on with"
+
+
 async def test_what_the_organization_has_set_is_left_alone_by_the_demonstration(
     plane: ControlPlane, administrator: Principal
 ) -> None:

@@ -141,6 +141,7 @@ async def test_who_has_no_keys_yet_gets_what_needs_none_and_the_reasons_for_the_
         "priority": 100,
         "secretVersion": None,
         "isFailing": False,
+        "notices": [],
     }
     assert found == {
         "organization": {"id": str(office.who.tenant), "slug": "default"},
@@ -167,6 +168,8 @@ async def test_once_its_key_is_stored_a_provider_answers_in_its_place(office: Of
     assert (openai["secrets"], openai["secretVersion"]) == ({"apiKey": "sk-openai"}, 1)
     assert openai["origins"] == ["https://api.openai.com:443/v1"]
     assert (openai["config"]["temperature"], openai["config"]["model"]) == (0.25, "gpt-4o-mini")
+    (ends,) = openai["notices"]
+    assert (ends["code"], ends["model"], ends["proposal"]) == ("model_retiring", "gpt-4o-mini", None)
     assert "sk-google" not in json.dumps(found)
 
 
