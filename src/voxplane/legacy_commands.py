@@ -10,6 +10,7 @@ import typer
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from voxplane.command import Json, account, run
+from voxplane.errors import ConfigurationError
 from voxplane.schemas.import_notice import Outcome
 from voxplane.server import legacy_source
 from voxplane.server.control_plane import ControlPlane, local_administrator
@@ -64,7 +65,8 @@ def legacy_import(
 
     async def bring(plane: ControlPlane) -> None:
         who = local_administrator(None, account())
-        found = legacy_source.records(source, organization)
+        names = () if organization is None else await plane.legacy.names_of(organization)
+        found = legacy_source.records(source, names)
         columns = (SpinnerColumn(), TextColumn("organizations"), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
             task = progress.add_task("organizations", total=None)
@@ -84,6 +86,9 @@ def legacy_import(
         typer.echo(f'], "totals": {json.dumps(totals.model_dump(mode="json", by_alias=True))}}}')
     else:
         typer.echo(_summary(totals))
+    if not totals.organizations:
+        whose = "" if organization is None else " that is of the organization that --organization names"
+        raise ConfigurationError(f"There is nothing in the source{whose}.")
     if totals.missing or totals.refused:
         raise typer.Exit(1)
 

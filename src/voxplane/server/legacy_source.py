@@ -16,9 +16,10 @@ from psycopg import sql
 from voxplane.errors import ConfigurationError, Unavailable
 from voxplane.legacy_names import fold
 from voxplane.legacy_values import is_object
+from voxplane.server.naming import spelled_alike
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Iterator, Sequence
 
     from voxplane.schemas import JsonObject
 
@@ -39,12 +40,12 @@ class Record:
     problem: str | None = None
 
 
-async def records(source: str, organization: str | None) -> AsyncGenerator[Record]:
-    """Read a source; with an organization, only what is that organization's.
+async def records(source: str, names: Sequence[str] = ()) -> AsyncGenerator[Record]:
+    """Read a source; with names of one organization, as `naming.spelled_alike` writes them, only what is of that one.
 
-    A `.json` file holds one blob, which is of `organization` or of `default`, or names its organization beside it. A
-    folder holds such files, called after their organizations. Every line of a `.jsonl` or `.ndjson` file names its
-    organization.
+    A `.json` file holds one blob, which is of the first of the names or of `default`, or names its organization beside
+    it. A folder holds such files, called after their organizations. Every line of a `.jsonl` or `.ndjson` file names
+    its organization.
 
     Raises:
         ConfigurationError: there is no such source, or it cannot be told what is in it.
@@ -52,16 +53,15 @@ async def records(source: str, organization: str | None) -> AsyncGenerator[Recor
     """
     if source.startswith(("postgres://", "postgresql://")):
         async for record in _table(source):
-            if organization is None or record.organization == organization:
+            if not names or spelled_alike(record.organization) in names:
                 yield record
         return
-    path = Path(source)
-    for record in _files(path, organization):
-        if organization is None or record.organization == organization:
+    for record in _files(Path(source), names[0] if names else "default"):
+        if not names or spelled_alike(record.organization) in names:
             yield record
 
 
-def _files(path: Path, organization: str | None) -> Iterator[Record]:
+def _files(path: Path, organization: str) -> Iterator[Record]:
     try:
         if path.is_dir():
             for number, each in enumerate(sorted(path.glob("*.json")), 1):
@@ -69,7 +69,7 @@ def _files(path: Path, organization: str | None) -> Iterator[Record]:
         elif path.suffix in {".jsonl", ".ndjson"}:
             yield from _lines(path)
         else:
-            yield _record(1, _content(path), organization or "default")
+            yield _record(1, _content(path), organization)
     except (OSError, ValueError):  # a name with NUL is a ValueError
         raise ConfigurationError(
             "The source cannot be read: give a file, a folder, or the address of a PostgreSQL database."

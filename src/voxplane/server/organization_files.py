@@ -17,6 +17,7 @@ from voxplane.errors import FieldError, Invalid, RevisionConflict, SecretsUnread
 from voxplane.organization_file import OrganizationFile, ProviderEntry, references, suggested
 from voxplane.schemas import ConfigWrite, OrganizationCreate, ProviderType, SecretsWrite, Wire
 from voxplane.server import store
+from voxplane.server.naming import as_id
 from voxplane.server.organization_view import OrganizationView
 from voxplane.server.position import Position
 from voxplane.server.provider_write import Catalogue, ProviderWrite, secret_values
@@ -175,7 +176,7 @@ class OrganizationFiles:
         row = None if planned is not None and planned.is_new else await self._find(file.organization)
         if planned is not None and not planned.is_new and row is None:
             raise RevisionConflict
-        organization_id: UUID = row.id if row else uuid4()
+        organization_id: UUID = row.id if row else as_id(file.organization) or uuid4()
         who = replace(operator, organization_id=organization_id)
         plans: list[OrganizationPlan] = []
         try:

@@ -609,12 +609,12 @@ async def add_organization(connection: Connection, organization_id: UUID, slug: 
     """Create an organization, in a transaction of the platform, and return it as it begins.
 
     Raises:
-        OrganizationExists: the slug is taken.
+        OrganizationExists: the slug, or the id, is taken.
     """
     cursor = await connection.execute(
         """
         INSERT INTO organizations (id, slug, name) VALUES (%(id)s, %(slug)s, %(name)s)
-        ON CONFLICT (slug) DO NOTHING
+        ON CONFLICT DO NOTHING
         RETURNING id, slug, name, epoch, revision, created_at, audit_seq, audit_hash, secret_versions,
                   provider_revisions
         """,
