@@ -422,11 +422,12 @@ def test_a_team_is_taken_from_the_table_to_voxplane_as_the_page_says(
     assert "Written." in shell("sh import")
     assert "apiKey: env:ACME_OPENAI_API_KEY" in shell("sh check")
     assert shell("sh files") == ""
-    superuser.execute("CREATE TABLE kept AS SELECT * FROM org_configs; DROP VIEW org_configs")
-    superuser.execute("ALTER TABLE kept RENAME TO org_configs")
-    superuser.execute(sql.SQL(page["sql old"]))  # pyright: ignore[reportArgumentType] - the page's own
-    assert superuser.execute("SELECT config FROM org_configs").fetchall() == [({"prompts": blob["prompts"]},)]
-    assert KEY not in looked + json.dumps(report)
+    removed = shell("sh old")
+    assert removed.count("  key taken out: /openai/apiKey\n") == 2
+    assert "left:" not in removed
+    del blob["openai"]["apiKey"]
+    assert superuser.execute("SELECT config FROM org_configs").fetchall() == [(blob,)]
+    assert KEY not in looked + json.dumps(report) + removed
 
 
 def address_of(superuser: Superuser) -> str:

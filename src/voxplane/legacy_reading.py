@@ -332,29 +332,27 @@ def _has(registry: ProviderRegistry, key: str) -> bool:
     return any(each.key == key for each in registry.get_all_providers())
 
 
-def secret_texts(blob: JsonObject, registry: ProviderRegistry) -> frozenset[str]:
-    """Return every text that stands where keys stand, whoever's it is and whether or not it is taken."""
+def secret_places(blob: JsonObject, registry: ProviderRegistry) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield every text that stands where keys stand, and its place, whoever's it is and whether or not it is taken."""
     providers = registry.get_all_providers()
     own = frozenset(names.KEYS).union(*(secrets_of(provider) for provider in providers)) | names.KEY_RINGS
     settings = {name for provider in providers for name in settings_of(provider)}
-    found: set[str] = set()
-    waiting: list[tuple[Any, bool]] = [(blob, False)]
+    # Some call the provider itself `key`.
+    vendors = {*names.VENDORS, *(fold(provider.key) for provider in providers)}
+    waiting: list[tuple[tuple[str, ...], Any, bool]] = [((), blob, False)]
     while waiting:
-        value, is_secret = waiting.pop()
+        path, value, is_secret = waiting.pop()
         if is_object(value):
             for name, each in value.items():
                 folded = fold(name)
                 is_named = folded in own or (
                     folded.endswith(("apikey", "secret", "password")) and folded not in settings
                 )
-                waiting.append((each, is_secret or is_named))
+                waiting.append(((*path, name), each, is_secret or is_named))
         elif is_list(value):
-            waiting += [(each, is_secret) for each in value]
-        elif is_secret and isinstance(value, str):
-            found.add(bare(value))
-    # Some call the provider itself `key`.
-    vendors = {*names.VENDORS, *(fold(provider.key) for provider in providers)}
-    return frozenset(text for text in found if text and fold(text) not in vendors)
+            waiting += [((*path, str(index)), each, is_secret) for index, each in enumerate(value)]
+        elif is_secret and isinstance(value, str) and bare(value) and fold(bare(value)) not in vendors:
+            yield path, bare(value)
 
 
 def bare(text: str) -> str:

@@ -12,17 +12,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import anyio
-from pydantic import TypeAdapter, ValidationError
 
 from voxplane.errors import Invalid, OrganizationExists, VoxplaneError
 from voxplane.legacy import Converted, LegacyProvider, convert
-from voxplane.schemas import ConfigWrite, JsonObject, OrganizationCreate, SecretsWrite, Slug, Wire
+from voxplane.schemas import ConfigWrite, JsonObject, OrganizationCreate, SecretsWrite, Wire
 from voxplane.schemas.import_notice import Finding, Outcome
-from voxplane.server import import_notice, store
+from voxplane.server import import_notice
 from voxplane.server.history_store import HistoryStore
+from voxplane.server.legacy_organizations import organizations_called, slug_of
 from voxplane.server.naming import as_id, spelled_alike
 from voxplane.server.provider_write import ProviderWrite, secret_values
 from voxplane.server.write import TakenBack, begin_as
@@ -45,7 +45,6 @@ _BATCH = 32
 _BEGUN_WITH = "organization.create"
 """What is on record as having written the settings that an organization began with, which is nobody's doing."""
 _TWICE = "An earlier record of this source is of the same organization: only the first is taken."
-_slug = TypeAdapter[str](Slug)
 
 
 class Status(StrEnum):
@@ -173,17 +172,11 @@ class LegacyImport:
         for report in await self._run_batch(operator, batch, seen, options):
             yield report
 
-    async def names_of(self, reference: str) -> tuple[str, ...]:
-        """Return what records may call the organization that somebody means by a slug or an id, that name first."""
-        wanted = spelled_alike(reference)
-        row = (await self._find([reference])).get(reference)
-        return (wanted, *({row.slug, str(row.id)} - {wanted})) if row else (wanted,)
-
     async def _run_batch(
         self, operator: Principal, batch: list[Record], seen: set[str], options: ImportOptions
     ) -> list[OrganizationReport]:
         """Import some records at once; `seen` are the organizations of those before them."""
-        known = await self._find([record.organization for record in batch])
+        known = await organizations_called(self._database, [record.organization for record in batch])
         reports: dict[int, OrganizationReport] = {}
         errors: list[VoxplaneError] = []
         turns = anyio.Semaphore(_AT_ONCE)
@@ -202,7 +195,7 @@ class LegacyImport:
                 row = known.get(record.organization)
                 names = {spelled_alike(record.organization), *((row.slug, str(row.id)) if row else ())}
                 if names & seen:
-                    name = row.slug if row else _named(record.organization)
+                    name = row.slug if row else slug_of(record.organization)
                     reports[number] = _refused(record, name, _TWICE)
                     continue
                 if record.organization:
@@ -212,24 +205,10 @@ class LegacyImport:
             raise errors[0]
         return [reports[number] for number in range(len(batch))]
 
-    async def _find(self, references: list[str]) -> dict[str, OrganizationRow]:
-        """Look up organizations by slug, or by id where a reference is one."""
-        # What can be no name is in no row, and some of it could not even be asked for.
-        references = [each for each in references if _named(each) is not None]
-        ids = {reference: found for reference in references if (found := as_id(reference)) is not None}
-        async with self._database.transaction(platform=True) as connection:
-            rows = await store.organizations_named(
-                connection, [each.lower() for each in references], list(ids.values())
-            )
-        by_slug, by_id = {row.slug: row for row in rows}, {row.id: row for row in rows}
-        # An id is one organization's for good; that another has it as its slug changes nothing.
-        rows_of = {each: by_id.get(ids.get(each, UUID(int=0))) or by_slug.get(each.lower()) for each in references}
-        return {reference: row for reference, row in rows_of.items() if row is not None}
-
     async def _import(
         self, operator: Principal, record: Record, known: OrganizationRow | None, options: ImportOptions
     ) -> OrganizationReport:
-        name = known.slug if known else _named(record.organization)
+        name = known.slug if known else slug_of(record.organization)
         if record.blob is None or name is None:
             note = record.problem or "This is no name that an organization can have: a-z, 0-9 and hyphens."
             return _refused(record, name, note)
@@ -387,11 +366,3 @@ class _Organization:
 
 def _refused(record: Record, name: str | None, note: str) -> OrganizationReport:
     return OrganizationReport(organization=name or f"record {record.number}", status=Status.REFUSED, note=note)
-
-
-def _named(reference: str) -> str | None:
-    """Return the slug that a reference of the old system gives an organization; None when it can give none."""
-    try:
-        return _slug.validate_python(reference.lower())
-    except ValidationError:
-        return None
