@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 _MAX_DEPTH = 8
 _MAX_INDEX_DIGITS = 5
-_SHOWN = re.compile(r"[A-Za-z]{1,24}(?:[_-]?[A-Za-z]{1,24}){0,3}[0-9]{0,2}|11labs", re.ASCII)
+# A name of a few words, as `topP`, `OPENAI_API_KEY` or `openAI`. What is longer, or goes between capitals and small
+# letters as no name does, may be a key that happens to have no digit.
+_WORD = r"(?:[A-Z]?[a-z]{2,14}|[A-Z]{2,14})"
+_JOINED = rf"(?:[_-]{_WORD}|(?<=[a-z])[A-Z][a-z]{{1,13}})"
+_LAST = r"(?:[_-][A-Za-z]|(?<=[a-z])[A-Z]{1,4})"
+_SHOWN = re.compile(rf"{_WORD}{_JOINED}{{0,3}}{_LAST}?[0-9]{{0,2}}|[A-Za-z]|11labs", re.ASCII)
+_MAX_SHOWN = 30
 _AZURE = re.compile(r"https://[^/]+\.(?:openai|services\.ai|cognitiveservices)\.azure\.com(?:/|$)", re.IGNORECASE)
 
 
@@ -318,7 +324,7 @@ def pointer(path: tuple[str, ...]) -> str:
 
 
 def _is_shown(name: str) -> bool:
-    return _SHOWN.fullmatch(name) is not None and not looks_like_a_key(name)
+    return len(name) <= _MAX_SHOWN and _SHOWN.fullmatch(name) is not None and not looks_like_a_key(name)
 
 
 def with_keys(note: str, value: object) -> str:
