@@ -13,7 +13,7 @@ from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColum
 from voxplane.command import Json, account, run
 from voxplane.errors import ConfigurationError
 from voxplane.schemas.import_notice import Outcome
-from voxplane.server import legacy_source
+from voxplane.server import collector, legacy_source
 from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.legacy_import import ImportOptions, OrganizationReport, Status, Tally
 from voxplane.server.legacy_organizations import names_of
@@ -64,6 +64,7 @@ def legacy_import(
     tally = Tally(is_applied=apply)
 
     async def bring(plane: ControlPlane) -> None:
+        collector.spare()
         who = local_administrator(None, account())
         names = () if organization is None else await names_of(plane.database, organization)
         found = legacy_source.records(source, names)

@@ -59,9 +59,7 @@ class Reading:
         self.own: dict[str, list[Entry]] = defaultdict(list)
         self.sections: dict[ProviderType, list[_Section]] = defaultdict(list)
         self.chosen: dict[ProviderType, str] = {}
-        self.vendors = {fold(each.key): each.key for each in registry.get_all_providers()} | {
-            name: key for name, key in names.VENDORS.items() if _has(registry, key)
-        }
+        self.vendors = _vendors(registry)
         self._number = 0
 
     # Reading
@@ -154,9 +152,8 @@ class Reading:
         return self._read_long_name(entry)
 
     def _read_long_name(self, entry: Entry) -> bool:
-        for prefix in sorted(self.vendors, key=len, reverse=True):
+        for prefix, key in self.vendors.items():
             rest = entry.name.removeprefix(prefix)
-            key = self.vendors[prefix]
             if rest != entry.name and rest and self._is_said_of(key, rest):
                 self.own[key].append(replace(entry, name=rest))
                 return True
@@ -334,17 +331,22 @@ def with_keys(note: str, value: object) -> str:
     return f"{note} It holds what looks like a key: move it by hand, with `voxplane secrets set`."
 
 
+@lru_cache(maxsize=4)
+def _vendors(registry: ProviderRegistry) -> dict[str, str]:
+    """Return which provider each folded name of a vendor means, the longest names first."""
+    found = {fold(each.key): each.key for each in registry.get_all_providers()} | {
+        name: key for name, key in names.VENDORS.items() if _has(registry, key)
+    }
+    return dict(sorted(found.items(), key=lambda each: len(each[0]), reverse=True))
+
+
 def _has(registry: ProviderRegistry, key: str) -> bool:
     return any(each.key == key for each in registry.get_all_providers())
 
 
 def secret_places(blob: JsonObject, registry: ProviderRegistry) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield every text that stands where keys stand, and its place, whoever's it is and whether or not it is taken."""
-    providers = registry.get_all_providers()
-    own = frozenset(names.KEYS).union(*(secrets_of(provider) for provider in providers)) | names.KEY_RINGS
-    settings = {name for provider in providers for name in settings_of(provider)}
-    # Some call the provider itself `key`.
-    vendors = {*names.VENDORS, *(fold(provider.key) for provider in providers)}
+    own, settings, vendors = _key_names(registry)
     waiting: list[tuple[tuple[str, ...], Any, bool]] = [((), blob, False)]
     while waiting:
         path, value, is_secret = waiting.pop()
@@ -359,6 +361,15 @@ def secret_places(blob: JsonObject, registry: ProviderRegistry) -> Iterator[tupl
             waiting += [((*path, str(index)), each, is_secret) for index, each in enumerate(value)]
         elif is_secret and isinstance(value, str) and bare(value) and fold(bare(value)) not in vendors:
             yield path, bare(value)
+
+
+@lru_cache(maxsize=4)
+def _key_names(registry: ProviderRegistry) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """Return the folded names of keys, of settings, and of vendors: some call the provider itself `key`."""
+    providers = registry.get_all_providers()
+    own = frozenset(names.KEYS).union(*(secrets_of(provider) for provider in providers)) | names.KEY_RINGS
+    settings = frozenset(name for provider in providers for name in settings_of(provider))
+    return own, settings, frozenset(names.VENDORS).union(fold(provider.key) for provider in providers)
 
 
 def bare(text: str) -> str:

@@ -102,6 +102,7 @@ def _title(name: str, _info: object) -> str:
     return name.replace("_", " ").capitalize()
 
 
+_MAX_VALIDATED = 1000
 # A setting is explained by the docstring below it, and called by its name in words unless it has a better title.
 _DESCRIBED = ConfigDict(use_attribute_docstrings=True, field_title_generator=_title)
 
@@ -273,9 +274,28 @@ class ProviderDefinition(Generic[C, S]):
     def validate(self, overrides: JsonObject, *, at: str = "") -> C:
         """Check an override and merge it over the defaults.
 
+        What was found valid lately is not checked again: most organizations set the same few things.
+
         Raises:
             Invalid: with a JSON Pointer under `at` for each setting that is wrong.
         """
+        try:
+            text = json.dumps(overrides)
+        except (TypeError, ValueError, RecursionError):  # no JSON, so nothing that is valid
+            return self._validated_anew(overrides, at)
+        known = self._validated.get(text)
+        if known is None:
+            known = self._validated_anew(overrides, at)
+            if len(self._validated) >= _MAX_VALIDATED:
+                self._validated.clear()
+            self._validated[text] = known
+        return known
+
+    @cached_property
+    def _validated(self) -> dict[str, C]:
+        return {}
+
+    def _validated_anew(self, overrides: JsonObject, at: str) -> C:
         unknown = [name for name in overrides if name not in self.setting_names]
         if unknown:
             raise Invalid([self._unknown_setting(name, at) for name in unknown])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import shlex
 import signal
 import socket
@@ -18,6 +17,7 @@ from rich.console import Console
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from voxplane.errors import ConfigurationError
+from voxplane.server import collector
 from voxplane.server.app import create_app
 from voxplane.server.control_plane import ControlPlane
 from voxplane.server.rounds import keep_testing
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _DRAIN_SECONDS = 20
 _BACKLOG = 2048
-_YOUNG_OBJECTS = 20_000
 MAX_HEAD_BYTES = 16 * 1024
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -125,21 +124,10 @@ async def _serve_on(listening: socket.socket, plane: ControlPlane) -> None:
         group.start_soon(plane.denials.settle_regularly)
         if settings.reverify_hours:
             group.start_soon(keep_testing, plane, settings.reverify_hours)
-        _spare_collector()
+        collector.spare()
         await _announce(plane, host, port)
         await server.serve(sockets=[listening])
         group.cancel_scope.cancel()
-
-
-def _spare_collector() -> None:
-    """Have Python look for garbage where there is some, and less often: what was loaded until now stays for good.
-
-    To go through all of it takes a tenth of a second, in which nobody is answered; and at Python's own rhythm, a
-    look at what a few requests left behind, over and over, is a fifth of what answering costs.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_YOUNG_OBJECTS)
 
 
 async def _stop_on_signal(server: uvicorn.Server, plane: ControlPlane) -> None:

@@ -340,6 +340,10 @@ class Store:
             payload=self._payload(revision, keys),
         )
 
+    async def rename(self, name: str) -> None:
+        """Give the organization another name."""
+        await self._run("UPDATE organizations SET name = %(name)s WHERE id = %(organization_id)s", name=name)
+
     async def ring(self, revision: int) -> None:
         """Have whoever follows the organization look whether they still may: nothing that they read changed."""
         await self._run("SELECT pg_notify('voxplane', %(payload)s)", payload=self._payload(revision, ()))

@@ -117,6 +117,13 @@ class Write:
         await self.store.append_history(change)
         self.state = replace(self.state, configs=configs)
 
+    async def rename(self, name: str) -> None:
+        """Give the organization another name; nothing when it has that one."""
+        if name != self.state.name:
+            await self.audit("organization.rename", self.state.slug, {"revision": self.revision})
+            await self.store.rename(name)
+            self.state = replace(self.state, name=name)
+
     async def put_secrets(self, provider_key: str, sealed: Envelope | None) -> None:
         """Write one provider's envelope, or remove it. Either way its secrets' version moves on."""
         self.changed.add(provider_key)
