@@ -117,7 +117,10 @@ class ControlPlane:
                 )
                 plane = await cls._assemble(settings, registry, connections, unsealed, client)
                 await plane.seed()
-                yield plane
+                try:
+                    yield plane
+                finally:
+                    await plane.denials.end()
             finally:
                 await connections.close()
         finally:
