@@ -28,7 +28,6 @@ from tests.test_audit import TAMPERS, ledger_of
 from tests.test_leaks import found_in
 from voxplane.errors import ConfigurationError, DestinationUnapproved, KeyUnavailable, PermissionDenied
 from voxplane.schemas import ConfigWrite, OrganizationCreate, SecretsWrite
-from voxplane.schemas.audit import AuditAnchor
 from voxplane.server import audit_export, audit_log, doctor, serving
 from voxplane.server.audit_store import AuditFilter
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, Principal, Scope
@@ -352,7 +351,7 @@ def _anchors_of(report: doctor.Report) -> str:
 
 
 async def test_of_a_file_of_anchors_the_last_line_is_read_however_long(
-    plane: ControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plane: ControlPlane, superuser: Superuser, template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit_log, "_TAIL", 10)
     file = tmp_path / "anchors"
@@ -364,17 +363,12 @@ async def test_of_a_file_of_anchors_the_last_line_is_read_however_long(
         found = await plane.audit.glance(file)
         assert found is not None
         assert (found.anchored_at, found.organizations, found.behind) == (anchor.at, 1, ())
-    # Of an organization that is gone, and of another row than there was.
-    gone = str(uuid4())
-    for heads, behind in (({gone: (3, "00")}, (gone,)), (anchor.heads, ()), ({gone: (0, "")}, ())):
+    # Of an organization that is gone.
+    key, gone = AnchorKey.derive(ledger_of(superuser, template).key), uuid4()
+    for heads, behind in (({gone: (3, "00")}, (str(gone),)), (anchor.heads, ()), ({gone: (0, "")}, ())):
         unsigned = anchor.model_copy(update={"heads": heads})
-        signed = AuditAnchor.model_validate_json(unsigned.model_dump_json(by_alias=True))
-        key = AnchorKey.derive(plane.audit._keys.audit_key)  # pyright: ignore[reportPrivateUsage]
-        file.write_text(
-            signed.model_copy(update={"signature": key.sign(signed.signed_content()).hex()}).model_dump_json(
-                by_alias=True
-            )
-        )
+        signed = unsigned.model_copy(update={"signature": key.sign(unsigned.signed_content()).hex()})
+        file.write_text(signed.model_dump_json(by_alias=True))
         found = await plane.audit.glance(file)
         assert found is not None
         assert found.behind == behind

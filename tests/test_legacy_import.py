@@ -20,6 +20,7 @@ from tests.conftest import stored_rows, worker_of
 from tests.test_docs import DOCS, blocks, environment, ran
 from tests.test_files import Typed, typed
 from tests.test_legacy import BLOBS, CANARIES
+from voxplane import legacy_commands
 from voxplane.errors import ConfigurationError, Invalid, KeyUnavailable, SecretsNotFound, Unavailable
 from voxplane.schemas import ConfigWrite, OrganizationCreate, SecretsWrite
 from voxplane.schemas.import_notice import Outcome
@@ -335,6 +336,37 @@ def test_at_the_terminal_it_looks_first_and_prints_text_or_json(typed: Typed, tm
     (tmp_path / "missing.jsonl").write_text('{"organization": "org-9", "config": {}}')
     code, missing, _ = typed("legacy", "import", tmp_path / "missing.jsonl")
     assert (code, missing.splitlines()[0][:15]) == (1, "org-9: missing.")
+
+
+def test_no_command_shows_a_key_of_the_corpus(typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports, progress, exports, plans, history and the audit log, as they are printed."""
+    monkeypatch.setattr(legacy_commands, "_PROGRESS_EVERY", 1)
+    source, file = tmp_path / "org_configs.jsonl", tmp_path / "all.yaml"
+    lines = [json.dumps({"organization": path.stem, "config": json.loads(path.read_text())}) for path in BLOBS]
+    source.write_text("\n".join(lines))
+    command = ("legacy", "import", source, "--create-organizations")
+    said: list[str] = []
+    for words in (command, (*command, "--json"), (*command, "--apply", "--approve-origins"), ("export", "--all")):
+        code, out, err = typed(*words)
+        assert code == 0, words
+        said += out, err
+    assert f"{len(BLOBS)} organizations\n" in said[1]
+    file.write_text(said[-2])
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(said[-2].replace("temperature: 0.3", "temperature: 0.4"))
+    of = ("--organization", "keys-in-odd-places")
+    for words in (
+        ("apply", "-f", file, "--plan"),
+        ("apply", "-f", changed, "--yes"),
+        ("preview", "-f", file),
+        ("history", "list", "openai", *of),
+        ("audit", "list", *of),
+        ("audit", "export", *of),
+    ):
+        code, out, err = typed(*words)
+        assert (code, bool(out)) == (0, True), words
+        said += out, err
+    assert [canary for canary in CANARIES if canary in "".join(said)] == []
 
 
 def killed_and_run_again(source: Path, after_lines: int) -> None:
