@@ -8,16 +8,18 @@ import itertools
 import json
 import random
 import secrets
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import anyio
 import psycopg
 import pytest
+import structlog
 from psycopg import sql
 from pydantic import SecretStr
 
@@ -26,7 +28,7 @@ from tests.test_audit import TAMPERS, ledger_of
 from tests.test_leaks import found_in
 from voxplane.errors import ConfigurationError, DestinationUnapproved, KeyUnavailable, PermissionDenied
 from voxplane.schemas import ConfigWrite, OrganizationCreate, SecretsWrite
-from voxplane.server import audit_export, audit_log
+from voxplane.server import audit_export, audit_log, doctor, serving
 from voxplane.server.audit_store import AuditFilter
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, Principal, Scope
 from voxplane.server.control_plane import ControlPlane, local_administrator
@@ -151,13 +153,19 @@ async def test_refusals_are_counted_instead_of_written_when_there_are_too_many_o
     await denials.settle()
     assert (await on_record(loud))[0] == ("denials.collapsed", 51)
     assert len(await on_record(quiet)) == 1
-    # Many at once do not take all connections, and what cannot be written stops nobody.
+    # Many at once do not take all connections: they wait for their turn, and what is too many is counted.
     async with anyio.create_task_group() as group:
-        for number in range(50):
+        for number in range(130):
             who = replace(administrator, subject=f"token:{number}")
             group.start_soon(denials.record, who, "config.put", "openai", "permission_denied")
     found = await plane.audit.get_records(administrator, AuditFilter(), limit=500)
-    assert 0 < sum(each.actor.name.isdigit() for each in found.records) < 50
+    assert sum(each.actor.name.isdigit() for each in found.records) == 100
+    # What was only counted is on record when the process ends, at once.
+    await denials.end()
+    found = await plane.audit.get_records(administrator, AuditFilter(), limit=500)
+    numbered = [each for each in found.records if each.actor.name.isdigit()]
+    assert len({each.actor.name for each in numbered}) == len(numbered) == 130
+    assert [each.detail["count"] for each in numbered if each.action == "denials.collapsed"] == [1] * 30
     superuser.execute("REVOKE INSERT ON audit_events FROM voxplane_app")
     await denials.record(quiet, "config.put", "openai", "permission_denied")
     assert len(await on_record(quiet)) == 1
@@ -306,19 +314,76 @@ async def test_an_anchor_is_of_this_installation_or_refused(
 
 @pytest.mark.parametrize("times", [1, pytest.param(20, marks=[pytest.mark.deep, pytest.mark.timeout(900)])])
 def test_an_older_database_that_was_put_back_shows_under_newer_anchors(
-    postgres: EmbeddedPostgres, database: str, template: Template, times: int
+    postgres: EmbeddedPostgres, database: str, template: Template, tmp_path: Path, times: int
 ) -> None:
     """A6: whole databases, each copied, written to further, anchored, and put back as the copy."""
     dice = random.Random(6)  # noqa: S311 - how much is written
     here = settings_for(postgres, database, template.keyring)
     anchors: list[str] = []
+    file = tmp_path / "anchors.jsonl"
     for number in range(times):
         last = anyio.run(_written_and_anchored, here, dice.randint(0, 3), anchors)
         with _copied(postgres, database, f"older_{number}") as copy:
             anyio.run(_written_and_anchored, here, dice.randint(1, 3), anchors)
-            found = anyio.run(_breaks, settings_for(postgres, copy, template.keyring), [[], anchors[-1:], anchors])
+            there = settings_for(postgres, copy, template.keyring, anchors_file=file)
+            found = anyio.run(_breaks, there, [[], anchors[-1:], anchors])
             assert found == [[], *[[("default", last + 1, "cut_off")]] * 2]
+            # Without a look into the log: at start, and by the doctor.
+            file.write_text("".join(f"{anchor}\n" for anchor in anchors))
+            [seen] = anyio.run(_said_at_start, there)
+            assert (seen["log_level"], seen["organizations"], seen["of"]) == ("error", 1, 1)
+            assert _anchors_of(anyio.run(doctor.examine, there)).startswith(
+                "bad: the audit log of 1 organizations ends"
+            )
     assert anyio.run(_breaks, here, [anchors]) == [[]]
+    here = here.model_copy(update={"anchors_file": file})
+    assert [each["log_level"] for each in anyio.run(_said_at_start, here)] == ["info"]
+    assert _anchors_of(anyio.run(doctor.examine, here)).startswith("good: the audit log reaches the anchor of ")
+    for content, verdict in (("\n", "note: none in "), (f"{anchors[0]}\n{{}}\n", "bad: The newest anchor is none.")):
+        file.write_text(content)
+        assert [each["log_level"] for each in anyio.run(_said_at_start, here)] == ["warning"]
+        assert _anchors_of(anyio.run(doctor.examine, here)).startswith(verdict)
+
+
+def _anchors_of(report: doctor.Report) -> str:
+    (found,) = [each for each in report.findings if each.subject == "anchors"]
+    return f"{found.verdict}: {found.finding}"
+
+
+async def test_of_a_file_of_anchors_the_last_line_is_read_however_long(
+    plane: ControlPlane, superuser: Superuser, template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_log, "_TAIL", 10)
+    file = tmp_path / "anchors"
+    assert await plane.audit.glance(file) is None
+    anchor = await plane.audit.anchor()
+    line = anchor.model_dump_json(by_alias=True)
+    for content in (line, f"{line}\n", f"{{}}\n{line}\n\n", "x" * 1000 + f"\n{line}"):
+        file.write_text(content)
+        found = await plane.audit.glance(file)
+        assert found is not None
+        assert (found.anchored_at, found.organizations, found.behind) == (anchor.at, 1, ())
+    # Of an organization that is gone.
+    key, gone = AnchorKey.derive(ledger_of(superuser, template).key), uuid4()
+    for heads, behind in (({gone: (3, "00")}, (str(gone),)), (anchor.heads, ()), ({gone: (0, "")}, ())):
+        unsigned = anchor.model_copy(update={"heads": heads})
+        signed = unsigned.model_copy(update={"signature": key.sign(unsigned.signed_content()).hex()})
+        file.write_text(signed.model_dump_json(by_alias=True))
+        found = await plane.audit.glance(file)
+        assert found is not None
+        assert found.behind == behind
+    for wrong in (tmp_path, file.with_name("bytes")):
+        file.with_name("bytes").write_bytes(b"\xff")
+        with pytest.raises(ConfigurationError):
+            await plane.audit.glance(wrong)
+
+
+async def _said_at_start(settings: Settings) -> list[MutableMapping[str, Any]]:
+    """Start the service, stop it, and return what it said of anchors."""
+    with structlog.testing.capture_logs() as said:
+        async with ControlPlane.open(settings) as plane:
+            await serving.look_at_anchors(plane)
+    return [each for each in said if "anchor" in each["event"]]
 
 
 async def _written_and_anchored(settings: Settings, changes: int, anchors: list[str]) -> int:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import anyio
 import psycopg
@@ -47,6 +48,7 @@ from voxplane.server.settings import Settings
 
 KEY = "sk-canary-7f3a9c51e8"
 OPERATOR = local_administrator(None, "test")
+UNSEEN = "a\x9bb\u202ec\u200bé"
 TYPES = {provider.key: provider.type.value for provider in installed().get_all_providers()}
 Superuser = psycopg.Connection[tuple[object, ...]]
 
@@ -109,7 +111,7 @@ def test_an_organization_stands_in_a_file_once() -> None:
 
 TEXTS = (
     st.text(st.characters(codec="utf-8", exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
-    | st.text("a: \n\t\r\x0b\x1c\x7f\x85\x9f\u2028\u2029", max_size=12)
+    | st.text("a: \n\t\r\x0b\x1c\x7f\x85\x9f\u2028\u2029\u200b\u202e\u2066\ufeff", max_size=12)
     | st.sampled_from(["on", "no", "2024-10-21", "1:30", "010", "1e3", "~", "null", "0x1F", "a: b", "#x", "- x"])
     | st.sampled_from(["two\nlines", "Speak\x85warmly", "true", ""])
 )
@@ -339,6 +341,31 @@ async def test_origins_that_were_approved_are_exported_and_come_back(
     assert (await plane.providers.get_organization_provider(acme, "openai")).usable
 
 
+async def test_a_file_gives_its_organization_the_name_that_it_says(
+    plane: ControlPlane, superuser: Superuser, administrator: Principal
+) -> None:
+    exported = await plane.files.export(administrator)
+    wanted = Apply(exported.model_copy(update={"name": "Renamed Ltd"}))
+    plan = await applied(plane, wanted)
+    assert [(each.provider, each.what, each.kind, each.before, each.after) for each in plan.changes] == [
+        ("", "name", "changed", "Default organization", "Renamed Ltd")
+    ]
+    found = await plane.access.find_organization("default")
+    assert (found.name, found.revision) == ("Renamed Ltd", 2)
+    before = stored_rows(superuser)
+    assert (await applied(plane, wanted)).changes == ()
+    assert (await applied(plane, Apply(file_of("default")))).changes == ()
+    assert stored_rows(superuser) == before
+    assert "Renamed" not in json.dumps(before["audit_events"])
+    assert (await plane.audit.check()).breaks == ()
+
+
+async def test_an_organization_that_has_its_id_as_its_slug_keeps_it_in_another_database(plane: ControlPlane) -> None:
+    slug = str(uuid4())
+    await applied(plane, Apply(file_of(slug)))
+    assert str((await plane.access.find_organization(slug)).id) == slug
+
+
 async def test_pruning_leaves_what_no_export_names(
     settings: Settings, superuser: Superuser, administrator: Principal
 ) -> None:
@@ -502,7 +529,17 @@ def test_at_the_terminal_a_file_goes_round(typed: Typed, monkeypatch: pytest.Mon
     assert json.loads(typed("preview", "--json")[1]) == {"organizations": []}
     assert "No call changes." in typed("preview")[2]
     assert "cannot be read as text" in typed("apply", "-f", tmp_path)[2]
+    (tmp_path / "key").write_text("k" * 16 * 1024 + "\n")
+    code, _, err = typed("apply", "-f", file, "--plan")
+    assert (code, "more than 16 KiB" in err) == (1, True)
     (tmp_path / "key").write_bytes(b"\xff")
     assert "a reference leads to cannot be read" in typed("apply", "-f", file)[2]
+    file.write_text(f"organization: default\nname: {json.dumps(UNSEEN)}\nproviders:\n  openai-tts: {{priority: 3}}\n")
+    _, done, _ = typed("apply", "-f", file, "--yes")
+    assert '  ~ name: "Default organization" -> "a\\u009bb\\u202ec\\u200bé"\n' in done
+    _, written, _ = typed("export")
+    assert 'name: "a\\x9Bb\\u202ec\\u200bé"\n' in written
+    assert plain_yaml.read_all(written)[0]["name"] == UNSEEN
+    assert "a\\u009bb\\u202e" in typed("organization", "list")[1]
     for said in (text, looked, plan.read_text(), done, everybody):
         assert "canary" not in said

@@ -199,16 +199,20 @@ WRITES = st.lists(
 )
 
 
-@hypothesis(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(writes=WRITES, dice=st.randoms(use_true_random=False))
+@pytest.mark.parametrize("examples", [15, pytest.param(200, marks=[pytest.mark.deep, pytest.mark.timeout(900)])])
 def test_after_any_writes_each_version_can_be_had_again_and_the_history_replayed_is_the_table(
-    settings: Settings, superuser: Superuser, writes: list[tuple[str, Any]], dice: random.Random
+    settings: Settings, superuser: Superuser, examples: int
 ) -> None:
-    async def check() -> None:
+    @hypothesis(max_examples=examples, suppress_health_check=[HealthCheck.too_slow], deadline=None, database=None)
+    @given(writes=WRITES, dice=st.randoms(use_true_random=False))
+    def each(writes: list[tuple[str, Any]], dice: random.Random) -> None:
+        anyio.run(checked, writes, dice)
+
+    async def checked(writes: list[tuple[str, Any]], dice: random.Random) -> None:
         async with ControlPlane.open(settings) as plane:
             await _assert_every_version_can_be_had_again(plane, superuser, writes, dice)
 
-    anyio.run(check)
+    each()
 
 
 async def _assert_every_version_can_be_had_again(

@@ -53,17 +53,20 @@ async def test_what_needs_a_person_is_listed_until_somebody_who_may_says_that_it
     assert "voxplane secrets set" in notice["findings"][2]["note"]
     assert (notice["importedBy"], notice["etag"]) == ("test", answer.headers["etag"])
     assert datetime.fromisoformat(notice["importedAt"]) < datetime.now(UTC)
-    # The same blob again, whatever was changed meanwhile, leaves nothing new.
-    await plane.providers.upsert_organization_provider_config(
-        administrator, "elevenlabs", ConfigWrite(config={"voiceId": "21m00Tcm4TlvDq8ikWAM", "speed": 1.1})
-    )
+    # The same blob again leaves nothing new.
     before = stored_rows(superuser)
     [again] = await imported(plane, ("default", BLOB))
     assert (again.status, stored_rows(superuser)) == (Status.UNCHANGED, before)
-
     assert (await reader.delete(NOTICE)).status_code == 403
     assert (await writer.delete(NOTICE, headers={"If-Match": '"1.0"'})).status_code == 412
     assert (await reader.get(NOTICE)).json() == notice
+    # What somebody set here meanwhile needs nobody any more.
+    await plane.providers.upsert_organization_provider_config(
+        administrator, "elevenlabs", ConfigWrite(config={"voiceId": "21m00Tcm4TlvDq8ikWAM", "speed": 1.1})
+    )
+    assert [each.status for each in await imported(plane, ("default", BLOB))] == [Status.UNCHANGED]
+    notice = (await reader.get(NOTICE)).json()
+    assert [each["at"] for each in notice["findings"]] == ["/openai/topology", "/greeting", "/fallback", "/?"]
     for _ in range(2):
         assert (await writer.delete(NOTICE, headers={"If-Match": notice["etag"]})).status_code == 204
     assert (await reader.get(NOTICE)).json() == NONE
@@ -74,7 +77,8 @@ async def test_what_needs_a_person_is_listed_until_somebody_who_may_says_that_it
     assert [each for each in events if each[0].startswith("legacy.")] == [
         ("legacy.import", "success", {"providers": ["elevenlabs", "openai"], "left": 5, "revision": 2}),
         ("legacy.finish", "denied", {"reason": "permission_denied"}),
-        ("legacy.finish", "success", {"findings": 5}),
+        ("legacy.import", "success", {"providers": [], "left": 4}),
+        ("legacy.finish", "success", {"findings": 4}),
     ]
     # What was not there before begins anew, although nothing could be written of it.
     await imported(plane, ("default", BLOB | {"vendor": "acme"}))
@@ -111,3 +115,33 @@ async def test_every_import_adds_to_what_is_open_and_takes_off_what_it_takes(
     assert (await writer.delete(NOTICE)).status_code == 204
     await imported(plane, ("default", {"blub": 1, "zork": 1, "quux": 1}))
     assert await listed() == ["/quux"]
+
+
+async def test_a_key_that_would_go_elsewhere_is_listed_once_with_where_it_would_go_now(
+    plane: ControlPlane, caller: Caller, administrator: Principal, superuser: Superuser
+) -> None:
+    writer = await caller(Scope.LIVEKIT_READ, Scope.LIVEKIT_WRITE)
+
+    def sent_to(host: str) -> dict[str, Any]:
+        return {"openai": {"baseUrl": f"https://{host}.example/v1", "apiKey": KEY}, "zork": 1}
+
+    async def listed() -> list[tuple[str, bool]]:
+        found = (await writer.get(NOTICE)).json()["findings"]
+        return [(each["at"], "//two.example" in each["note"]) for each in found]
+
+    await imported(plane, ("default", sent_to("one")))
+    assert await listed() == [("/openai/apiKey", False), ("/zork", False)]
+    await plane.providers.delete_organization_provider_config(administrator, "openai")
+    two = {"config": {"baseUrl": "https://two.example/v1"}}
+    await plane.providers.upsert_organization_provider_config(administrator, "openai", ConfigWrite.model_validate(two))
+    await imported(plane, ("default", sent_to("one")))
+    assert await listed() == [("/zork", False), ("/openai/apiKey", True)]
+    assert (await writer.delete(NOTICE)).status_code == 204
+    before = stored_rows(superuser)
+    await imported(plane, ("default", sent_to("one")))
+    assert stored_rows(superuser) == before
+    # Somebody looked at that address, not at another one.
+    three = ConfigWrite.model_validate({"config": {"baseUrl": "https://three.example/v1"}})
+    await plane.providers.upsert_organization_provider_config(administrator, "openai", three)
+    await imported(plane, ("default", sent_to("one")))
+    assert await listed() == [("/openai/apiKey", False)]

@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import json
+import random
 from datetime import date
 from pathlib import Path
+from string import ascii_letters, ascii_lowercase, ascii_uppercase
 from typing import Any, cast
 
 import pytest
@@ -16,11 +18,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from voxplane.legacy import MAX_FINDINGS, Converted, Outcome, convert
+from voxplane.legacy_reading import pointer
 from voxplane.registry import installed
 
 CORPUS = Path(__file__).parent / "data" / "legacy"
 BLOBS = sorted(path for path in CORPUS.glob("*.json") if not path.name.endswith(".report.json"))
 TODAY = date(2026, 11, 28)
+KEY = "sk-canary-7f3a9c51e8"
 CANARIES = ("canary", "c0ffee", "plainsecret", "0123456789abcdef")
 
 
@@ -89,6 +93,17 @@ def test_a_key_of_one_provider_is_in_no_setting_of_another() -> None:
     ):
         converted = convert(blob, installed(), TODAY)
         assert key not in json.dumps([report_of(converted), [each.config for each in converted.providers]])
+
+
+def test_a_name_is_shown_when_it_reads_as_one_and_not_when_it_could_be_a_key() -> None:
+    shown = "topP top_p apiKey OPENAI_API_KEY serviceAccountJson applyTextNormalization openAI Open-AI gpt4 a 11labs"
+    for name in shown.split():
+        assert pointer((name, "3")) == f"/{name}/3"
+    dice = random.Random(4)  # noqa: S311 - keys that have no digit in them by chance
+    for alphabet in (ascii_letters, ascii_lowercase, ascii_uppercase, ascii_letters + "-_"):
+        keys = ["".join(dice.choices(alphabet, k=length)) for length in (20, 24, 32, 40) for _ in range(500)]
+        assert sum(pointer((key,)) != "/?" for key in keys) <= 5, alphabet
+    assert pointer(("7", "123456", "", "a b", KEY, "x" * 100_000)) == "/7/?/?/?/?/?"
 
 
 def test_the_name_of_a_provider_is_no_key() -> None:

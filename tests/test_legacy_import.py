@@ -20,8 +20,9 @@ from tests.conftest import stored_rows, worker_of
 from tests.test_docs import DOCS, blocks, environment, ran
 from tests.test_files import Typed, typed
 from tests.test_legacy import BLOBS, CANARIES
-from voxplane.errors import ConfigurationError, KeyUnavailable, SecretsNotFound, Unavailable
-from voxplane.schemas import ConfigWrite, SecretsWrite
+from voxplane import legacy_commands
+from voxplane.errors import ConfigurationError, Invalid, KeyUnavailable, SecretsNotFound, Unavailable
+from voxplane.schemas import ConfigWrite, OrganizationCreate, SecretsWrite
 from voxplane.schemas.import_notice import Outcome
 from voxplane.server import legacy_source
 from voxplane.server.auth import Principal
@@ -153,31 +154,69 @@ async def test_what_somebody_reset_stays_reset(plane: ControlPlane, administrato
     assert (again.status, await configured(plane, "default")) == (Status.UNCHANGED, before)
 
 
-async def test_names_that_nobody_can_have_are_refused_and_the_others_imported(plane: ControlPlane) -> None:
+async def test_names_that_nobody_can_have_are_refused_and_so_is_an_organization_that_comes_twice(
+    plane: ControlPlane, superuser: Superuser
+) -> None:
     one, upper = uuid4(), "ACME"
-    names = ["a\x00b", "\ud800", "fine", str(one), one.hex, upper, upper.lower()]
+    names = ["a\x00b", "\ud800", "fine", str(one), one.hex, upper, *(f"org-{n}" for n in range(40)), upper.lower()]
+    looked_at = await imported(plane, *((name, SEED) for name in names), apply=False)
     reports = await imported(plane, *((name, SEED) for name in names))
-    assert [each.status for each in reports] == [
-        *(Status.REFUSED, Status.REFUSED, Status.IMPORTED, Status.IMPORTED, Status.UNCHANGED),
-        *(Status.IMPORTED, Status.UNCHANGED),
+    assert looked_at == reports
+    refused, imported_ = Status.REFUSED, Status.IMPORTED
+    assert [each.status for each in reports] == [refused] * 2 + [imported_] * 2 + [refused] + [imported_] * 41 + [
+        refused
     ]
+    assert [each.organization for each in (*reports[:2], reports[4], reports[-1])] == [
+        *("record 1", "record 2"),
+        *(one.hex, "acme"),
+    ]
+    # By its slug and by its id, and in another run once again.
+    default = superuser.execute("SELECT id::text FROM organizations WHERE slug = 'default'").fetchone()
+    assert default is not None
+    reports = await imported(plane, ("DEFAULT", SEED), (str(default[0]).upper(), SEED), ("fine", SEED))
+    assert [each.status for each in reports] == [Status.IMPORTED, Status.REFUSED, Status.UNCHANGED]
+
+
+async def test_a_slug_that_is_anothers_id_gets_nothing_of_it(
+    plane: ControlPlane, administrator: Principal, superuser: Superuser
+) -> None:
+    theirs = str(administrator.tenant)
+    for slug in (theirs, administrator.tenant.hex, str(uuid4())):
+        with pytest.raises(Invalid) as refused:
+            await plane.access.create_organization(OPERATOR, OrganizationCreate(slug=slug, name="squat"))
+        assert [each.pointer for each in refused.value.errors] == ["/slug"]
+    # One that was made before that was refused.
+    superuser.execute("INSERT INTO organizations (id, slug, name) VALUES (gen_random_uuid(), %s, 'squat')", [theirs])
+    [report] = await imported(plane, (theirs, {"openai": {"apiKey": KEY}}))
+    assert report.organization == "default"
+    assert (await plane.workers.release(worker_of(administrator.tenant), "openai")).secrets
+
+
+async def test_an_account_called_seed_is_a_person(plane: ControlPlane, administrator: Principal) -> None:
+    seed = local_administrator(administrator.tenant, "seed")
+    change = ConfigWrite(config={"temperature": 0.9}, priority=7)
+    await plane.providers.upsert_organization_provider_config(seed, "openai", change)
+    await imported(plane, ("default", SEED))
+    assert (await configured(plane, "default"))["openai"] == ({"temperature": 0.9}, True, 7)
 
 
 async def test_organizations_are_found_by_slug_or_id_and_made_only_when_asked(
     plane: ControlPlane, administrator: Principal
 ) -> None:
     other = "2f0c1f5e-0000-4000-8000-00000000000a"
-    blobs = ((str(administrator.tenant), SEED), (other, SEED), ("No Slug!", SEED), (other, SEED))
+    blobs = ((str(administrator.tenant), SEED), (other, SEED), ("No Slug!", SEED))
     reports = await imported(plane, *blobs, create_organizations=False)
-    assert [report.status for report in reports] == [Status.IMPORTED, Status.MISSING, Status.REFUSED, Status.MISSING]
+    assert [report.status for report in reports] == [Status.IMPORTED, Status.MISSING, Status.REFUSED]
     assert reports[0].organization == "default"
     reports = await imported(plane, *blobs)
     assert [(report.status, report.is_new) for report in reports] == [
         (Status.UNCHANGED, False),
         (Status.IMPORTED, True),
         (Status.REFUSED, False),
-        (Status.UNCHANGED, False),
     ]
+    for spelling in (other.upper(), other.replace("-", "")):
+        [report] = await imported(plane, (spelling, SEED))
+        assert (report.organization, report.status) == (other, Status.UNCHANGED)
     # It keeps the id that identity providers know it by.
     assert str((await principal_of(plane, other)).tenant) == other
 
@@ -189,8 +228,8 @@ async def test_nothing_is_imported_while_sealed(settings: Settings, tmp_path: Pa
             await imported(plane, ("default", SEED))
 
 
-async def read(source: object, organization: str | None = None) -> list[tuple[str, object]]:
-    found = [record async for record in records(str(source), organization)]
+async def read(source: object, *names: str) -> list[tuple[str, object]]:
+    found = [record async for record in records(str(source), names)]
     return [(record.organization, record.blob if record.problem is None else record.problem) for record in found]
 
 
@@ -255,7 +294,7 @@ async def test_the_table_is_read_by_its_address(
         ("none", no_object),
         ("odd", no_object),
     ]
-    found = records(url, "acme")
+    found = records(url, ["acme"])
     reports = [
         report
         async for report in plane.legacy.run(OPERATOR, found, ImportOptions(apply=True, create_organizations=True))
@@ -283,10 +322,51 @@ def test_at_the_terminal_it_looks_first_and_prints_text_or_json(typed: Typed, tm
     _, again, _ = typed(*command, "--apply")
     assert "3 unchanged" in again
     assert KEY not in text + json.dumps(document) + again
-    assert typed(*command, "--organization", "org-9")[1].startswith("0 organizations: none; nothing found.")
+    # A slug in any case, or an id, of the organization that records call by either; and one that is in none of them.
+    own = json.loads(typed("organization", "list", "--json")[1])["organizations"]
+    ids = {each["slug"]: each["id"] for each in own}
+    for name in ("ORG-1", ids["org-1"], ids["org-1"].upper()):
+        code, text, _ = typed(*command, "--organization", name)
+        assert (code, text.splitlines()[0]) == (0, "org-1: unchanged")
+    for name in ("org-9", "org"):
+        code, text, said = typed(*command, "--organization", name, "--json")
+        assert (code, json.loads(text)["totals"]["organizations"], "nothing in the source" in said) == (1, 0, True)
+    (tmp_path / "empty").mkdir()
+    assert typed("legacy", "import", tmp_path / "empty")[0] == 1
     (tmp_path / "missing.jsonl").write_text('{"organization": "org-9", "config": {}}')
     code, missing, _ = typed("legacy", "import", tmp_path / "missing.jsonl")
     assert (code, missing.splitlines()[0][:15]) == (1, "org-9: missing.")
+
+
+def test_no_command_shows_a_key_of_the_corpus(typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports, progress, exports, plans, history and the audit log, as they are printed."""
+    monkeypatch.setattr(legacy_commands, "_PROGRESS_EVERY", 1)
+    source, file = tmp_path / "org_configs.jsonl", tmp_path / "all.yaml"
+    lines = [json.dumps({"organization": path.stem, "config": json.loads(path.read_text())}) for path in BLOBS]
+    source.write_text("\n".join(lines))
+    command = ("legacy", "import", source, "--create-organizations")
+    said: list[str] = []
+    for words in (command, (*command, "--json"), (*command, "--apply", "--approve-origins"), ("export", "--all")):
+        code, out, err = typed(*words)
+        assert code == 0, words
+        said += out, err
+    assert f"{len(BLOBS)} organizations\n" in said[1]
+    file.write_text(said[-2])
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(said[-2].replace("temperature: 0.3", "temperature: 0.4"))
+    of = ("--organization", "keys-in-odd-places")
+    for words in (
+        ("apply", "-f", file, "--plan"),
+        ("apply", "-f", changed, "--yes"),
+        ("preview", "-f", file),
+        ("history", "list", "openai", *of),
+        ("audit", "list", *of),
+        ("audit", "export", *of),
+    ):
+        code, out, err = typed(*words)
+        assert (code, bool(out)) == (0, True), words
+        said += out, err
+    assert [canary for canary in CANARIES if canary in "".join(said)] == []
 
 
 def killed_and_run_again(source: Path, after_lines: int) -> None:
@@ -374,11 +454,12 @@ def test_a_team_is_taken_from_the_table_to_voxplane_as_the_page_says(
     assert "Written." in shell("sh import")
     assert "apiKey: env:ACME_OPENAI_API_KEY" in shell("sh check")
     assert shell("sh files") == ""
-    superuser.execute("CREATE TABLE kept AS SELECT * FROM org_configs; DROP VIEW org_configs")
-    superuser.execute("ALTER TABLE kept RENAME TO org_configs")
-    superuser.execute(sql.SQL(page["sql old"]))  # pyright: ignore[reportArgumentType] - the page's own
-    assert superuser.execute("SELECT config FROM org_configs").fetchall() == [({"prompts": blob["prompts"]},)]
-    assert KEY not in looked + json.dumps(report)
+    removed = shell("sh old")
+    assert removed.count("  key taken out: /openai/apiKey\n") == 2
+    assert "left:" not in removed
+    del blob["openai"]["apiKey"]
+    assert superuser.execute("SELECT config FROM org_configs").fetchall() == [(blob,)]
+    assert KEY not in looked + json.dumps(report) + removed
 
 
 def address_of(superuser: Superuser) -> str:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import SecretStr, ValidationError
@@ -16,7 +16,7 @@ from voxplane.command import account, read_settings, run
 from voxplane.errors import ConfigurationError, FieldError, Invalid
 from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.organization_files import Apply, Change, Keys, OrganizationPlan, Plan
-from voxplane.terminal import say
+from voxplane.terminal import compact, say
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -190,11 +190,16 @@ def _keys(file: OrganizationFile) -> Keys:
 def _key_file(path: Path) -> str | None:
     try:
         with path.open(encoding="utf-8") as file:
-            return file.read(_MAX_KEY_BYTES).strip()
+            text = file.read(_MAX_KEY_BYTES + 1)
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError):
         raise ConfigurationError("A file that a reference leads to cannot be read as text.") from None
+    if len(text) > _MAX_KEY_BYTES:
+        raise ConfigurationError(
+            f"A file that a reference leads to holds more than {_MAX_KEY_BYTES // 1024} KiB: no key."
+        )
+    return text.strip()
 
 
 def _text(path: Path) -> str:
@@ -224,7 +229,8 @@ def _show(plan: Plan, *, effects: bool) -> None:
             continue
         typer.echo(f"{'+ ' if each.is_new else ''}{each.organization}{_at(each)}")
         for change in lines:
-            typer.echo(f"  {_SIGNS[change.kind]} {change.provider} {change.what}{_values(change)}")
+            what = " ".join(part for part in (change.provider, change.what) if part)
+            typer.echo(f"  {_SIGNS[change.kind]} {what}{_values(change)}")
 
 
 def _at(plan: OrganizationPlan) -> str:
@@ -234,9 +240,5 @@ def _at(plan: OrganizationPlan) -> str:
 def _values(change: Change) -> str:
     if change.what.startswith("secrets."):
         return ""
-    after = "" if change.after is None else _json(change.after)
-    return f": {_json(change.before)} -> {after}" if change.kind == "changed" else f": {after or _json(change.before)}"
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    before, after = compact(change.before), compact(change.after)
+    return f": {before} -> {after}" if change.kind == "changed" else f": {after or before}"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from voxplane import legacy_names as names
 from voxplane import retirement
 from voxplane.errors import Invalid
-from voxplane.legacy_reading import Reading, bare, secret_texts, secrets_of, settings_of, with_keys
+from voxplane.legacy_reading import Reading, bare, secret_places, secrets_of, settings_of, with_keys
 from voxplane.legacy_values import Refused, empty, fit, is_list, is_object, looks_like_a_key, within_rules
 from voxplane.schemas import MAX_PRIORITY, JsonObject
 from voxplane.schemas.import_notice import Finding, Outcome
@@ -53,11 +53,22 @@ class LegacyProvider:
 
 
 @dataclass(frozen=True)
+class LegacyKey:
+    """Where a key was taken from, for which secret of which provider, and its text as it is taken."""
+
+    provider: str
+    secret: str
+    path: tuple[str, ...] = field(repr=False)
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Converted:
-    """One blob, read: what to write and what is said of it."""
+    """One blob, read: what to write, what is said of it, and where its keys stood."""
 
     providers: tuple[LegacyProvider, ...]
     findings: tuple[Finding, ...]
+    keys: tuple[LegacyKey, ...]
 
 
 def convert(blob: JsonObject, registry: ProviderRegistry, today: date) -> Converted:
@@ -69,13 +80,15 @@ def convert(blob: JsonObject, registry: ProviderRegistry, today: date) -> Conver
     reading = Reading(registry)
     reading.read(blob, ())
     reading.settle()
-    texts = secret_texts(blob, registry)
-    providers = tuple(_Taking(reading, provider, today, texts).take() for provider in reading.named())
+    texts = frozenset(text for _, text in secret_places(blob, registry))
+    takings = [_Taking(reading, provider, today, texts) for provider in reading.named()]
+    providers = tuple(taking.take() for taking in takings)
+    keys = tuple(key for taking in takings for key in taking.keys)
     findings = [finding for _, finding in sorted(reading.findings, key=lambda each: each[0])]
     if len(findings) > MAX_FINDINGS:
         more = Finding(at="", outcome=Outcome.LEFT, note="There is more in this blob than a report holds.")
         findings = [*findings[:MAX_FINDINGS], more]
-    return Converted(tuple(each for each in providers if each is not None), tuple(findings))
+    return Converted(tuple(each for each in providers if each is not None), tuple(findings), keys)
 
 
 class _Taking:
@@ -89,6 +102,7 @@ class _Taking:
         """What must not be in a setting."""
         self.config: JsonObject = {}
         self.secrets: dict[str, SecretStr] = {}
+        self.keys: list[LegacyKey] = []
         self.sources: dict[str, tuple[Entry, Outcome, str | None]] = {}
         self.is_enabled: bool | None = None
         self.priority: int | None = None
@@ -154,6 +168,7 @@ class _Taking:
             self._left(entry, wrong[0].message)
             return
         self.secrets[name] = secret
+        self.keys.append(LegacyKey(self.provider.key, name, entry.path, text))
         outcome = Outcome.MOVED if text == entry.value else Outcome.CONVERTED
         self.reading.found(entry, outcome, provider=self.provider.key, secret=name)
         if name == "serviceAccountJson":

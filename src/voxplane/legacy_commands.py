@@ -1,8 +1,9 @@
-"""`voxplane legacy`: bring what the old system kept in `org_configs` here."""
+"""`voxplane legacy`: bring what the old system kept in `org_configs` here, and take its keys out of there."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +11,14 @@ import typer
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from voxplane.command import Json, account, run
+from voxplane.errors import ConfigurationError
 from voxplane.schemas.import_notice import Outcome
-from voxplane.server import legacy_source
+from voxplane.server import collector, legacy_source
 from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.legacy_import import ImportOptions, OrganizationReport, Status, Tally
+from voxplane.server.legacy_organizations import names_of
+from voxplane.server.legacy_scrub import ScrubReport
+from voxplane.server.legacy_scrub import Status as ScrubStatus
 from voxplane.terminal import err, say
 
 if TYPE_CHECKING:
@@ -23,11 +28,7 @@ if TYPE_CHECKING:
 legacy = typer.Typer(help="Bring the settings and keys of the old org_configs here.", no_args_is_help=True)
 
 _PROGRESS_EVERY = 1000
-
-
-@legacy.callback()
-def _before_any_command() -> None:
-    """Keep `import` a command of a group, although it is the only one."""
+_ONLY_LOOKED = "Nothing was written: this is what --apply does."
 
 
 @legacy.command("import")
@@ -63,8 +64,10 @@ def legacy_import(
     tally = Tally(is_applied=apply)
 
     async def bring(plane: ControlPlane) -> None:
+        collector.spare()
         who = local_administrator(None, account())
-        found = legacy_source.records(source, organization)
+        names = () if organization is None else await names_of(plane.database, organization)
+        found = legacy_source.records(source, names)
         columns = (SpinnerColumn(), TextColumn("organizations"), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
             task = progress.add_task("organizations", total=None)
@@ -84,8 +87,65 @@ def legacy_import(
         typer.echo(f'], "totals": {json.dumps(totals.model_dump(mode="json", by_alias=True))}}}')
     else:
         typer.echo(_summary(totals))
+    if not totals.organizations:
+        raise _nothing(organization)
     if totals.missing or totals.refused:
         raise typer.Exit(1)
+
+
+@legacy.command("scrub")
+def legacy_scrub(
+    address: Annotated[
+        str, typer.Argument(metavar="ADDRESS", help="The address of the PostgreSQL with org_configs, to write there.")
+    ],
+    organization: Annotated[str | None, typer.Option("--organization", "-o", help="Only this one.")] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Write. Otherwise it only says what it would do.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take out of the old org_configs the keys that are kept here now; everything else stays in it.
+
+    What else may be a key is listed. Keep a backup: what is taken out is nowhere but here.
+    """
+    counts: Counter[ScrubStatus] = Counter()
+
+    async def take_out(plane: ControlPlane) -> None:
+        names = () if organization is None else await names_of(plane.database, organization)
+        async with aclosing(plane.legacy_scrub.run(address, names, apply=apply)) as reports:
+            async for report in reports:
+                counts[report.status] += 1
+                _print_scrubbed(report, as_json=as_json, is_first=counts.total() == 1)
+
+    if as_json:
+        typer.echo('{"organizations": [')
+    run(take_out)
+    if as_json:
+        totals = {"isApplied": apply} | {status.value: counts[status] for status in ScrubStatus}
+        typer.echo(f'], "totals": {json.dumps(totals)}}}')
+    else:
+        said = ", ".join(f"{number} {status}" for status, number in counts.items()) or "none"
+        typer.echo(f"{counts.total()} organizations: {said}.{'' if apply else f' {_ONLY_LOOKED}'}")
+    if not counts:
+        raise _nothing(organization)
+    if counts[ScrubStatus.MISSING] or counts[ScrubStatus.REFUSED]:
+        raise typer.Exit(1)
+
+
+def _nothing(organization: str | None) -> ConfigurationError:
+    whose = "" if organization is None else " that is of the organization that --organization names"
+    return ConfigurationError(f"There is nothing in the source{whose}.")
+
+
+def _print_scrubbed(report: ScrubReport, *, as_json: bool, is_first: bool) -> None:
+    if as_json:
+        document = json.dumps(report.model_dump(mode="json", by_alias=True, exclude_none=True))
+        typer.echo(document if is_first else f",{document}")
+        return
+    head = f"{report.organization}: {report.status}"
+    typer.echo(f"{head}. {report.note}" if report.note else head)
+    for place in report.removed:
+        typer.echo(f"  key taken out: {place}")
+    for place in report.left:
+        typer.echo(f"  left: {place} may be a key, and is not kept here")
 
 
 def _print(report: OrganizationReport, *, as_json: bool, is_first: bool) -> None:
@@ -138,5 +198,5 @@ def _summary(totals: Totals) -> str:
     keys = f"{totals.secrets} keys sealed; " if totals.secrets else ""
     end = "Written." if totals.imported else "Nothing had to be written."
     if not totals.is_applied:
-        end = "Nothing was written: this is what --apply does."
+        end = _ONLY_LOOKED
     return f"{totals.organizations} organizations: {counted or 'none'}; {keys}{said or 'nothing found'}. {end}"

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 _MAX_DEPTH = 8
 _MAX_INDEX_DIGITS = 5
-_SHOWN = re.compile(r"[A-Za-z]{1,24}(?:[_-]?[A-Za-z]{1,24}){0,3}[0-9]{0,2}|11labs", re.ASCII)
+# A name of a few words, as `topP`, `OPENAI_API_KEY` or `openAI`. What is longer, or goes between capitals and small
+# letters as no name does, may be a key that happens to have no digit.
+_WORD = r"(?:[A-Z]?[a-z]{2,14}|[A-Z]{2,14})"
+_JOINED = rf"(?:[_-]{_WORD}|(?<=[a-z])[A-Z][a-z]{{1,13}})"
+_LAST = r"(?:[_-][A-Za-z]|(?<=[a-z])[A-Z]{1,4})"
+_SHOWN = re.compile(rf"{_WORD}{_JOINED}{{0,3}}{_LAST}?[0-9]{{0,2}}|[A-Za-z]|11labs", re.ASCII)
+_MAX_SHOWN = 30
 _AZURE = re.compile(r"https://[^/]+\.(?:openai|services\.ai|cognitiveservices)\.azure\.com(?:/|$)", re.IGNORECASE)
 
 
@@ -53,9 +59,7 @@ class Reading:
         self.own: dict[str, list[Entry]] = defaultdict(list)
         self.sections: dict[ProviderType, list[_Section]] = defaultdict(list)
         self.chosen: dict[ProviderType, str] = {}
-        self.vendors = {fold(each.key): each.key for each in registry.get_all_providers()} | {
-            name: key for name, key in names.VENDORS.items() if _has(registry, key)
-        }
+        self.vendors = _vendors(registry)
         self._number = 0
 
     # Reading
@@ -148,9 +152,8 @@ class Reading:
         return self._read_long_name(entry)
 
     def _read_long_name(self, entry: Entry) -> bool:
-        for prefix in sorted(self.vendors, key=len, reverse=True):
+        for prefix, key in self.vendors.items():
             rest = entry.name.removeprefix(prefix)
-            key = self.vendors[prefix]
             if rest != entry.name and rest and self._is_said_of(key, rest):
                 self.own[key].append(replace(entry, name=rest))
                 return True
@@ -318,7 +321,7 @@ def pointer(path: tuple[str, ...]) -> str:
 
 
 def _is_shown(name: str) -> bool:
-    return _SHOWN.fullmatch(name) is not None and not looks_like_a_key(name)
+    return len(name) <= _MAX_SHOWN and _SHOWN.fullmatch(name) is not None and not looks_like_a_key(name)
 
 
 def with_keys(note: str, value: object) -> str:
@@ -328,33 +331,45 @@ def with_keys(note: str, value: object) -> str:
     return f"{note} It holds what looks like a key: move it by hand, with `voxplane secrets set`."
 
 
+@lru_cache(maxsize=4)
+def _vendors(registry: ProviderRegistry) -> dict[str, str]:
+    """Return which provider each folded name of a vendor means, the longest names first."""
+    found = {fold(each.key): each.key for each in registry.get_all_providers()} | {
+        name: key for name, key in names.VENDORS.items() if _has(registry, key)
+    }
+    return dict(sorted(found.items(), key=lambda each: len(each[0]), reverse=True))
+
+
 def _has(registry: ProviderRegistry, key: str) -> bool:
     return any(each.key == key for each in registry.get_all_providers())
 
 
-def secret_texts(blob: JsonObject, registry: ProviderRegistry) -> frozenset[str]:
-    """Return every text that stands where keys stand, whoever's it is and whether or not it is taken."""
-    providers = registry.get_all_providers()
-    own = frozenset(names.KEYS).union(*(secrets_of(provider) for provider in providers)) | names.KEY_RINGS
-    settings = {name for provider in providers for name in settings_of(provider)}
-    found: set[str] = set()
-    waiting: list[tuple[Any, bool]] = [(blob, False)]
+def secret_places(blob: JsonObject, registry: ProviderRegistry) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield every text that stands where keys stand, and its place, whoever's it is and whether or not it is taken."""
+    own, settings, vendors = _key_names(registry)
+    waiting: list[tuple[tuple[str, ...], Any, bool]] = [((), blob, False)]
     while waiting:
-        value, is_secret = waiting.pop()
+        path, value, is_secret = waiting.pop()
         if is_object(value):
             for name, each in value.items():
                 folded = fold(name)
                 is_named = folded in own or (
                     folded.endswith(("apikey", "secret", "password")) and folded not in settings
                 )
-                waiting.append((each, is_secret or is_named))
+                waiting.append(((*path, name), each, is_secret or is_named))
         elif is_list(value):
-            waiting += [(each, is_secret) for each in value]
-        elif is_secret and isinstance(value, str):
-            found.add(bare(value))
-    # Some call the provider itself `key`.
-    vendors = {*names.VENDORS, *(fold(provider.key) for provider in providers)}
-    return frozenset(text for text in found if text and fold(text) not in vendors)
+            waiting += [((*path, str(index)), each, is_secret) for index, each in enumerate(value)]
+        elif is_secret and isinstance(value, str) and bare(value) and fold(bare(value)) not in vendors:
+            yield path, bare(value)
+
+
+@lru_cache(maxsize=4)
+def _key_names(registry: ProviderRegistry) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """Return the folded names of keys, of settings, and of vendors: some call the provider itself `key`."""
+    providers = registry.get_all_providers()
+    own = frozenset(names.KEYS).union(*(secrets_of(provider) for provider in providers)) | names.KEY_RINGS
+    settings = frozenset(name for provider in providers for name in settings_of(provider))
+    return own, settings, frozenset(names.VENDORS).union(fold(provider.key) for provider in providers)
 
 
 def bare(text: str) -> str:

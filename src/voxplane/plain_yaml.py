@@ -30,8 +30,9 @@ _RESOLVED = (
         list("-+.0123456789"),
     ),
 )
-# Where a reader would break a line, or what it takes only as an escape.
-_ESCAPED = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+# Where a reader would break a line, what it takes only as an escape, and what would make a text read as another one.
+_UNSEEN = r"\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+_ESCAPED = re.compile(rf"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029{_UNSEEN}]")
 
 
 def read_all(text: str) -> list[Any]:
@@ -56,6 +57,8 @@ def written(value: dict[str, Any], indent: int = 0) -> str:
     text: str = yaml.dump(
         value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100, default_flow_style=False
     )
+    # Such a text is in double quotes, and there is nothing but texts that could hold one.
+    text = re.sub(f"[{_UNSEEN}]", lambda found: f"\\u{ord(found[0]):04x}", text)
     return "".join(f"{' ' * indent}{line}" if line.strip() else line for line in text.splitlines(keepends=True))
 
 

@@ -104,6 +104,8 @@ def _title(name: str, _info: object) -> str:
     return name.replace("_", " ").capitalize()
 
 
+_MAX_VALIDATED = 1000
+_MAX_VALIDATED_LENGTH = 2000
 # A setting is explained by the docstring below it, and called by its name in words unless it has a better title.
 _DESCRIBED = ConfigDict(use_attribute_docstrings=True, field_title_generator=_title)
 
@@ -276,16 +278,36 @@ class ProviderDefinition(Generic[C, S]):
         """Check an override and merge it over the defaults.
 
         What need not be whole may lack what is still to be chosen, as a voice is with the key that lists them. What
-        decides where calls go is needed all the same.
+        decides where calls go is needed all the same. What was found valid lately is not checked again: most
+        organizations set the same few things.
 
         Raises:
             Invalid: with a JSON Pointer under `at` for each setting that is wrong.
         """
+        try:
+            text = json.dumps(overrides)
+        except (TypeError, ValueError, RecursionError):  # no JSON, so nothing that is valid
+            return self._validated_anew(overrides, at, self.config)
+        model = self.config if is_whole else self._unfinished
+        known = self._validated.get((model, text))
+        if known is None:
+            known = self._validated_anew(overrides, at, model)
+            if len(self._validated) >= _MAX_VALIDATED:
+                self._validated.clear()
+            if len(text) <= _MAX_VALIDATED_LENGTH:
+                self._validated[model, text] = known
+        return known
+
+    @cached_property
+    def _validated(self) -> dict[tuple[type[C], str], C]:
+        return {}
+
+    def _validated_anew(self, overrides: JsonObject, at: str, model: type[C]) -> C:
         unknown = [name for name in overrides if name not in self.setting_names]
         if unknown:
             raise Invalid([self._unknown_setting(name, at) for name in unknown])
         try:
-            return (self.config if is_whole else self._unfinished).model_validate(overrides)
+            return model.model_validate(overrides)
         except ValidationError as error:
             raise Invalid(pointed(error, at)) from None
 

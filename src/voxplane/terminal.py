@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 # Into a file or a pipe, a table keeps its lines whole.
 out = Console(width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False)
+
+# Control characters, marks of direction, and what has no width: a text with them does not read as it is.
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 
 # What an error says to the caller of the API, said to somebody at a terminal.
 _SAID = {
@@ -69,13 +73,18 @@ def table(*columns: str, rows: Iterable[Iterable[object]]) -> Table:
     """Draw rows under columns, without lines."""
     made = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        made.add_row(*("" if cell is None else str(cell) for cell in row))
+        made.add_row(*("" if cell is None else visible(str(cell)) for cell in row))
     return made
 
 
 def compact(value: object) -> str:
     """Write a setting as JSON on one line; nothing for one that is not set."""
-    return "" if value is None else json.dumps(value, ensure_ascii=False)
+    return "" if value is None else visible(json.dumps(value, ensure_ascii=False))
+
+
+def visible(text: str) -> str:
+    """Write what a terminal would obey, or turn the text around by, as an escape of JSON."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def say_state(one: OrganizationProvider) -> None:

@@ -70,3 +70,14 @@ class AuditCheck(Wire):
     rows: int
     anchors: int
     breaks: tuple[AuditBreak, ...] = Field(description="The first one of each organization; empty when all hold.")
+
+
+class AuditGlance(Wire):
+    """What came of holding the ends of all audit logs against the newest anchor, without reading the logs."""
+
+    anchored_at: datetime
+    organizations: int = Field(description="How many the anchor names.")
+    behind: tuple[str, ...] = Field(
+        description="Organizations whose log ends before, or in another row than, what was anchored: slugs, or ids of "
+        "those that are gone. The end of the log was cut off, or the whole database is an older one."
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import (
@@ -48,8 +49,7 @@ class Sparse(Wire):
         if isinstance(data, dict):
             given: JsonObject = data  # pyright: ignore[reportUnknownVariableType]
             # A name that is no field's is the caller's own text, and is refused without being repeated.
-            known = set(cls.model_fields).union(field.alias or "" for field in cls.model_fields.values())
-            nulls = [name for name, value in given.items() if value is None and name in known]
+            nulls = [name for name, value in given.items() if value is None and name in _names_of(cls)]
             if nulls:
                 raise field_errors(cls, [(name, "null", "leave the field out instead of null") for name in nulls])
         return data  # pyright: ignore[reportUnknownVariableType]
@@ -61,6 +61,11 @@ class Sparse(Wire):
         for name, field in schema.get("properties", {}).items():
             schema["properties"][name] = without_null(field)
         return schema
+
+
+@cache
+def _names_of(model: type[BaseModel]) -> frozenset[str]:
+    return frozenset(model.model_fields).union(field.alias or "" for field in model.model_fields.values())
 
 
 def without_null(schema: JsonObject) -> JsonObject:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from voxplane.errors import ConfigurationError
-from voxplane.schemas.audit import AuditAnchor, AuditBreak, AuditCheck
+from voxplane.schemas.audit import AuditAnchor, AuditBreak, AuditCheck, AuditGlance
 from voxplane.server.audit import Chain
 from voxplane.server.audit_store import AuditHead, AuditStore, audit_heads
 
@@ -45,16 +45,40 @@ def read_anchors(key: AnchorKey, lines: Iterable[str]) -> tuple[int, dict[UUID, 
     found: defaultdict[UUID, Anchored] = defaultdict(dict)
     count = 0
     for count, line in enumerate(lines, start=1):
-        try:
-            each = AuditAnchor.model_validate_json(line)
-            is_ours = key.is_signed(each.signed_content(), bytes.fromhex(each.signature))
-        except ValueError:  # Pydantic's errors are of this kind too
-            raise ConfigurationError(f"Line {count} of the anchors is none.") from None
-        if not is_ours:
-            raise ConfigurationError(f"Line {count} of the anchors is not signed by this installation.")
+        each = _read_anchor(key, line, f"Line {count} of the anchors")
         for organization_id, (seq, row_hash) in each.heads.items():
             found[organization_id].setdefault(seq, set()).add(row_hash)
     return count, dict(found)
+
+
+async def glance(database: Database, key: AnchorKey, line: str) -> AuditGlance:
+    """Hold where every organization says that its log ends against an anchor.
+
+    Whoever put an older database back and had it grow past the anchor since is found by `check` alone.
+
+    Raises:
+        ConfigurationError: the line is no anchor, or is not signed by this installation.
+    """
+    at = _read_anchor(key, line, "The newest anchor")
+    missing = dict(at.heads)
+    behind: list[str] = []
+    async for head in _heads(database):
+        seq, row_hash = missing.pop(head.id, (0, ""))
+        if head.audit_seq < seq or (head.audit_seq == seq > 0 and head.audit_hash.hex() != row_hash):
+            behind.append(head.slug)
+    behind += [str(gone) for gone, (seq, _) in missing.items() if seq > 0]
+    return AuditGlance(anchored_at=at.at, organizations=len(at.heads), behind=tuple(behind))
+
+
+def _read_anchor(key: AnchorKey, line: str, called: str) -> AuditAnchor:
+    try:
+        anchored = AuditAnchor.model_validate_json(line)
+        is_ours = key.is_signed(anchored.signed_content(), bytes.fromhex(anchored.signature))
+    except ValueError:  # Pydantic's errors are of this kind too
+        raise ConfigurationError(f"{called} is none.") from None
+    if not is_ours:
+        raise ConfigurationError(f"{called} is not signed by this installation.")
+    return anchored
 
 
 async def check(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from os import SEEK_END
 from typing import TYPE_CHECKING
 
-from voxplane.errors import KeyUnavailable
+from anyio import to_thread
+
+from voxplane.errors import ConfigurationError, KeyUnavailable
 from voxplane.schemas.audit import AuditRecord, AuditRecords
 from voxplane.server import audit_check, envelope
 from voxplane.server.audit_store import AuditFilter, AuditRow, AuditStore
@@ -18,16 +21,18 @@ from voxplane.server.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
+    from pathlib import Path
 
     from pydantic import SecretStr
 
-    from voxplane.schemas.audit import AuditAnchor, AuditCheck
+    from voxplane.schemas.audit import AuditAnchor, AuditCheck, AuditGlance
     from voxplane.server.auth import Principal
     from voxplane.server.database import Database
     from voxplane.server.write import Unsealed
 
 _PAGE = 1000
 _SHOWN = 20
+_TAIL = 64 * 1024
 
 
 class AuditLog:
@@ -109,6 +114,17 @@ class AuditLog:
         read = audit_check.read_anchors(AnchorKey.derive(key), anchors)
         return await audit_check.check(self._database, key, read, progress)
 
+    async def glance(self, path: Path) -> AuditGlance | None:
+        """Hold the ends of all logs against the last anchor of a file; None when there is none in it yet.
+
+        Raises:
+            ConfigurationError: the file cannot be read, or its last line is no anchor of this installation.
+            KeyUnavailable: the installation is sealed.
+        """
+        key = AnchorKey.derive(self._keys.audit_key)
+        line = await to_thread.run_sync(_last_line, path)
+        return await audit_check.glance(self._database, key, line) if line else None
+
     @property
     def _keys(self) -> Unsealed:
         if self._unsealed is None:
@@ -123,6 +139,23 @@ class AuditLog:
         async with self._database.transaction(organization_id=principal.tenant) as connection:
             rows = await AuditStore(connection, principal.tenant).page(wanted, before, limit)
         return tuple(map(_record, rows))
+
+
+def _last_line(path: Path) -> str:
+    """Read the last line of a file that may be long; empty when there is no file or nothing in it."""
+    try:
+        with path.open("rb") as file:
+            begin = end = file.seek(0, SEEK_END)
+            tail = b""
+            while begin > 0 and b"\n" not in tail.strip():
+                begin = max(0, 2 * begin - end - _TAIL)
+                file.seek(begin)
+                tail = file.read(end - begin)
+            return tail.strip().rpartition(b"\n")[2].decode()
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError):
+        raise ConfigurationError("The file of anchors cannot be read as text.") from None
 
 
 def _record(row: AuditRow) -> AuditRecord:

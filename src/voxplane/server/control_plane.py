@@ -39,6 +39,7 @@ from voxplane.server.history import HistoryService
 from voxplane.server.import_notice import ImportNotices
 from voxplane.server.issuers import Issuers
 from voxplane.server.legacy_import import LegacyImport
+from voxplane.server.legacy_scrub import LegacyScrub
 from voxplane.server.lists import ListService
 from voxplane.server.oidc import OidcProvider
 from voxplane.server.organization_files import OrganizationFiles
@@ -80,6 +81,7 @@ class ControlPlane:
     lists: ListService
     access: AccessService
     legacy: LegacyImport
+    legacy_scrub: LegacyScrub
     import_notices: ImportNotices
     files: OrganizationFiles
     sign_in: SignInCodes
@@ -116,7 +118,10 @@ class ControlPlane:
                 )
                 plane = await cls._assemble(settings, registry, connections, unsealed, client)
                 await plane.seed()
-                yield plane
+                try:
+                    yield plane
+                finally:
+                    await plane.denials.end()
             finally:
                 await connections.close()
         finally:
@@ -186,6 +191,7 @@ class ControlPlane:
             ),
             access=access,
             legacy=LegacyImport(catalogue=catalogue, database=connections, changes=changes, unsealed=unsealed),
+            legacy_scrub=LegacyScrub(catalogue=catalogue, database=connections),
             import_notices=ImportNotices(database=connections, changes=changes, unsealed=unsealed),
             files=OrganizationFiles(catalogue=catalogue, database=connections, changes=changes, unsealed=unsealed),
             sign_in=SignInCodes(access),

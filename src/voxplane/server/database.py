@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, LiteralString, Self
 
 import anyio
 import psycopg
+import structlog
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row, scalar_row
@@ -37,6 +38,9 @@ SCHEMA_VERSION = max(path.name[:4] for path in MIGRATIONS.glob("versions/*.sql")
 _ADVISORY_LOCK = 0x766F78706C616E65
 _DATABASE = "voxplane"
 _APPLICATION = "voxplane"
+_RECORD = "audit_events"
+
+log = structlog.get_logger("voxplane")
 
 Connection = psycopg.AsyncConnection[Any]
 
@@ -369,14 +373,24 @@ def _our_errors() -> Generator[None]:
         yield
     except (PoolTimeout, TooManyRequests) as error:
         raise Unavailable("All database connections are busy.") from error
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise InternalError from error
+    except psycopg.errors.RaiseException as error:  # nothing of ours raises it: somebody closed a table
+        raise Unavailable("The database refuses this at present.") from error
     except psycopg.DataError as error:
         raise InvalidRequest("A value is not one that can be stored.") from error
     except psycopg.OperationalError as error:
         raise Unavailable("The database does not answer.") from error
     except psycopg.Error as error:
+        if _keeps_from_recording(error):
+            log.error("nothing can be put on record, so nothing is done", sqlstate=error.sqlstate)  # noqa: TRY400 - its text can hold row values
+            raise Unavailable("Nothing can be put on record at present, so nothing is done.") from error
         raise InternalError from error
+
+
+def _keeps_from_recording(error: psycopg.Error) -> bool:
+    """Whether it is the audit log that refuses to be written, which says nothing against what was asked."""
+    said = error.diag.message_primary or ""
+    # That a row would be another organization's is a defect of ours.
+    return "row-level security" not in said and _RECORD in {error.diag.table_name, *said.replace('"', " ").split()}
 
 
 async def open_database(location: Location, settings: Settings, digests: dict[str, str]) -> Database:

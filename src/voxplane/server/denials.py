@@ -2,7 +2,9 @@
 
 A refusal is written to the audit log in a transaction of its own, after the request has come to nothing. Nobody may
 fill the log or keep the database busy with it: of one caller a hundred a minute are written one by one, and the rest
-is counted; and of all callers of this process a few are written at a time. What cannot be written is still refused.
+is counted; and of all callers of this process a few are written at a time, while others wait for their turn, as long as
+these are not too many. What is only counted is on record when its minute is over, or the process ends. What cannot be
+written is still refused.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ log = structlog.get_logger("voxplane")
 _MINUTE_SECONDS = 60.0
 _PER_MINUTE = 100
 _AT_A_TIME = 4
+_WAITING = 100
+_LAST_SECONDS = 5.0
 _REMEMBERED = 10_000
 _COLLAPSED = "denials.collapsed"
 
@@ -61,6 +65,7 @@ class Denials:
         self._clock = clock
         self._elapsed = elapsed
         self._minutes: OrderedDict[tuple[UUID, str], _Minute] = OrderedDict()
+        self._turns = anyio.Semaphore(_AT_A_TIME)
         self._under_way = 0
 
     async def record(self, principal: Principal, action: str, target: str, reason: str) -> None:
@@ -76,8 +81,8 @@ class Denials:
         if minute is None:
             minute = self._minutes[key] = _Minute(principal, self._elapsed())
             if len(self._minutes) > _REMEMBERED:
-                self._minutes.popitem(last=False)
-        if minute.recorded >= _PER_MINUTE or self._under_way >= _AT_A_TIME:
+                await self._end(self._minutes.popitem(last=False)[1])
+        if minute.recorded >= _PER_MINUTE or self._under_way >= _WAITING:
             minute.passed_over += 1
             return
         minute.recorded += 1
@@ -87,6 +92,12 @@ class Denials:
         """Put on record how many refusals were only counted, of the minutes that are over, and forget these."""
         for key in [key for key, minute in self._minutes.items() if self._is_over(minute)]:
             await self._end(self._minutes.pop(key))
+
+    async def end(self) -> None:
+        """Put on record how many refusals were only counted so far, of all minutes; for the end of the process."""
+        with anyio.move_on_after(_LAST_SECONDS, shield=True):
+            while self._minutes:
+                await self._end(self._minutes.popitem()[1])
 
     async def settle_regularly(self) -> None:
         """Settle for as long as the caller lets it."""
@@ -104,7 +115,7 @@ class Denials:
     async def _write(self, principal: Principal, action: str, target: str, detail: JsonObject) -> None:
         self._under_way += 1
         try:
-            async with self._database.transaction(organization_id=principal.tenant) as connection:
+            async with self._turns, self._database.transaction(organization_id=principal.tenant) as connection:
                 store = Store(connection, principal.tenant)
                 seq, head = await store.audit_head()
                 event = AuditEvent(

@@ -57,7 +57,11 @@ async def examine(settings: Settings, ask_providers: bool = False) -> Report:  #
     try:
         require_installation(settings)
         async with ControlPlane.open(settings) as plane:
-            findings += [*_foundations(plane), *await _default_organization(plane, ask_providers=ask_providers)]
+            findings += [
+                *_foundations(plane),
+                *await _anchors(plane),
+                *await _default_organization(plane, ask_providers=ask_providers),
+            ]
     except VoxplaneError as error:
         findings.append(Finding(subject="installation", verdict="bad", finding=error.message))
     return Report(is_healthy=all(each.verdict != "bad" for each in findings), findings=tuple(findings))
@@ -87,6 +91,32 @@ def _foundations(plane: ControlPlane) -> list[Finding]:
             finding=f"missing, damaged or another one: restore {keyring}" if sealed else f"{keyring}: keep a backup",
         ),
     ]
+
+
+async def _anchors(plane: ControlPlane) -> list[Finding]:
+    """Say whether the audit log reaches what was last anchored; nothing while it is sealed, which says enough."""
+    path = plane.settings.anchors_file
+    if plane.providers.is_sealed:
+        return []
+    if path is None:
+        return [
+            Finding(subject="anchors", verdict="good", finding="none are looked at: VOXPLANE_ANCHORS_FILE is unset")
+        ]
+    try:
+        found = await plane.audit.glance(path)
+    except VoxplaneError as error:
+        return [Finding(subject="anchors", verdict="bad", finding=error.message)]
+    if found is None:
+        remedy = f"none in {path.absolute()} yet: `voxplane audit anchor --to` adds one"
+        return [Finding(subject="anchors", verdict="note", finding=remedy)]
+    when = f"{found.anchored_at:%Y-%m-%d %H:%M:%S} UTC"
+    if not found.behind:
+        return [Finding(subject="anchors", verdict="good", finding=f"the audit log reaches the anchor of {when}")]
+    wrong = (
+        f"the audit log of {len(found.behind)} organizations ends before the anchor of {when}: this database is an "
+        "older one, or the end was cut off; `voxplane audit verify --anchors` says where"
+    )
+    return [Finding(subject="anchors", verdict="bad", finding=wrong)]
 
 
 def _catalogue_file(plane: ControlPlane) -> list[Finding]:

@@ -1,7 +1,8 @@
 """What the import from the old system left to a person: shown until somebody of the organization says that it is done.
 
-Every part that was left is listed once, whichever import left it, and what is done stays done. A part that a later
-import takes leaves the list.
+Every part that was left is listed once, whichever import left it, and what is done stays done. Of a part that is in a
+later blob too, the list says what became of it then: it leaves the list when it is taken, or when what is here already
+stays, and it is there anew, done or not, when something else is said of it, such as another address for its key.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from voxplane.errors import RevisionConflict
-from voxplane.schemas.import_notice import Finding, ImportNotice, Outcome
+from voxplane.schemas.import_notice import Finding, ImportNotice
 from voxplane.server.import_notice_store import ImportNoticeRow, ImportNoticeStore
 from voxplane.server.write import begin
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from voxplane.server.database import Database
     from voxplane.server.write import Unsealed, Write
 
-_TAKEN = {Outcome.MOVED, Outcome.CONVERTED}
-
 
 async def leave(write: Write, findings: Iterable[Finding]) -> bool:
     """Keep what needs a person within a write that imports; whether that changed what is listed."""
@@ -34,9 +33,9 @@ async def leave(write: Write, findings: Iterable[Finding]) -> bool:
     # An organization that is being made has none.
     known = await store.notice() if write.state.revision else None
     row = known or ImportNoticeRow(write.at, write.principal.name, [])
-    # What is taken now needs nobody any more. A place with a name that is not shown may be several.
-    taken = {each.at for each in found if each.outcome in _TAKEN and "?" not in each.at}
-    still = [each for each in row.findings if each["at"] not in taken]
+    # What is said now of a place is all that holds of it. A place with a name that is not shown may be several.
+    said = {each.at for each in found if "?" not in each.at}
+    still = [each for each in row.findings if each["at"] not in said or each in left]
     added = [each for each in left if each not in still and each not in row.done]
     if still + added == row.findings:
         return False

@@ -1,27 +1,29 @@
 """Blobs of the old `org_configs` brought into organizations, each in one transaction and through the same gates.
 
 What an organization already has wins over its blob, so a run that was cut off is simply run again. A run that is only
-to be looked at does everything and takes it back: what it reports is what happens.
+to be looked at does everything and takes it back: what it reports is what happens. An organization stands in a source
+once: which of two records is right nobody could tell.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import anyio
-from pydantic import TypeAdapter, ValidationError
 
 from voxplane.errors import Invalid, OrganizationExists, VoxplaneError
 from voxplane.legacy import Converted, LegacyProvider, convert
-from voxplane.schemas import ConfigWrite, JsonObject, OrganizationCreate, SecretsWrite, Slug, Wire
+from voxplane.schemas import ConfigWrite, JsonObject, OrganizationCreate, SecretsWrite, Wire
 from voxplane.schemas.import_notice import Finding, Outcome
-from voxplane.server import import_notice, store
+from voxplane.server import import_notice
 from voxplane.server.history_store import HistoryStore
+from voxplane.server.legacy_organizations import organizations_called, slug_of
+from voxplane.server.naming import as_id, spelled_alike
 from voxplane.server.provider_write import ProviderWrite, secret_values
 from voxplane.server.write import TakenBack, begin_as
 
@@ -40,8 +42,9 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 4
 _BATCH = 32
-_SEEDING = "local:seed"
-_slug = TypeAdapter[str](Slug)
+_BEGUN_WITH = "organization.create"
+"""What is on record as having written the settings that an organization began with, which is nobody's doing."""
+_TWICE = "An earlier record of this source is of the same organization: only the first is taken."
 
 
 class Status(StrEnum):
@@ -159,69 +162,61 @@ class LegacyImport:
             Unavailable: the database does not answer; what was reported stays, the rest is as it was.
         """
         batch: list[Record] = []
+        seen: set[str] = set()
         async for record in records:
-            # An organization that comes twice is done one after the other.
-            name = _folded(record.organization)
-            if len(batch) == _BATCH or any(name == _folded(other.organization) for other in batch):
-                for report in await self._run_batch(operator, batch, options):
+            batch.append(record)
+            if len(batch) == _BATCH:
+                for report in await self._run_batch(operator, batch, seen, options):
                     yield report
                 batch = []
-            batch.append(record)
-        for report in await self._run_batch(operator, batch, options):
+        for report in await self._run_batch(operator, batch, seen, options):
             yield report
 
     async def _run_batch(
-        self, operator: Principal, batch: list[Record], options: ImportOptions
+        self, operator: Principal, batch: list[Record], seen: set[str], options: ImportOptions
     ) -> list[OrganizationReport]:
-        known = await self._find([record.organization for record in batch])
+        """Import some records at once; `seen` are the organizations of those before them."""
+        known = await organizations_called(self._database, [record.organization for record in batch])
         reports: dict[int, OrganizationReport] = {}
         errors: list[VoxplaneError] = []
         turns = anyio.Semaphore(_AT_ONCE)
-        # One organization may be here by its slug and by its id.
-        in_order: defaultdict[UUID | int, anyio.Lock] = defaultdict(anyio.Lock)
 
         async def one(number: int, record: Record) -> None:
-            row = known.get(record.organization)
-            async with in_order[row.id if row else number], turns:
+            async with turns:
                 if errors:
                     return
                 try:
-                    reports[number] = await self._import(operator, record, row, options)
+                    reports[number] = await self._import(operator, record, known.get(record.organization), options)
                 except VoxplaneError as error:
                     errors.append(error)
 
         async with anyio.create_task_group() as group:
             for number, record in enumerate(batch):
+                row = known.get(record.organization)
+                names = {spelled_alike(record.organization), *((row.slug, str(row.id)) if row else ())}
+                if names & seen:
+                    name = row.slug if row else slug_of(record.organization)
+                    reports[number] = _refused(record, name, _TWICE)
+                    continue
+                if record.organization:
+                    seen.add(str(row.id) if row else spelled_alike(record.organization))
                 group.start_soon(one, number, record)
         if errors:
             raise errors[0]
         return [reports[number] for number in range(len(batch))]
 
-    async def _find(self, references: list[str]) -> dict[str, OrganizationRow]:
-        """Look up organizations by slug, or by id where a reference is one."""
-        # What can be no name is in no row, and some of it could not even be asked for.
-        references = [each for each in references if _named(each) is not None]
-        ids = {reference: found for reference in references if (found := _uuid(reference)) is not None}
-        async with self._database.transaction(platform=True) as connection:
-            rows = await store.organizations_named(
-                connection, [each.lower() for each in references], list(ids.values())
-            )
-        by_slug, by_id = {row.slug: row for row in rows}, {row.id: row for row in rows}
-        rows_of = {each: by_slug.get(each.lower()) or by_id.get(ids.get(each, UUID(int=0))) for each in references}
-        return {reference: row for reference, row in rows_of.items() if row is not None}
-
     async def _import(
         self, operator: Principal, record: Record, known: OrganizationRow | None, options: ImportOptions
     ) -> OrganizationReport:
-        name = known.slug if known else _named(record.organization)
+        name = known.slug if known else slug_of(record.organization)
         if record.blob is None or name is None:
             note = record.problem or "This is no name that an organization can have: a-z, 0-9 and hyphens."
-            return OrganizationReport(organization=name or f"record {record.number}", status=Status.REFUSED, note=note)
+            return _refused(record, name, note)
         if known is None and not options.create_organizations:
             note = "No organization has this slug or id: create it, or say --create-organizations."
             return OrganizationReport(organization=name, status=Status.MISSING, note=note)
         converted = convert(record.blob, self._catalogue.registry, self._clock().date())
-        organization_id = known.id if known else _uuid(record.organization) or uuid4()
+        organization_id = known.id if known else as_id(record.organization) or uuid4()
         who = replace(operator, organization_id=organization_id)
         reports: list[OrganizationReport] = []
         try:
@@ -234,8 +229,7 @@ class LegacyImport:
         except TakenBack:
             return reports[0]
         except OrganizationExists:
-            note = "Another organization took this slug in the meantime: run it again."
-            return OrganizationReport(organization=name, status=Status.REFUSED, note=note)
+            return _refused(record, name, "Another organization took this slug in the meantime: run it again.")
         self._changes.note(organization_id)
         return reports[0]
 
@@ -320,11 +314,11 @@ class _Organization:
         return list(legacy.config) if await self._providers.put_config(provider, change) else None
 
     async def _was_touched(self, key: str) -> bool:
-        """Whether anybody ever set this provider here; the installation's first start, which seeds, is nobody."""
+        """Whether anybody ever set this provider here, since the organization was made."""
         if self._is_new:
             return False
         newest = await HistoryStore(self._write.store.connection, self._write.state.id).versions(key, None, 1)
-        return bool(newest) and newest[0].actor != _SEEDING
+        return bool(newest) and newest[0].action != _BEGUN_WITH
 
     async def _take_secrets(
         self, provider: AnyProvider, legacy: LegacyProvider
@@ -370,21 +364,5 @@ class _Organization:
                 self._findings[number] = finding.model_copy(update=left)
 
 
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
-
-
-def _folded(reference: str) -> str:
-    """Write every spelling of one reference alike."""
-    return str(_uuid(reference) or reference.lower())
-
-
-def _named(reference: str) -> str | None:
-    """Return the slug that a reference of the old system gives an organization; None when it can give none."""
-    try:
-        return _slug.validate_python(reference.lower())
-    except ValidationError:
-        return None
+def _refused(record: Record, name: str | None, note: str) -> OrganizationReport:
+    return OrganizationReport(organization=name or f"record {record.number}", status=Status.REFUSED, note=note)

@@ -17,6 +17,7 @@ from voxplane.errors import FieldError, Invalid, RevisionConflict, SecretsUnread
 from voxplane.organization_file import OrganizationFile, ProviderEntry, references, suggested
 from voxplane.schemas import ConfigWrite, OrganizationCreate, ProviderType, SecretsWrite, Wire
 from voxplane.server import store
+from voxplane.server.naming import as_id
 from voxplane.server.organization_view import OrganizationView
 from voxplane.server.position import Position
 from voxplane.server.provider_write import Catalogue, ProviderWrite, secret_values
@@ -41,8 +42,9 @@ class Change(Wire):
     """One thing that is set, changed or removed."""
 
     provider: str
+    """Empty for what is of the organization itself."""
     what: str
-    """`enabled`, `priority`, `approvedOrigins`, `config.<setting>` or `secrets.<secret>`."""
+    """`enabled`, `priority`, `approvedOrigins`, `config.<setting>`, `secrets.<secret>`, or `name`."""
     kind: Literal["set", "changed", "removed"]
     before: Any = None
     after: Any = None
@@ -175,7 +177,7 @@ class OrganizationFiles:
         row = None if planned is not None and planned.is_new else await self._find(file.organization)
         if planned is not None and not planned.is_new and row is None:
             raise RevisionConflict
-        organization_id: UUID = row.id if row else uuid4()
+        organization_id: UUID = row.id if row else as_id(file.organization) or uuid4()
         who = replace(operator, organization_id=organization_id)
         plans: list[OrganizationPlan] = []
         try:
@@ -185,6 +187,7 @@ class OrganizationFiles:
                 at = None if row is None else str(Position(str(before.epoch), before.revision))
                 if planned is not None and planned.at != at:
                     raise RevisionConflict
+                await write.rename(file.name or before.name)
                 await self._take(write, wanted)
                 plans.append(self._compared(before, write.state, at))
                 if row is None or plans[0].changes:
@@ -243,6 +246,9 @@ class OrganizationFiles:
 
 
 def _changes(before: OrganizationView, after: OrganizationView) -> Iterator[Change]:
+    if before.state.name != after.state.name:
+        names = {"before": before.state.name, "after": after.state.name}
+        yield Change(provider="", what="name", kind="changed", **names)
     keys = set(before.state.configs) | set(after.state.configs) | set(before.state.secrets) | set(after.state.secrets)
     for key in sorted(keys):
         yield from compared(key, _said(before, key), _said(after, key))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import shlex
 import signal
 import socket
@@ -13,11 +12,13 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import anyio
+import structlog
 import uvicorn
 from rich.console import Console
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from voxplane.errors import ConfigurationError
+from voxplane.errors import ConfigurationError, VoxplaneError
+from voxplane.server import collector
 from voxplane.server.app import create_app
 from voxplane.server.control_plane import ControlPlane
 from voxplane.server.rounds import keep_testing
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
 
     from voxplane.server.settings import Settings
 
+log = structlog.get_logger("voxplane")
 _DRAIN_SECONDS = 20
 _BACKLOG = 2048
-_YOUNG_OBJECTS = 20_000
 MAX_HEAD_BYTES = 16 * 1024
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -123,23 +124,39 @@ async def _serve_on(listening: socket.socket, plane: ControlPlane) -> None:
         group.start_soon(_stop_on_signal, server, plane)
         group.start_soon(plane.changes.follow, plane.database)
         group.start_soon(plane.denials.settle_regularly)
+        group.start_soon(look_at_anchors, plane)
         if settings.reverify_hours:
             group.start_soon(keep_testing, plane, settings.reverify_hours)
-        _spare_collector()
+        collector.spare()
         await _announce(plane, host, port)
         await server.serve(sockets=[listening])
         group.cancel_scope.cancel()
 
 
-def _spare_collector() -> None:
-    """Have Python look for garbage where there is some, and less often: what was loaded until now stays for good.
+async def look_at_anchors(plane: ControlPlane) -> None:
+    """Say in the log when the audit log ends before its newest anchor; nobody waits for it.
 
-    To go through all of it takes a tenth of a second, in which nobody is answered; and at Python's own rhythm, a
-    look at what a few requests left behind, over and over, is a fifth of what answering costs.
+    It is no reason not to serve: a backup may have been put back on purpose.
     """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_YOUNG_OBJECTS)
+    path = plane.settings.anchors_file
+    if path is None or plane.providers.is_sealed:
+        return
+    try:
+        found = await plane.audit.glance(path)
+    except VoxplaneError as error:
+        log.warning("the audit log was not held against an anchor", reason=error.message)
+        return
+    if found is None:
+        log.warning("the audit log was not held against an anchor", reason="There is none in the file yet.")
+    elif found.behind:
+        log.error(
+            "the audit log ends before its newest anchor: its end was cut off, or this database is an older one",
+            organizations=len(found.behind),
+            of=found.organizations,
+            anchored_at=found.anchored_at.isoformat(),
+        )
+    else:
+        log.info("the audit log reaches its newest anchor", anchored_at=found.anchored_at.isoformat())
 
 
 async def _stop_on_signal(server: uvicorn.Server, plane: ControlPlane) -> None:

@@ -67,6 +67,11 @@ class Settings(BaseSettings):
         default=None,
         description="The file with the key that seals all secrets; default: keyring.json in the data directory.",
     )
+    anchors_file: Path | None = Field(
+        default=None,
+        description="The file that `voxplane audit anchor --to` adds to. At start the ends of all audit logs are held "
+        "against the last anchor in it.",
+    )
     catalogue_file: Path | None = Field(
         default=None,
         description="A JSON file with newer facts on models and voices than those of the release; read at start.",

@@ -340,6 +340,10 @@ class Store:
             payload=self._payload(revision, keys),
         )
 
+    async def rename(self, name: str) -> None:
+        """Give the organization another name."""
+        await self._run("UPDATE organizations SET name = %(name)s WHERE id = %(organization_id)s", name=name)
+
     async def ring(self, revision: int) -> None:
         """Have whoever follows the organization look whether they still may: nothing that they read changed."""
         await self._run("SELECT pg_notify('voxplane', %(payload)s)", payload=self._payload(revision, ()))
@@ -614,12 +618,12 @@ async def add_organization(connection: Connection, organization_id: UUID, slug: 
     """Create an organization, in a transaction of the platform, and return it as it begins.
 
     Raises:
-        OrganizationExists: the slug is taken.
+        OrganizationExists: the slug, or the id, is taken.
     """
     cursor = await connection.execute(
         """
         INSERT INTO organizations (id, slug, name) VALUES (%(id)s, %(slug)s, %(name)s)
-        ON CONFLICT (slug) DO NOTHING
+        ON CONFLICT DO NOTHING
         RETURNING id, slug, name, epoch, revision, created_at, audit_seq, audit_hash, secret_versions,
                   provider_revisions
         """,

@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from voxplane.errors import KeyUnavailable
+from voxplane.errors import FieldError, Invalid, KeyUnavailable
 from voxplane.server.audit import AuditEvent, chained
+from voxplane.server.naming import as_id
 from voxplane.server.store import ConfigRow, HistoryRow, OrganizationState, Store, add_organization
 
 if TYPE_CHECKING:
@@ -116,6 +117,13 @@ class Write:
         await self.store.append_history(change)
         self.state = replace(self.state, configs=configs)
 
+    async def rename(self, name: str) -> None:
+        """Give the organization another name; nothing when it has that one."""
+        if name != self.state.name:
+            await self.audit("organization.rename", self.state.slug, {"revision": self.revision})
+            await self.store.rename(name)
+            self.state = replace(self.state, name=name)
+
     async def put_secrets(self, provider_key: str, sealed: Envelope | None) -> None:
         """Write one provider's envelope, or remove it. Either way its secrets' version moves on."""
         self.changed.add(provider_key)
@@ -200,11 +208,14 @@ async def found(
     `providers` are those that it begins with, for the record.
 
     Raises:
-        OrganizationExists: the slug is taken.
+        OrganizationExists: the slug, or the id, is taken.
+        Invalid: the slug is written as an id, and not as its own: it could be taken for another organization.
         KeyUnavailable: the installation is sealed.
     """
     if unsealed is None:
         raise KeyUnavailable
+    if as_id(new.slug) not in {None, principal.organization_id}:
+        raise Invalid([FieldError("/slug", "is_an_id", "This is written as an id: a slug is a name of another form.")])
     state = await add_organization(connection, principal.tenant, new.slug, new.name)
     write = Write(Store(connection, principal.tenant), state, principal, unsealed, at)
     await write.audit("organization.create", new.slug, {"providers": sorted(providers), "revision": write.revision})

@@ -54,6 +54,7 @@ const actions: Record<string, string> = {
   "token.create": "Create a token",
   "token.revoke": "Revoke a token",
   "organization.create": "Create the organization",
+  "organization.rename": "Rename the organization",
   "legacy.import": "Import from the old system",
   "legacy.finish": "Finish the import",
   "denials.collapsed": "Further refusals",

@@ -1,4 +1,4 @@
-"""When models end, as providers said in tests."""
+"""A file may give an organization another name."""
 
 from pathlib import Path
 

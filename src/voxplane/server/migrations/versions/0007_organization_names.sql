@@ -1,0 +1,1 @@
+GRANT UPDATE (name) ON organizations TO voxplane_app;

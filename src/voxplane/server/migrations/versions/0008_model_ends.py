@@ -1,0 +1,13 @@
+"""When models end, as providers said in tests."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    """Run the SQL file that stands beside this one."""
+    op.execute(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))

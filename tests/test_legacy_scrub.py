@@ -1,0 +1,181 @@
+"""The old table without the keys that are kept here, and with everything else as it was."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.test_files import Typed, typed
+from tests.test_legacy import BLOBS, CANARIES, CORPUS, TODAY
+from tests.test_legacy_import import KEY, SEED, address_of, imported, principal_of
+from voxplane import legacy_keys
+from voxplane.errors import ConfigurationError
+from voxplane.legacy import convert
+from voxplane.registry import installed
+from voxplane.schemas import SecretsWrite
+from voxplane.server import legacy_scrub, legacy_source
+from voxplane.server.control_plane import ControlPlane
+from voxplane.server.legacy_scrub import ScrubReport, Status
+
+Superuser = psycopg.Connection[tuple[object, ...]]
+GOOGLE = json.loads((CORPUS / "vertex.json").read_text())["google"]
+BLOB: dict[str, Any] = {
+    "openai": {"model": "gpt-4o-mini", "temperature": 0.3, "systemPrompt": "Grüezi \u202e", "apiKey": f"Bearer {KEY}"},
+    "apiKeys": {"groq": "gsk_canary7f3a9c51e8"},
+    "ELEVENLABS_API_KEY": "canary7f3a9c51e8aa",
+    "providers": [{"key": "deepgram", "token": "canary7f3a9c51e8bb"}, "canary7f3a9c51e8bb"],
+    "gemini": GOOGLE,
+    "llm": {"provider": "openai", "apiKey": KEY},
+    "notes": {"old": KEY, "text": f"it was {KEY}"},
+    "telephony": {"twilio": {"authToken": "canary7f3a9c51e8cc"}},
+    "cartesia": {"apiKey": "***"},
+}
+LEFT: dict[str, Any] = {
+    "openai": {"model": "gpt-4o-mini", "temperature": 0.3, "systemPrompt": "Grüezi \u202e"},
+    "apiKeys": {},
+    "providers": [{"key": "deepgram"}, None],
+    "gemini": {name: value for name, value in GOOGLE.items() if name != "credentials"},
+    "llm": {"provider": "openai"},
+    "notes": {"text": f"it was {KEY}"},
+    "telephony": {"twilio": {"authToken": "canary7f3a9c51e8cc"}},
+    "cartesia": {"apiKey": "***"},
+}
+
+__all__ = ["typed"]  # a fixture
+
+
+@pytest.mark.parametrize("path", BLOBS, ids=lambda path: path.stem)
+def test_what_the_import_takes_as_a_key_is_taken_out_and_comes_to_the_same_without(path: Any) -> None:
+    blob = json.loads(path.read_text())
+    before = json.dumps(blob)
+    scrubbed = legacy_keys.scrub(blob, installed(), TODAY, lambda _provider, _secret: True)
+    assert json.dumps(blob) == before
+    was, becomes = convert(blob, installed(), TODAY), convert(scrubbed.blob, installed(), TODAY)
+    assert [provider for provider in becomes.providers if provider.secrets] == []
+    assert becomes.keys == ()
+    texts = [key.text for key in was.keys]
+    assert bool(texts) == any(provider.secrets for provider in was.providers) == bool(scrubbed.removed)
+    written = json.dumps(scrubbed.blob)
+    assert [text for text in texts if f'"{text}"' in written] == []
+    for canary in CANARIES:
+        assert canary not in "".join([*scrubbed.removed, *scrubbed.left])
+    again = legacy_keys.scrub(scrubbed.blob, installed(), TODAY, lambda _provider, _secret: True)
+    assert (again.blob, again.removed, again.left) == (scrubbed.blob, (), scrubbed.left)
+    nothing = legacy_keys.scrub(blob, installed(), TODAY, lambda _provider, _secret: False)
+    assert (nothing.blob, nothing.removed) == (blob, ())
+
+
+def stored_in(superuser: Superuser, kind: str, *rows: tuple[str | None, str | None]) -> str:
+    superuser.execute("DROP TABLE IF EXISTS public.org_configs")
+    superuser.execute(f"CREATE TABLE public.org_configs (org_id text, settings {kind})".encode())
+    for organization, content in rows:
+        superuser.execute("INSERT INTO public.org_configs VALUES (%s, %s)", [organization, content])
+    return address_of(superuser)
+
+
+async def scrubbed(plane: ControlPlane, address: str, *names: str, apply: bool = True) -> dict[str, ScrubReport]:
+    return {each.organization: each async for each in plane.legacy_scrub.run(address, names, apply=apply)}
+
+
+def contents(superuser: Superuser) -> dict[str, Any]:
+    found = superuser.execute("SELECT coalesce(org_id, ''), settings::text FROM public.org_configs").fetchall()
+    return {str(name): content for name, content in found}
+
+
+@pytest.mark.parametrize("kind", ["jsonb", "json", "text", "character varying(4000)"])
+async def test_keys_that_are_kept_here_are_taken_out_of_a_column_of_any_kind(
+    plane: ControlPlane, superuser: Superuser, kind: str
+) -> None:
+    await imported(plane, ("acme", BLOB), approve_origins=True)
+    others = {"here": {"openai": {"apiKey": KEY}}, "nobody": {"openai": {"apiKey": KEY}}, "seed": SEED}
+    await imported(plane, ("here", {}), ("seed", SEED))
+    rows: list[tuple[str | None, str | None]] = [("ACME", json.dumps(BLOB)), ("none", None)]
+    rows += [(name, json.dumps(blob)) for name, blob in others.items()]
+    address = stored_in(superuser, kind, *rows)
+    before = contents(superuser)
+    looked_at = await scrubbed(plane, address, apply=False)
+    assert contents(superuser) == before
+    reports = await scrubbed(plane, address)
+    assert reports == looked_at
+    assert {name: report.status for name, report in reports.items()} == {
+        "acme": Status.SCRUBBED,
+        "none": Status.UNCHANGED,
+        "here": Status.UNCHANGED,  # its key was not imported, so it is the only one that there is
+        "nobody": Status.MISSING,
+        "seed": Status.UNCHANGED,
+    }
+    after = contents(superuser)
+    assert json.loads(after.pop("ACME")) == LEFT
+    assert after == {name: content for name, content in before.items() if name != "ACME"}
+    assert reports["acme"].removed == (
+        *("/ELEVENLABS_API_KEY", "/apiKeys/groq", "/gemini/credentials", "/llm/apiKey", "/notes/old"),
+        *("/openai/apiKey", "/providers/0/token", "/providers/1"),
+    )
+    assert reports["acme"].left == ("/notes/text", "/telephony/twilio/authToken")
+    assert reports["here"].left == ("/openai/apiKey",)
+    again = await scrubbed(plane, address)
+    assert (again["acme"].status, again["acme"].removed) == (Status.UNCHANGED, ())
+    said = "".join(report.model_dump_json() for report in [*reports.values(), *again.values()])
+    assert "canary" not in said
+    # What is stored or was removed by hand is as good as imported.
+    who = await principal_of(plane, "here")
+    await plane.providers.update_provider_secrets(who, "openai", SecretsWrite(secrets={"apiKey": "sk-another-1"}))
+    await plane.providers.remove_provider_secrets(who, "openai")
+    assert list(await scrubbed(plane, address, "here")) == ["here"]
+    assert json.loads(contents(superuser)["here"]) == {"openai": {}}
+
+
+async def test_what_cannot_be_read_or_written_back_or_is_changed_meanwhile_stays_and_is_reported(
+    plane: ControlPlane, superuser: Superuser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await imported(plane, *((name, {"openai": {"apiKey": KEY}}) for name in ("a", "b", "c")))
+    key = f'"openai": {{"apiKey": "{KEY}"}}'
+    rows = [
+        ("a", f'{{"n": 1e999, {key}}}'),
+        ("b", f'{{"half": "\\ud800", {key}}}'),
+        *(("a", "x"), ("", f"{{{key}}}"), ("c", '{"long": "' + "x" * 300 + '"}')),
+    ]
+    monkeypatch.setattr(legacy_source, "MAX_BLOB_BYTES", 200)
+    address = stored_in(superuser, "text", *rows)
+    reports = [each async for each in plane.legacy_scrub.run(address, (), apply=True)]
+    assert [(each.organization, each.status.value) for each in reports] == [
+        *(("record 1", "missing"), ("a", "refused"), ("a", "refused"), ("b", "scrubbed"), ("c", "refused")),
+    ]
+    assert KEY not in "".join(each.model_dump_json() for each in reports)
+    assert json.loads(contents(superuser)["b"]) == {"half": "\ud800", "openai": {}}
+    monkeypatch.setattr(legacy_scrub, "_BATCH", 1)
+    address = stored_in(superuser, "json", *((name, f"{{{key}}}") for name in ("a", "b", "c")))
+    changed: list[ScrubReport] = []
+    async for each in plane.legacy_scrub.run(address, (), apply=True):
+        changed.append(each)
+        superuser.execute("UPDATE public.org_configs SET settings = '{}' WHERE org_id > 'a'")
+    assert [each.status.value for each in changed] == ["scrubbed", "refused", "refused"]
+    assert "run it again" in str(changed[1].note)
+    # Of a view that PostgreSQL cannot write through, it says so.
+    superuser.execute("ALTER TABLE public.org_configs RENAME TO kept")
+    superuser.execute("UPDATE public.kept SET settings = %s", [f"{{{key}}}"])
+    superuser.execute("CREATE VIEW public.org_configs AS SELECT DISTINCT org_id, settings::text FROM public.kept")
+    with pytest.raises(ConfigurationError, match="a view of one table"):
+        await scrubbed(plane, address)
+
+
+def test_at_the_terminal_it_looks_first_and_says_what_is_left(typed: Typed, superuser: Superuser) -> None:
+    address = stored_in(superuser, "jsonb", ("default", json.dumps(BLOB)))
+    assert typed("legacy", "import", address, "--apply")[0] == 0
+    code, text, _ = typed("legacy", "scrub", address)
+    assert (code, text.splitlines()[0]) == (0, "default: scrubbed")
+    assert "  left: /telephony/twilio/authToken may be a key, and is not kept here\n" in text
+    assert text.endswith("1 organizations: 1 scrubbed. Nothing was written: this is what --apply does.\n")
+    document = json.loads(typed("legacy", "scrub", address, "--apply", "--json")[1])
+    assert document["totals"] == {"isApplied": True, "scrubbed": 1, "unchanged": 0, "missing": 0, "refused": 0}
+    assert "1 unchanged" in typed("legacy", "scrub", address, "--apply", "--organization", "DEFAULT")[1]
+    for wrong in ((address, "--organization", "other"), ("postgresql://nobody:hunter2@127.0.0.1:1/x",)):
+        code, out, err = typed("legacy", "scrub", *wrong)
+        assert (code, "hunter2" in out + err, "canary" in out + err) == (1, False, False)
+    superuser.execute(sql.SQL("UPDATE public.org_configs SET org_id = 'other'"))
+    assert typed("legacy", "scrub", address)[0] == 1
+    assert "canary" not in text + json.dumps(document)
