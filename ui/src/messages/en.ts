@@ -127,6 +127,9 @@ export const en = {
     how: "A token can be made with this command, on the machine that runs Voxplane:",
     command: "voxplane token create --administrator",
     again: "Sign in again",
+    handedOver: "You are signed in again. Close this window and go on in the one before.",
+    elsewhere: "Sign in in the window that opened. What is here stays as it is.",
+    noWindow: "The browser opened no window. Allow it for this page, or paste a token.",
     againLead:
       "Your token is no longer known. What you typed is kept: sign in, and what you were saving is saved.",
   },
