@@ -15,10 +15,10 @@ from playwright.sync_api import Page, Route
 from tests.console.conftest import PROVIDERS
 
 NO = "No."
-UNKNOWN = "Nothing here goes by this name."
+UNKNOWN, LEFT = "Nothing here goes by this name.", "Give the key as text."
 WORKS, REJECTED, ADVICE = "OpenAI answers and accepts the key.", "OpenAI rejected the API key.", "Replace the key."
-VOICE, VOICE_NAME = "JBFqnCBsd6RMkjVDRZzb", "George"
-SAID = (NO, UNKNOWN, WORKS, REJECTED, ADVICE, VOICE, VOICE_NAME, "nobody")
+VOICE, VOICE_NAME, OTHER_VOICE = "JBFqnCBsd6RMkjVDRZzb", "George", "EXAVITQu4vr4xnSDxMaL"
+SAID = (NO, UNKNOWN, LEFT, WORKS, REJECTED, ADVICE, VOICE, VOICE_NAME, OTHER_VOICE, "Sarah", "nobody")
 """What is in these answers and addresses as the server would say it, in no language of the console's."""
 
 
@@ -89,14 +89,22 @@ def offering(page: Page, source: str, reason: str | None) -> None:
     offer |= {"note": None, "isListed": True, "hasPreview": False}
     voice = {"name": VOICE, "label": VOICE_NAME, "hasPreview": True}
     old = {"name": "gpt-4o-mini", "status": "deprecated", "retiresOn": "2027-01-14", "replacement": "gpt-6-luna"}
+    items = {
+        "models": [offer | {"name": "gpt-6-luna"}, offer | old],
+        "voices": [offer | voice, offer | {"name": OTHER_VOICE, "label": "Sarah"}],
+    }
     found = {
-        "items": [offer | {"name": "gpt-6-luna", "note": NO}, offer | old, offer | voice],
         "source": source,
         "fetchedAt": "2026-11-28T09:00:00Z" if source != "built-in" else None,
         "reason": reason,
         "isWhole": reason is None,
     }
-    page.route(re.compile("/(models|voices)[?]"), lambda route: route.fulfill(json=found))
+
+    def answer(route: Route) -> None:
+        kind = "voices" if "/voices?" in route.request.url else "models"
+        route.fulfill(json=found | {"items": items[kind]})
+
+    page.route(re.compile("/(models|voices)[?]"), answer)
 
 
 def as_role(page: Page, *scopes: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from tests.console.answers import NO, UNKNOWN, as_role, at, click, doctored, problem
+from tests.console.answers import LEFT, UNKNOWN, as_role, at, click, doctored, problem
 from tests.console.conftest import PROVIDERS, Service
 from tests.console.drawer_screens import DRAWER
 
@@ -63,7 +63,7 @@ def _import_notice(page: Page) -> None:
     places = ("/openai/topology", "/tts/speed", "/stt/apiKey", "/greeting", "/fallback", "/?")
     findings = [finding | {"at": at, "outcome": "unknown", "note": UNKNOWN} for at in places]
     findings[1] |= {"outcome": "clamped", "provider": "elevenlabs", "setting": "speed", "value": 1.2}
-    findings[2] |= {"outcome": "left", "provider": "deepgram", "secret": "apiKey", "note": NO}
+    findings[2] |= {"outcome": "left", "provider": "deepgram", "secret": "apiKey", "note": LEFT}
     notice = {"importedAt": "2026-11-28T09:00:00Z", "importedBy": "root", "findings": findings, "etag": '"1"'}
     page.route("**/organizations/current/import-notice", lambda route: route.fulfill(json=notice))
     at(page)
