@@ -1,9 +1,10 @@
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig } from "vitest/config";
+import { icons } from "./icons";
 import { packed } from "./packed";
 
 export default defineConfig({
-  plugins: [svelte(), packed({ js: 95_000, css: 8_000 })],
+  plugins: [icons(), svelte(), packed({ js: 95_000, css: 8_000 })],
   build: {
     outDir: "../src/voxplane/server/static",
     emptyOutDir: true,

@@ -25,6 +25,13 @@ PICTURES = {
     "removal-phone": ("removal", PHONE, "light"),
     "in-force-light": ("after-save", DESK, "light"),
     "palette-light": ("palette", DESK, "light"),
+    "test-light": ("fails", DESK, "light"),
+    "voices-dark": ("voices", DESK, "dark"),
+    "history-light": ("compared", DESK, "light"),
+    "restore-phone": ("restore", PHONE, "dark"),
+    "activity-light": ("record", DESK, "light"),
+    "activity-phone": ("activity", PHONE, "light"),
+    "import-dark": ("import-notice", DESK, "dark"),
 }
 MOST_BYTES = 1_500_000
 

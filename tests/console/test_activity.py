@@ -121,6 +121,7 @@ def test_the_activity_and_a_history_are_found_by_name_and_both_follow_what_other
     page = open_console()
     for words, path in (("activity", "/activity"), ("history of groq", "/providers/groq/history")):
         page.keyboard.press("Control+k")
+        expect(page.get_by_role("combobox", name="Go to a provider")).to_be_focused()
         page.keyboard.type(words)
         page.keyboard.press("Enter")
         expect(page).to_have_url(re.compile(f"{path}$"))

@@ -161,3 +161,27 @@ def test_check_64_from_signing_in_to_making_a_provider_primary_without_a_mouse(
     expect(page.locator("[data-type=llm] .next strong")).to_have_text("Groq")
     groq = service.provider("groq")
     assert (groq["isPrimary"], groq["usable"], groq["overrides"]) == (True, True, {"temperature": 0.4})
+
+
+def test_the_same_by_mouse_from_the_printed_link(open_console: OpenConsole, service: Service) -> None:
+    service.store_key("openai")
+    page = open_console(f"/signin#{service.portal.call(service.plane.sign_in_code)}", signed_in=False)
+    page.get_by_role("switch", name="Groq on").click()
+    page.get_by_label("New API key").fill("gsk_0123456789")
+    page.get_by_role("checkbox", name="Check it before saving").uncheck()
+    page.get_by_role("button", name="Save API key").click()
+    expect(page.locator("[data-secret=apiKey] [data-set=true]")).to_be_visible()
+    page.get_by_role("tab", name="Configuration").click()
+    slider = page.locator("[data-setting=temperature] input[type=range]")
+    box = slider.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2)
+    chosen = float(slider.input_value())
+    assert 0 < chosen < 1
+    page.get_by_role("button", name="Save changes").click()
+    expect(page.locator("[data-setting=temperature] .standing")).to_have_text("Overridden")
+    page.get_by_role("button", name="Close Groq").click()
+    page.get_by_role("button", name="Move Groq up").click()
+    expect(page.locator("[data-type=llm] .next strong")).to_have_text("Groq")
+    groq = service.provider("groq")
+    assert (groq["isPrimary"], groq["usable"], groq["overrides"]) == (True, True, {"temperature": chosen})

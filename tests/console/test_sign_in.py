@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -166,10 +167,38 @@ async def with_provider(settings: Settings) -> AsyncGenerator[str]:
         served(plane, port=port) as address,
     ):
         provider.claims["org_id"] = str((await plane.access.find_organization("default")).id)
+        provider.claims["scope"] = "livekit:read livekit:write admin:tokens"
         yield address
 
 
-def test_an_identity_provider_signs_in(browser: Browser, settings: Settings) -> None:
+def sign_in_again(page: Page) -> None:
+    """Lose the token in mid-work, and sign in at the identity provider again: nothing of the work is lost."""
+    ended = page.evaluate("sessionStorage.getItem('voxplane.token')")
+    page.goto("/providers/groq/config")
+    temperature = page.locator("[data-setting=temperature]").get_by_label("Temperature", exact=True)
+    temperature.fill("0.4")
+    tokens = f"{urlsplit(page.url)._replace(path='/api/organizations/current/tokens').geturl()}/{ended.split('_')[1]}"
+    page.request.delete(tokens, headers={"Authorization": f"Bearer {ended}"})
+    page.get_by_role("button", name="Save changes").click()
+    dialog = page.get_by_role("dialog", name="Sign in again")
+    with page.context.expect_page() as opened:
+        dialog.get_by_role("button", name="Sign in with Acme").click()
+    window = opened.value
+    expect(dialog).to_have_count(0)
+    if not window.is_closed():
+        window.wait_for_event("close")
+    # What was being saved is saved, where it was, and the new token is kept as the one before it was.
+    expect(page.locator("[data-setting=temperature] .standing")).to_have_text("Overridden")
+    assert urlsplit(page.url).path == "/providers/groq/config"
+    assert page.evaluate("sessionStorage.getItem('voxplane.token')") not in {None, ended}
+    assert page.evaluate("Object.entries(sessionStorage)") == [
+        ["voxplane.token", page.evaluate("sessionStorage.getItem('voxplane.token')")]
+    ]
+
+
+def test_an_identity_provider_signs_in_and_in_mid_work_again_with_nothing_lost(
+    browser: Browser, settings: Settings
+) -> None:
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(with_provider(settings)) as address:
         with browser.new_context(base_url=address) as context:
             context.set_default_timeout(10_000)
@@ -188,6 +217,7 @@ def test_an_identity_provider_signs_in(browser: Browser, settings: Settings) -> 
             page.reload()
             page.wait_for_selector("[data-provider]")
             assert complaints == []
+            sign_in_again(page)
         # The address that the provider sent the browser to is worth nothing in another one.
         with browser.new_context(base_url=address) as context:
             page = context.new_page()

@@ -115,7 +115,7 @@ def test_check_41_and_42_and_46_each_outcome_has_its_sentence_and_its_step(
         assert key not in shown
         assert tested.UPSTREAM not in shown
     # What limits requests is no failure, and is left alone for as long as it asked for.
-    waiting = drawer(page).get_by_role("button", name=re.compile("OpenAI can be tested again in [1-7] s"))
+    waiting = drawer(page).get_by_role("button", name=re.compile("Wait [1-7] s to test OpenAI again"))
     expect(waiting).to_have_count(2)
     expect(waiting.first).to_be_disabled()
     assert all(each.post_data_json == {} for each in watch.sent("POST", "/verify"))
@@ -203,7 +203,7 @@ def test_check_41_every_outcome_says_what_to_do_next(open_console: OpenConsole, 
         buttons = result.locator(".next").locator("button, a.button")
         expect(buttons).to_have_count(len(steps))
         for button, name in zip(buttons.all(), steps, strict=True):
-            expect(button).to_have_accessible_name(re.compile(f"^({name}|OpenAI can be tested again in 1 s)$"))
+            expect(button).to_have_accessible_name(re.compile(f"^({name}|Wait 1 s to test OpenAI again)$"))
         expect(result.get_by_role("listitem")).to_have_text([said_of(stage) for stage in present[-1]["stages"]])
         if outcome == "blocked":
             result.get_by_role("button", name="Copy for your administrator").click()
@@ -256,7 +256,7 @@ def test_check_45_the_button_is_disabled_while_a_test_runs_and_counts_down_when_
     for _ in range(11):
         service.admin.post(f"{PROVIDERS}/openai/verify", json={}).raise_for_status()
     press_test(page)
-    limited = drawer(page).get_by_role("button", name=re.compile(r"OpenAI can be tested again in \d+ s")).first
+    limited = drawer(page).get_by_role("button", name=re.compile(r"Wait \d+ s to test OpenAI again")).first
     expect(limited).to_be_disabled()
     expect(limited).to_have_text(re.compile(r"Wait \d+ s"))
     expect(found(page)).to_contain_text("Too many requests")

@@ -1,4 +1,5 @@
-const STORED = "voxplane.token";
+/** By which name a token is kept in the tab. */
+export const STORED = "voxplane.token";
 
 /** One person's time at the console, from signing in to signing out: nothing of it reaches into the next one's. */
 export class Session {
@@ -57,6 +58,11 @@ export class SignedIn {
 
   get session(): Session | null {
     return this.#session;
+  }
+
+  /** Whether the token is kept in this tab, as the person asked. */
+  get isKept(): boolean {
+    return sessionStorage.getItem(STORED) !== null;
   }
 
   /** Begin a session, or go on with the one whose token is no longer known. */

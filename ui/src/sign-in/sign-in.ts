@@ -1,3 +1,4 @@
+import { text } from "../messages";
 import { type Me, Problem, Unreachable, type Schemas } from "../api/client";
 
 async function ask(path: string, init: RequestInit = {}): Promise<Response> {
@@ -9,11 +10,22 @@ async function ask(path: string, init: RequestInit = {}): Promise<Response> {
 }
 
 /** Who a token stands for; null when the server does not know it. Any other problem is thrown: it says nothing of it. */
-export async function whoseToken(token: string): Promise<Me | null> {
+async function whoseToken(token: string): Promise<Me | null> {
   const response = await ask("/api/me", { headers: { Authorization: `Bearer ${token}` } });
   if (response.ok) return (await response.json()) as Me;
   if (response.status === 401) return null;
   throw new Problem(response, (await response.json()) as Partial<Schemas["Problem"]>);
+}
+
+/**
+ * Why a token cannot be gone on with, in words; null when it can.
+ *
+ * @param organization is the one that it has to be a token of; null for any.
+ */
+export async function refusalOf(token: string, organization: string | null): Promise<string | null> {
+  const me = await whoseToken(token);
+  if (me === null) return text.signIn.refused;
+  return organization !== null && me.organization?.id !== organization ? text.signIn.otherOrganization : null;
 }
 
 /** Exchange a link's code for a token; null when it was used before or is too old. */
