@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 NPM := sh tools/npm.sh $(VENV)
 CONSOLE := src/voxplane/server/static/index.html
-.PHONY: help install run backend console console-test token rebootstrap call test test-deep bench lint types house generate generated build clean
+.PHONY: help install run backend console console-test token rebootstrap call test test-deep checks bench lint types house generate generated build clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,7 +46,8 @@ rebootstrap: $(VENV)/.run ## Drop and recreate the database (ARGS=--yes-destroy-
 call: $(VENV)/.dev ## Make a whole call on this machine, without any account (answer.wav)
 	@$(BIN)/python -m examples.call
 
-test: lint types house generated console-test ## Check and test everything that CI does
+test: $(VENV)/.dev $(CONSOLE) ## Check and test everything that CI does
+	@$(MAKE) --no-print-directory -j2 --output-sync=target checks
 	@$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -m "not deep" -n 3 --dist loadfile --no-loadscope-reorder
 	@$(BIN)/coverage combine -q
@@ -62,6 +63,8 @@ bench: $(VENV)/.dev ## Measure against peers, side by side in one run
 	$(BIN)/python benchmarks/audit.py
 	$(BIN)/python -m benchmarks.verification
 	$(BIN)/python benchmarks/migration.py
+
+checks: lint types house generated console-test
 
 lint: $(VENV)/.dev ## Check style
 	$(BIN)/ruff check

@@ -559,7 +559,7 @@ def test_the_doctor_says_that_all_is_well_and_who_answers_next(run: Run) -> None
     assert (report.code, report.err) == (0, "")
     found = {each["subject"]: each for each in report.json["findings"]}
     assert list(found) == [
-        *("python", "database", "catalogue", "keyring"),
+        *("python", "database", "catalogue", "keyring", "anchors"),
         *("default: stt", "default: tts", "default: llm"),
     ]
     assert found["default: tts"] == {

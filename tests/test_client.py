@@ -342,7 +342,7 @@ async def test_a_revoked_worker_loses_its_secrets_at_once(
         with pytest.raises(Unauthenticated):
             client.primary("llm").secrets["apiKey"]
         assert client.primary("llm").config == held.config
-        assert files(tmp_path) == []
+        await until(lambda: files(tmp_path) == [])
 
 
 @pytest.mark.usefixtures("token")

@@ -196,8 +196,8 @@ REACH: dict[type[VoxplaneError], Reach] = {
     errors.Unavailable: _away,
 }
 _JSON = {"Content-Type": "application/json"}
-# These need an installation that was opened in another way.
-OPENED_OTHERWISE = {errors.ProviderRetired, errors.KeyUnavailable}
+# These need an installation that was opened in another way; the last one, with vendors, is in test_verification.py.
+OPENED_OTHERWISE = {errors.ProviderRetired, errors.KeyUnavailable, errors.SecretsRefused}
 
 
 def test_every_error_that_goes_over_the_wire_is_brought_about_here() -> None:
@@ -257,6 +257,7 @@ def test_none_of_them_carries_what_was_sent() -> None:
     """An error takes one sentence, and nothing else is ever in it but places and numbers of ours."""
     more = {
         Invalid: {"errors"},
+        errors.SecretsRefused: {"verification"},
         errors.RateLimited: {"retry_after_seconds"},
         errors.Unavailable: {"retry_after_seconds"},
         errors.Unreachable: {"retry_after_seconds"},

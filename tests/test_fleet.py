@@ -252,14 +252,18 @@ async def _comes_to(fleet: Fleet, expected: dict[str, int]) -> None:
             await anyio.sleep(0.05)
 
 
-async def test_an_organization_whose_slug_looks_like_an_id_is_found_by_it(plane: ControlPlane) -> None:
+async def test_an_organization_whose_slug_looks_like_an_id_is_found_by_it(
+    plane: ControlPlane, superuser: Superuser
+) -> None:
     slugs = ("0123456789abcdef0123456789abcdef", "01234567-89ab-4def-8123-456789abcdef")
-    ids = await settle(plane, *slugs)
+    ids = {slug: (await settle(plane, f"before-{number}"))[f"before-{number}"] for number, slug in enumerate(slugs)}
+    for slug, organization_id in ids.items():  # of a time when such a slug could be taken
+        superuser.execute("UPDATE organizations SET slug = %s WHERE id = %s", [slug, organization_id])
     token = await plane.access.create_fleet_token(OPERATOR, FLEET, list(ids.values()))
     async with clients(plane) as client:
         fleet = Fleet(plane, client, ids, token)
-        for slug in slugs:
-            assert await fleet.key_of(slug) == f"sk-{slug}"
+        for number, slug in enumerate(slugs):
+            assert await fleet.key_of(slug) == f"sk-before-{number}"
             own = await token_for(plane, Scope.LIVEKIT_READ, organization=slug)
             path, headers = f"/api/organizations/{slug}/providers", {"Authorization": f"Bearer {own}"}
             assert (await client.get(path, headers=headers)).status_code == 200

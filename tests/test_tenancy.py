@@ -336,7 +336,7 @@ async def test_no_method_of_the_store_reaches_another_organization(
             assert mine.mark in repr(answer), name
     # The writes were no empty gestures.
     writes = {"put_config", "delete_config", "append_history", "put_secrets", "add_data_key", "append_audit", "advance"}
-    writes |= {"put_sightings", "put_notice"}
+    writes |= {"put_sightings", "put_notice", "rename"}
     assert changed == writes
 
 

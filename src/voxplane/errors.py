@@ -24,7 +24,7 @@
     ├── UnsupportedMediaType      415  unsupported_media_type
     ├── Invalid                   422  invalid              carries `errors`
     │   ├── RestoreRefused        422  restore_refused
-    │   └── SecretsRefused        422  secrets_refused      carries `verification`
+    │   └── SecretsRefused        422  secrets_refused
     ├── PreconditionRequired      428  precondition_required
     ├── RateLimited               429  rate_limited
     ├── InternalError             500  internal_error
