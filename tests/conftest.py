@@ -63,8 +63,8 @@ def _unwatched_drills(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
 @pytest.fixture(scope="session")
 def postgres_folder() -> Iterator[Path]:
     """Everything that the test server keeps: its cluster with the write-ahead log, and its own log."""
-    # Not under pytest's own folder: its parents are closed to the account that PostgreSQL runs as. In memory where there
-    # is room: a database for a test is a copy of some 300 files, which takes a fifth of a second on a disk.
+    # Not under pytest's own folder: its parents are closed to the account that PostgreSQL runs as. In memory where
+    # there is room: a database for a test is a copy of some 300 files, which takes a fifth of a second on a disk.
     with tempfile.TemporaryDirectory(prefix="voxplane-tests-", dir=_memory()) as folder:
         yield Path(folder)
 
