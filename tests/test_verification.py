@@ -418,7 +418,92 @@ async def test_a_page_is_no_vosk_server(admin: httpx.AsyncClient, vendor: Secure
     for reply, outcome in (
         (tested.Reply(200, b"<html>Welcome</html>"), "local_unavailable"),
         (tested.Reply(426, b"Upgrade Required"), "verified"),
+        (tested.Reply(400, b"The plain HTTP request was sent to HTTPS port"), "provider_error"),
     ):
         vendor.say(reply)
         draft = {"approvedOrigins": ["wss://gateway.example.com"]}
         assert (await verify(admin, "vosk", **draft))["outcome"] == outcome
+
+
+def _long(body: str) -> bytes:
+    return body.encode() + b" " * 70_000
+
+
+async def test_a_long_list_leaves_the_model_open_and_says_so(admin: httpx.AsyncClient, vendor: SecureVendor) -> None:
+    def answer(asked: tested.Asked) -> tested.Reply:
+        if asked.path.endswith("/auth/token"):
+            return tested.answer(asked)
+        return tested.Reply(200, _long('{"stt": [{"canonical_name": "nova-3-general"}]'))
+
+    await set_key(admin, "deepgram")
+    await admin.put(f"{URL}/deepgram/config", json={"config": {"model": "nova-99"}})
+    vendor.answer = answer
+    found = await verify(admin, "deepgram")
+    assert found["outcome"] == "verified"
+    assert [each["state"] for each in found["stages"]] == ["passed", "passed", "passed", "skipped"]
+
+
+async def test_azures_list_of_a_whole_region_is_no_wrong_address(
+    admin: httpx.AsyncClient, vendor: SecureVendor
+) -> None:
+    approved = {"approvedOrigins": [AZURE["endpoint"]]}
+
+    for words, outcome in (
+        (tested.Reply(200, b'{"choices": []}'), "verified"),
+        (tested.Reply(400, b'{"error": {"message": "max_tokens or model output limit was reached"}}'), "verified"),
+        (tested.Reply(429, b"{}", {"Retry-After": "90"}), "rate_limited"),
+    ):
+
+        def answer(asked: tested.Asked, words: tested.Reply = words) -> tested.Reply:
+            return tested.Reply(200, _long('{"data": [')) if asked.method == "GET" else words
+
+        vendor.answer = answer
+        found = await verify(admin, "azure-openai", config=AZURE, secrets={"apiKey": KEY}, **approved)
+        assert found["outcome"] == outcome
+        assert found["retryAfterSeconds"] == (90 if outcome == "rate_limited" else None)
+        assert [each["state"] for each in found["stages"]][:3] == ["passed"] * 3, "what a later request leaves open"
+
+
+async def test_a_server_that_has_a_list_alone_is_asked_for_it(admin: httpx.AsyncClient, vendor: SecureVendor) -> None:
+    draft = {"config": {"baseUrl": "https://gateway.example.com/v1"}, "secrets": {"apiKey": KEY}}
+
+    def answer(asked: tested.Asked) -> tested.Reply:
+        if asked.path == "/v1/models":
+            return tested.Reply(200, b'{"data": [{"id": "gpt-4o-mini"}]}')
+        return tested.Reply(404, b'{"detail": "Not Found"}')
+
+    vendor.answer = answer
+    for model, outcome in (("gpt-4o-mini", "verified"), ("gpt-77", "model_unavailable")):
+        draft["config"]["model"] = model
+        found = await verify(admin, "openai", **draft, approvedOrigins=["https://gateway.example.com/v1"])
+        assert (found["outcome"], found["httpStatus"]) == (outcome, 200)
+
+
+async def test_an_end_that_was_told_stays_known_while_a_test_is_inconclusive(
+    admin: httpx.AsyncClient, vendor: SecureVendor
+) -> None:
+    await set_key(admin, "openai")
+    await admin.put(f"{URL}/openai/config", json={"config": {"model": "gpt-77"}})
+    vendor.say(tested.Reply(200, b'{"id": "gpt-77", "shutdown_date": "2031-05-06"}'))
+    await verify(admin, "openai")
+    vendor.say(tested.Reply(503))
+    await verify(admin, "openai")
+    assert [each["retiresOn"] for each in (await shown(admin, "openai"))["notices"]] == ["2031-05-06"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "precondition", "status"),
+    [
+        (tested.Reply(403, b'{"error": {"code": "unsupported_country_region_territory"}}'), None, 200),
+        (tested.Reply(401, b"{}"), '"stale"', 412),
+    ],
+    ids=["refused for where it is tried from", "of another state"],
+)
+async def test_where_a_key_is_tried_from_does_not_speak_against_it(
+    reply: tested.Reply, precondition: str | None, status: int, admin: httpx.AsyncClient, vendor: SecureVendor
+) -> None:
+    vendor.say(reply)
+    headers = {"If-Match": precondition} if precondition else {}
+    body = {"secrets": {"apiKey": KEY}, "check": True}
+    assert (await admin.put(f"{URL}/openai/secrets", json=body, headers=headers)).status_code == status
+    assert len(vendor.asked) == (1 if status == 200 else 0)

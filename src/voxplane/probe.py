@@ -59,8 +59,12 @@ class ProbeRequest:
     ends: str | None = None
     """What an answer of success holds about the model's end (a pattern; its group is the day)."""
     proves: Literal["key", "model", "both"] = "key"
-    goes_on: tuple[Outcome, ...] = ()
-    """Outcomes besides success that leave the last word to the next request."""
+    is_long: bool = False
+    """Whether an answer of success may be longer than is read: how it begins is then enough."""
+    goes_on: tuple[tuple[Outcome, int], ...] = ()
+    """Outcomes besides success, with their status, that leave the last word to the next request."""
+    is_fallback: bool = False
+    """Whether it is asked only where the one before left it the last word."""
     signs: tuple[Sign, ...] = ()
     """What refusals mean. The first that fits counts, before those of the probe."""
     when: When | None = None

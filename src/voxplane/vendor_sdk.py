@@ -29,6 +29,16 @@ OPENAI_PROBE = Probe(
             good=r'"id"\s*:',
             ends=r'"shutdown_date"\s*:\s*"(\d{4}-\d{2}-\d{2})',
             proves="both",
+            goes_on=(("wrong_region_or_endpoint", 404),),
+        ),
+        # Many a server that speaks OpenAI's language has a list alone.
+        ProbeRequest(
+            url="{baseUrl}/models",
+            headers={"Authorization": "Bearer {apiKey}"},
+            good=r'"data"\s*:',
+            lists=r'"id"\s*:\s*"{model}"',
+            proves="both",
+            is_fallback=True,
         ),
     ),
     signs=(

@@ -371,13 +371,14 @@ PIPECAT = (
 
 
 # The first request is free and shows the key, the second costs a few tokens and alone shows the deployment. A key
-# that is right for another resource is answered as a wrong one is. Entra's sign-in is not tested.
+# that is right for another resource is answered as a wrong one is; the list is the whole region's. Entra's sign-in is
+# not tested.
 _KEY = {"api-key": "{apiKey}"}
 _DATED, _V1 = When("apiSurface", equals="dated"), When("apiSurface", equals="v1")
 _BRIEFLY = {"messages": [{"role": "user", "content": "Say yes."}], "max_completion_tokens": 16}
 _DEPLOYED = (
     Sign("model_unavailable", (404,), "deploymentnotfound|model_not_found|does not exist"),
-    Sign("verified", (400,), "unsupported|content_filter"),
+    Sign("verified", (400,), "unsupported|content_filter|max_tokens or model output limit"),
     Sign("quota", (403, 429), "quota"),
 )
 
@@ -397,8 +398,10 @@ def _asks_for_words(url: str, when: When, **more: str) -> ProbeRequest:
 
 PROBE = Probe(
     requests=(
-        ProbeRequest("{endpoint}/openai/v1/models", _KEY, good=r'"data"\s*:', when=_V1),
-        ProbeRequest("{endpoint}/openai/models?api-version={apiVersion}", _KEY, good=r'"data"\s*:', when=_DATED),
+        ProbeRequest("{endpoint}/openai/v1/models", _KEY, good=r'"data"\s*:', is_long=True, when=_V1),
+        ProbeRequest(
+            "{endpoint}/openai/models?api-version={apiVersion}", _KEY, good=r'"data"\s*:', is_long=True, when=_DATED
+        ),
         _asks_for_words("{endpoint}/openai/v1/chat/completions", _V1, model="{deployment}"),
         _asks_for_words("{endpoint}/openai/deployments/{deployment}/chat/completions?api-version={apiVersion}", _DATED),
     ),

@@ -263,7 +263,10 @@ PIPECAT = (
 PROBE = Probe(
     requests=(
         ProbeRequest(
-            "{baseUrl}/v1/user", {"xi-api-key": "{apiKey}"}, good=r'"subscription"\s*:', goes_on=("key_restricted",)
+            "{baseUrl}/v1/user",
+            {"xi-api-key": "{apiKey}"},
+            good=r'"subscription"\s*:',
+            goes_on=(("key_restricted", 401), ("key_restricted", 403)),
         ),
         ProbeRequest(
             "{baseUrl}/v1/models",

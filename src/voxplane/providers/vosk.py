@@ -105,7 +105,12 @@ LIVEKIT = (
 PROBE = Probe(
     requests=(
         # Nothing fits the pattern: what has a page to show is something else.
-        ProbeRequest("{serverUrl}/", good="(?!)", signs=(Sign("verified", (400, 426)),), when=When("serverUrl")),
+        ProbeRequest(
+            "{serverUrl}/",
+            good="(?!)",
+            signs=(Sign("verified", (400, 426), "websocket|upgrade"),),
+            when=When("serverUrl"),
+        ),
     ),
     weights=("vosk/{model}/conf", "vosk/{model}/am"),
 )

@@ -83,6 +83,8 @@ class Finding:
     origin: str | None = None
     retires_on: date | None = None
     """When the provider says that the model ends."""
+    is_past_key: bool = False
+    """Whether the key was accepted before what this says was found."""
 
     @property
     def stages(self) -> list[dict[str, Any]]:
@@ -90,6 +92,8 @@ class Finding:
         stop = _STAGES.index(_STOPS_AT[self.outcome]) if self.outcome in _STOPS_AT else len(_STAGES)
         if self.outcome == "timeout" and "key" in self.times:
             stop = _STAGES.index("key")
+        if self.is_past_key and self.outcome != "verified":
+            stop = _STAGES.index("model")
         bad = "failed" if verdict_of(self.outcome) == "fails" else "inconclusive"
         shown: list[dict[str, Any]] = []
         for number, name in enumerate(_STAGES):
@@ -124,19 +128,22 @@ class ProbeRunner:
             return await self._look_at_files(probe.files(subject.settings))
         finding = Finding("not_checkable")
         for number, request in enumerate(requests):
+            if request.is_fallback and finding.outcome == "verified":
+                continue
             found = await self._ask(subject, request)
-            if number == 0:
+            if number == 0 or request.is_fallback:
                 finding = found
-                if found.outcome not in {"verified", *request.goes_on}:
+                if found.outcome != "verified" and (found.outcome, found.http_status) not in request.goes_on:
                     break
             else:
                 # The key was known before, so what refuses it now is a right that it lacks. What a later request
                 # leaves open is open: a key that works with a model that may not is no success.
                 finding.outcome = "key_restricted" if found.outcome == "key_rejected" else found.outcome
-                if found.outcome in {"verified", "model_unavailable", "quota"}:
+                if found.outcome in {"model_unavailable", "quota"} or "model" in found.times:
                     finding.times["model"] = found.milliseconds
                 finding.milliseconds += found.milliseconds
-                finding.http_status = found.http_status
+                finding.http_status, finding.retry_after_seconds = found.http_status, found.retry_after_seconds
+                finding.is_past_key = finding.outcome != "key_restricted"
                 finding.retires_on = found.retires_on or finding.retires_on
         return finding
 
@@ -162,7 +169,7 @@ class ProbeRunner:
             return _unanswered(subject, answer, origin)
         text = answer.body.decode("utf-8", errors="replace")
         outcome = judged(probe, request, answer.status, text)
-        if outcome == "verified" and request.lists is None and not answer.is_whole:
+        if outcome == "verified" and not (request.lists or request.is_long or answer.is_whole):
             outcome = "wrong_region_or_endpoint"  # no vendor needs so many words for that
         times: dict[Stage, int] = {
             "reachable": answer.connected_milliseconds,
@@ -175,7 +182,7 @@ class ProbeRunner:
                 outcome = "verified" if has_model else "model_unavailable"
         elif outcome in {"verified", "model_unavailable"} and request.proves != "key":
             times["model"] = 0
-        if outcome in {"model_unavailable", "wrong_region_or_endpoint"} and subject.provider.hosting == "local":
+        if subject.provider.hosting == "local" and verdict_of(outcome) == "fails":
             outcome = "local_unavailable"
         ends = request.retires_on(text) if outcome == "verified" else None
         return Finding(outcome, times, answer.milliseconds, answer.status, answer.retry_after_seconds, origin, ends)
@@ -198,6 +205,8 @@ def _unanswered(subject: Subject, answer: Unanswered, origin: str | None) -> Fin
     if provider.hosting == "local":
         # The worker's own machine is another one than this, unless the operator says otherwise.
         outcome = "not_checkable" if outcome == "blocked" else "local_unavailable"
+    if answer.reason == "unsendable" and origin is None:  # the model's name makes an address of it that nobody has
+        outcome = "model_unavailable"
     connected = answer.connected_milliseconds
     if connected is None:
         return Finding(outcome, {"reachable": answer.milliseconds}, answer.milliseconds, origin=origin)

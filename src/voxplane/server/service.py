@@ -133,7 +133,7 @@ class ProviderService:
         provider = self._catalogue.offered(key)
         async with self._write(principal) as write:
             changing = self._changing(write)
-            _match(if_match, changing.view.etag(key))
+            check_precondition(if_match, changing.view.etag(key))
             if await changing.put_config(provider, change):
                 await write.advance()
             return changing.view.provider(key)
@@ -154,7 +154,7 @@ class ProviderService:
         async with self._write(principal) as write:
             changing = self._changing(write)
             view = changing.view
-            _match(if_match, view.etag(key))
+            check_precondition(if_match, view.etag(key))
             version = await HistoryStore(write.store.connection, write.state.id).version(key, wanted.revision)
             if version is None:
                 raise VersionNotFound
@@ -188,7 +188,7 @@ class ProviderService:
         """
         async with self._write(principal) as write:
             changing = self._changing(write)
-            _match(if_match, changing.view.etag(key))
+            check_precondition(if_match, changing.view.etag(key))
             if await changing.delete_config(key):
                 await write.advance()
 
@@ -243,7 +243,7 @@ class ProviderService:
         values = secret_values(provider, change.secrets, change.label)
         async with self._write(principal) as write:
             changing = self._changing(write)
-            _match(if_match, changing.view.etag(key))
+            check_precondition(if_match, changing.view.etag(key))
             if await changing.put_secrets(provider, change, values, is_precise=if_match is not None):
                 await write.advance()
             return changing.view.provider(key)
@@ -258,7 +258,7 @@ class ProviderService:
         principal.require(Scope.ADMIN_SECRETS)
         async with self._write(principal) as write:
             view = self._view_of(write.state)
-            _match(if_match, view.etag(key))
+            check_precondition(if_match, view.etag(key))
             if key not in write.state.secrets:
                 raise SecretsNotFound
             version = write.state.secret_versions.get(key, 0) + 1
@@ -280,8 +280,12 @@ class ProviderService:
         return ProviderWrite(write, self._catalogue, self._clock().date())
 
 
-def _match(if_match: str | None, etag: str) -> None:
-    """Hold a write to the revision that its author saw (RFC 9110, 13.1.1)."""
+def check_precondition(if_match: str | None, etag: str) -> None:
+    """Hold a write to the revision that its author saw (RFC 9110, 13.1.1).
+
+    Raises:
+        RevisionConflict: it is another one by now.
+    """
     if if_match is None or if_match.strip() == "*":
         return
     if etag not in [candidate.strip() for candidate in if_match.split(",")]:

@@ -465,7 +465,7 @@ _STATE: LiteralString = """
                FROM (
                    SELECT DISTINCT ON (provider_key) * FROM provider_verifications
                    WHERE organization_id = %(organization_id)s
-                   ORDER BY provider_key, checked_at DESC
+                   ORDER BY provider_key, revision DESC, checked_at DESC
                ) AS last
            ), '[]') AS verifications
     FROM organizations

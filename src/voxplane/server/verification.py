@@ -34,6 +34,7 @@ from voxplane.server.organization_view import OrganizationView, shown_verificati
 from voxplane.server.position import Position
 from voxplane.server.probe_runner import Finding, Subject
 from voxplane.server.provider_write import parsed_origins, secret_values
+from voxplane.server.service import check_precondition
 from voxplane.server.store import Store
 from voxplane.server.verdict import verdict_of
 from voxplane.server.verification_store import VerificationRow, add_verification
@@ -53,8 +54,8 @@ if TYPE_CHECKING:
     from voxplane.server.worker import WorkerService
 
 _MINUTE_SECONDS = 60.0
-_REFUSED = frozenset({"key_rejected", "wrong_region_or_endpoint"})
-"""The outcomes that speak against the secrets themselves. A model that is missing does not, nor what is open."""
+_REFUSED = frozenset({"key_rejected"})
+"""The outcomes that speak against the secrets themselves. Where they are tried from does not, nor another setting."""
 
 
 class VerificationService:
@@ -193,7 +194,7 @@ class VerificationService:
             Others: as `update_provider_secrets`.
         """
         principal.require(Scope.ADMIN_SECRETS)
-        found = await self._try(principal, key, change)
+        found = await self._try(principal, key, change, if_match)
         if found is not None and found.row.outcome in _REFUSED:
             said = shown_verification(found.row, found.provider, is_draft=True)
             errors = [FieldError(f"/secrets/{name}", said.outcome, said.sentence) for name in found.names]
@@ -210,9 +211,10 @@ class VerificationService:
             row = replace(found.row, revision=state.revision)
             await add_verification(connection, principal.tenant, row, found.provider.shares_secrets_with)
         self._changes.note(principal.tenant)
-        return await self._providers.get_organization_provider(principal, key)
+        shown = await self._providers.get_organization_provider(principal, key)
+        return shown if shown.etag == changed.etag else changed  # an ETag is of what its reader saw
 
-    async def _try(self, principal: Principal, key: str, change: SecretsWrite) -> _Tried | None:
+    async def _try(self, principal: Principal, key: str, change: SecretsWrite, if_match: str | None) -> _Tried | None:
         """Test secrets that are about to be stored; None when there is nothing to learn from a test."""
         if key in self._retired or self._providers.is_sealed:
             return None
@@ -221,6 +223,7 @@ class VerificationService:
         # Whether the secrets can be stored at all is for the write to say.
         secret_values(provider, change.secrets, change.label)
         view = await self._view(principal)
+        check_precondition(if_match, view.etag(key))
         overrides = view.overrides(provider)
         origins = view.approved_origins(provider, view.own_envelope(key))
         approved = [str(origin) for origin in origins] if change.approved_origins is None else change.approved_origins

@@ -86,10 +86,10 @@ _ADD: LiteralString = """
                AS renewed
         FROM organizations WHERE id = %(organization_id)s
     ), before AS (
-        SELECT verdict, since, proved_at FROM provider_verifications
+        SELECT verdict, since, proved_at, retires_on FROM provider_verifications
         WHERE organization_id = %(organization_id)s AND provider_key = %(provider_key)s
           AND definition = %(definition)s AND revision >= (SELECT renewed FROM present)
-        ORDER BY checked_at DESC LIMIT 1
+        ORDER BY revision DESC, checked_at DESC LIMIT 1
     ), after AS (
         SELECT CASE WHEN %(verdict)s = 'inconclusive' THEN coalesce((SELECT verdict FROM before), 'inconclusive')
                     ELSE %(verdict)s END AS verdict
@@ -98,7 +98,9 @@ _ADD: LiteralString = """
             (organization_id, provider_key, checked_at, checked_by, outcome, stages, milliseconds, http_status,
              retry_after_seconds, model, retires_on, origin, revision, definition, verdict, since, proved_at)
         SELECT %(organization_id)s, %(provider_key)s, %(checked_at)s, %(checked_by)s, %(outcome)s, %(stages)s,
-               %(milliseconds)s, %(http_status)s, %(retry_after_seconds)s, %(model)s, %(retires_on)s, %(origin)s,
+               %(milliseconds)s, %(http_status)s, %(retry_after_seconds)s, %(model)s,
+               CASE WHEN %(verdict)s = 'inconclusive' THEN (SELECT retires_on FROM before)
+                    ELSE %(retires_on)s END, %(origin)s,
                %(revision)s, %(definition)s, verdict,
                coalesce((SELECT since FROM before WHERE before.verdict = after.verdict), %(checked_at)s),
                CASE WHEN verdict = %(verdict)s THEN %(checked_at)s ELSE (SELECT proved_at FROM before) END

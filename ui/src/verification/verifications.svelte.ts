@@ -51,6 +51,8 @@ export class Verifications {
     this.announcer.say(text.verification.testing(name));
     try {
       const result = await this.#ask(key, {});
+      if (result.retryAfterSeconds !== null)
+        this.#until.set(key, Date.now() + result.retryAfterSeconds * 1000);
       await this.readAgain();
       this.announcer.say(result.sentence);
     } catch (error) {
@@ -59,6 +61,11 @@ export class Verifications {
     } finally {
       this.#running.delete(key);
     }
+  }
+
+  /** Let a provider be tested again at once: its key is another one. */
+  forget(key: string): void {
+    this.#until.delete(key);
   }
 
   /** Test what is not saved: nothing of it is stored. Throws the server's problem. */
@@ -74,8 +81,6 @@ export class Verifications {
           body: draft as Schemas["VerificationWrite"],
         }),
       );
-      if (result.retryAfterSeconds !== null)
-        this.#until.set(key, Date.now() + result.retryAfterSeconds * 1000);
       return result;
     } catch (error) {
       if (error instanceof Problem && error.status === 429)
