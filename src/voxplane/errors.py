@@ -249,7 +249,7 @@ class RestoreRefused(Invalid):
 
 
 class SecretsRefused(Invalid):
-    """The provider does not accept these secrets, so they were not stored: send them without `check` to store them."""
+    """The provider does not accept these secrets, so they were not stored; without the check they are."""
 
     code = "secrets_refused"
     title = "Secrets refused"

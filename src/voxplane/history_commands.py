@@ -114,3 +114,5 @@ def history_restore(
     one = run_for(organization, change)
     rows = [(name, compact(value)) for name, value in sorted(one.overrides.items())]
     show(one, as_json, lambda: table("Setting", "Overridden with", rows=rows))
+    if not as_json:
+        say(f"{one.provider.name} has the settings of revision {revision} again, as revision {one.revision}.")

@@ -72,8 +72,12 @@ def secrets_set(
     one = run_for(organization, change)
     if as_json:
         show(one, as_json)
-    else:
-        say_state(one)
+        return
+    say_state(one)
+    if check and one.verification is None:
+        say("It could not be tested now, and is stored untested.", style="yellow")
+    elif check and one.verification is not None:
+        say(one.verification.sentence)
 
 
 def _check_secret(key: str, field: str) -> None:

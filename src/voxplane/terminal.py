@@ -95,7 +95,8 @@ def say_state(one: OrganizationProvider) -> None:
         shared = f" (shared from {field.shared_from})" if field.shared_from else ""
         say(f"  secret {field.name}: {'set' if field.is_set else 'not set'}{shared}")
     for notice in one.notices:
-        say(f"  {notice.message}", style="yellow")
+        about = f"{notice.pointer.rpartition('/')[2]}: " if notice.code == "setting_invalid" else ""
+        say(f"  {about}{notice.message}", style="yellow")
 
 
 def _state(one: OrganizationProvider) -> str:

@@ -3306,7 +3306,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `invalid`: The request is well formed but some values are not valid. `secrets_refused`: The provider does not accept these secrets, so they were not stored: send them without `check` to store them. */
+            /** @description `invalid`: The request is well formed but some values are not valid. `secrets_refused`: The provider does not accept these secrets, so they were not stored; without the check they are. */
             422: {
                 headers: {
                     [name: string]: unknown;

@@ -343,6 +343,7 @@ export const en = {
     before: "Check it before saving",
     beforeHelp: "What you typed is sent to the provider, and not stored if that refuses it.",
     checking: "Checking",
+    untested: "It could not be tested now.",
     saveAnyway: "Save anyway",
     draft: "Test with these changes",
     draftTitle: "Test these changes",
