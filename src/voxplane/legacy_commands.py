@@ -135,10 +135,14 @@ def _nothing(organization: str | None) -> ConfigurationError:
     return ConfigurationError(f"There is nothing in the source{whose}.")
 
 
+def _print_element(report: ScrubReport | OrganizationReport, *, is_first: bool) -> None:
+    document = json.dumps(report.model_dump(mode="json", by_alias=True, exclude_none=True))
+    typer.echo(document if is_first else f",{document}")
+
+
 def _print_scrubbed(report: ScrubReport, *, as_json: bool, is_first: bool) -> None:
     if as_json:
-        document = json.dumps(report.model_dump(mode="json", by_alias=True, exclude_none=True))
-        typer.echo(document if is_first else f",{document}")
+        _print_element(report, is_first=is_first)
         return
     head = f"{report.organization}: {report.status}"
     typer.echo(f"{head}. {report.note}" if report.note else head)
@@ -150,8 +154,7 @@ def _print_scrubbed(report: ScrubReport, *, as_json: bool, is_first: bool) -> No
 
 def _print(report: OrganizationReport, *, as_json: bool, is_first: bool) -> None:
     if as_json:
-        document = json.dumps(report.model_dump(mode="json", by_alias=True, exclude_none=True))
-        typer.echo(document if is_first else f",{document}")
+        _print_element(report, is_first=is_first)
         return
     head = f"{report.organization}: {report.status}{' (new)' if report.is_new else ''}"
     typer.echo(f"{head}. {report.note}" if report.note else head)

@@ -66,8 +66,7 @@ def secrets_set(
 
     async def change(plane: ControlPlane, who: Principal) -> OrganizationProvider:
         present = await plane.providers.get_organization_provider(who, key)
-        store = plane.verification.store_secrets if check else plane.providers.update_provider_secrets
-        return await store(who, key, write, if_match=present.etag)
+        return await plane.verification.store_secrets(who, key, write, if_match=present.etag)
 
     one = run_for(organization, change)
     if as_json:

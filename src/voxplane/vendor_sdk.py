@@ -16,16 +16,18 @@ READ_TIMEOUT_SECONDS = 30.0
 
 _ELSEWHERE = "incorrect_hostname|unsupported_country|mismatched_organization|must be a member of an organization"
 
+_OPENAI_HEADERS = {
+    "Authorization": "Bearer {apiKey}",
+    "OpenAI-Organization": "{organization}",
+    "OpenAI-Project": "{project}",
+}
+
 # The model's own entry is free and shows key and model at once. Lack of credit shows only when words are asked for.
 OPENAI_PROBE = Probe(
     requests=(
         ProbeRequest(
             url="{baseUrl}/models/{model}",
-            headers={
-                "Authorization": "Bearer {apiKey}",
-                "OpenAI-Organization": "{organization}",
-                "OpenAI-Project": "{project}",
-            },
+            headers=_OPENAI_HEADERS,
             good=r'"id"\s*:',
             ends=r'"shutdown_date"\s*:\s*"(\d{4}-\d{2}-\d{2})',
             proves="both",
@@ -34,7 +36,7 @@ OPENAI_PROBE = Probe(
         # Many a server that speaks OpenAI's language has a list alone.
         ProbeRequest(
             url="{baseUrl}/models",
-            headers={"Authorization": "Bearer {apiKey}"},
+            headers=_OPENAI_HEADERS,
             good=r'"data"\s*:',
             lists=r'"id"\s*:\s*"{model}"',
             proves="both",

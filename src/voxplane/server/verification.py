@@ -184,17 +184,17 @@ class VerificationService:
     async def store_secrets(
         self, principal: Principal, key: str, change: SecretsWrite, *, if_match: str | None = None
     ) -> OrganizationProvider:
-        """Store secrets as `ProviderService.update_provider_secrets` does, unless a test shows that they do not work.
+        """Store secrets as `ProviderService.update_provider_secrets` does, after a test if `change.check` asks for one.
 
-        What the test found is kept as one of what is saved. Secrets that cannot be tested now, or not by themselves,
-        are stored all the same.
+        Secrets that the provider does not accept are not stored. What the test found is kept as one of what is saved.
+        Secrets that cannot be tested now, or not by themselves, are stored all the same.
 
         Raises:
             SecretsRefused: the provider does not accept them.
             Others: as `update_provider_secrets`.
         """
         principal.require(Scope.ADMIN_SECRETS)
-        found = await self._try(principal, key, change, if_match)
+        found = await self._try(principal, key, change, if_match) if change.check else None
         if found is not None and found.row.outcome in _REFUSED:
             said = shown_verification(found.row, found.provider, is_draft=True)
             errors = [FieldError(f"/secrets/{name}", said.outcome, said.sentence) for name in found.names]
@@ -220,8 +220,7 @@ class VerificationService:
             return None
         provider = self._registry.get_provider_by_key(key)
         given = {name: value for name, value in change.secrets.items() if value is not None}
-        # Whether the secrets can be stored at all is for the write to say.
-        secret_values(provider, change.secrets, change.label)
+        secret_values(provider, change.secrets, change.label)  # nobody is asked about what cannot be stored
         view = await self._view(principal)
         check_precondition(if_match, view.etag(key))
         overrides = view.overrides(provider)

@@ -50,9 +50,7 @@ async def put_secrets(
     change: Annotated[SecretsWrite, body_of(SecretsWrite, secrets=True)],
     if_match: IfMatch,
 ) -> Response:
-    plane = plane_of(request)
-    store = plane.verification.store_secrets if change.check else plane.providers.update_provider_secrets
-    changed = await store(admin, key, change, if_match=if_match)
+    changed = await plane_of(request).verification.store_secrets(admin, key, change, if_match=if_match)
     return answer(changed, etag=changed.etag)
 
 
