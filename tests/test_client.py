@@ -328,6 +328,27 @@ async def test_five_hundred_workers_come_back_at_once(
         await service.stop()
 
 
+async def test_a_worker_that_is_cancelled_in_mid_call_ends(url: str, token: str) -> None:
+    """Leaving raises no second cancellation: one that is its own context, say, which anyio would follow for ever."""
+    entered, left = anyio.Event(), list[BaseException | None]()
+
+    async def work() -> None:
+        try:
+            async with Client(url, token) as client:
+                await until(lambda: client.freshness.state == "current")
+                entered.set()
+                await anyio.sleep_forever()
+        except BaseException as error:
+            left.append(error.__context__)
+            raise
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(work)
+        await entered.wait()
+        group.cancel_scope.cancel()
+    assert left == [None]
+
+
 async def test_a_revoked_worker_loses_its_secrets_at_once(
     url: str, token: str, plane: ControlPlane, administrator: Principal, tmp_path: Path
 ) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -89,6 +89,8 @@ class Call:
         """Set when the session has closed, for whatever reason: the caller hung up, say."""
         self.record = CallRecord(client.organization.slug)
         self.record.note(client.at, self._in_use)
+        self._engines: list[Any] = []
+        self._context = self._running()
 
     async def __aenter__(self) -> Self:
         """Make the session and its engines, and follow the organization's changes.
@@ -97,29 +99,37 @@ class Call:
             NoPrimaryProvider: no provider of a type can answer.
             VoxplaneError: none of a type can be made into an object.
         """
-        async with AsyncExitStack() as stack:
-            self._http_session = await stack.enter_async_context(http_session())
-            self._engines: list[Any] = []
-            stack.push_async_callback(self._close_engines)
-            built = {each.value: self._build(each, chain) for each, chain in self._in_use.items()}
-            self.agent = Agent(instructions=self._instructions, **built)
-            options: dict[str, Any] = {"turn_handling": {"turn_detection": "vad"}, **self._session_options}
-            self.session: AgentSession[Any] = AgentSession(vad=self._vad, **options)
-            stack.push_async_callback(self._close_session)
-            self.session.on("close", self._on_close)
-            self.session.on("agent_state_changed", self._on_agent_state)
-            self.session.on("user_state_changed", self._on_user_state)
-            group = await stack.enter_async_context(anyio.create_task_group())
-            stack.callback(group.cancel_scope.cancel)
-            group.start_soon(self._follow)
-            self._stack = stack.pop_all()
+        await self._context.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the session and close its engines."""
-        await self._stack.__aexit__(kind, error, trace)
+        await self._context.__aexit__(kind, error, trace)
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncGenerator[None]:
+        async with http_session() as self._http_session:
+            try:
+                built = {each.value: self._build(each, chain) for each, chain in self._in_use.items()}
+                self.agent = Agent(instructions=self._instructions, **built)
+                options: dict[str, Any] = {"turn_handling": {"turn_detection": "vad"}, **self._session_options}
+                self.session: AgentSession[Any] = AgentSession(vad=self._vad, **options)
+                self.session.on("close", self._on_close)
+                self.session.on("agent_state_changed", self._on_agent_state)
+                self.session.on("user_state_changed", self._on_user_state)
+                try:
+                    async with anyio.create_task_group() as group:
+                        group.start_soon(self._follow)
+                        try:
+                            yield
+                        finally:
+                            group.cancel_scope.cancel()
+                finally:
+                    await self._close_session()
+            finally:
+                await self._close_engines()
 
     async def _close_session(self) -> None:
         with anyio.CancelScope(shield=True):

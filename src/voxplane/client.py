@@ -14,7 +14,7 @@ import logging
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, Self
@@ -115,7 +115,7 @@ class Client:
         self._asking = anyio.Lock()
         self._writing = anyio.Lock()
         self._reports = Reports(self._send_reports)
-        self._stack = AsyncExitStack()
+        self._context = self._running()
 
     async def __aenter__(self) -> Self:
         """Read the organization's providers, and begin to follow them.
@@ -124,26 +124,14 @@ class Client:
             Unauthenticated, PermissionDenied, OrganizationNotFound: the control plane turned this worker away.
             Unreachable: it does not answer, and there is no snapshot on disk that may be used.
         """
-        async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._channel.aclose)
-            await self._start()
-            group = await stack.enter_async_context(anyio.create_task_group())
-            group.start_soon(self._follow)
-            group.start_soon(self._reports.run)
-            stack.callback(group.cancel_scope.cancel)
-            self._stack = stack.pop_all()
+        await self._context.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop following, after what is left to report was said."""
-        try:
-            with anyio.move_on_after(REQUEST_SECONDS, shield=True), suppress(Unreachable):
-                await self._reports.flush()
-            await anyio.lowlevel.checkpoint()
-        finally:
-            await self._stack.__aexit__(kind, error, trace)
+        await self._context.__aexit__(kind, error, trace)
 
     def primary(self, provider_type: ProviderType | str) -> ResolvedProviderConfig:
         """Return the provider of a type that answers first.
@@ -239,6 +227,24 @@ class Client:
         if self._resolution is None:
             raise Unreachable("Enter the client first: async with Client(...) as client.")
         return self._resolution
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncGenerator[None]:
+        # Not an AsyncExitStack: given a cancellation that a callback raised, it makes it its own context,
+        # and whoever walks that chain, as anyio does, never comes to its end.
+        try:
+            await self._start()
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._follow)
+                group.start_soon(self._reports.run)
+                try:
+                    yield
+                finally:
+                    with anyio.move_on_after(REQUEST_SECONDS, shield=True), suppress(Unreachable):
+                        await self._reports.flush()
+                    group.cancel_scope.cancel()
+        finally:
+            await self._channel.aclose()
 
     async def _start(self) -> None:
         """Read what stands: from the control plane, from the disk, or from the control plane once it can answer."""

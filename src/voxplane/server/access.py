@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -31,7 +32,7 @@ from voxplane.schemas import (
 from voxplane.server import auth, store
 from voxplane.server.auth import ORGANIZATION_SCOPES, Principal, Scope
 from voxplane.server.store import ConfigRow, Store, TokenRow
-from voxplane.server.turns import Turns
+from voxplane.server.turn import Turn
 from voxplane.server.write import Unsealed, begin, found
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class AccessService:
         # By SHA-256 of the whole token: a prefix is the same for every JWT of one issuer.
         self._recognised: OrderedDict[bytes, Principal] = OrderedDict()
         self._revocations = 0
-        self._turns = Turns[bytes]()
+        self._turns: WeakValueDictionary[bytes, Turn] = WeakValueDictionary()
         changes.on_doubt(self._forget_callers)
 
     @property
@@ -90,15 +91,13 @@ class AccessService:
         if len(token) > auth.MAX_TOKEN_LENGTH:
             raise Unauthenticated
         digest = hashlib.sha256(token.encode()).digest()
-        known = self._recognised.get(digest)
-        if known is not None and known.trusted_until > monotonic():
-            return known
         # A fleet that comes back with one token is looked up once.
-        async with self._turns.of(digest):
-            known = self._recognised.get(digest)
-            if known is not None and known.trusted_until > monotonic():
-                return known
-            return await self._look_up(token, digest)
+        turn = self._turns.setdefault(digest, Turn())
+        while (known := self._recognised.get(digest)) is None or known.trusted_until <= monotonic():
+            async with turn.take() as is_mine:
+                if is_mine:
+                    return await self._look_up(token, digest)
+        return known
 
     async def _look_up(self, token: str, digest: bytes) -> Principal:
         revocations = self._revocations

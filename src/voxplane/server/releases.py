@@ -17,6 +17,7 @@ import structlog
 from voxplane.errors import InternalError, Unavailable, VoxplaneError
 from voxplane.server.audit import AuditEvent, chained
 from voxplane.server.store import Store
+from voxplane.server.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,7 @@ class _Release:
 @dataclass(eq=False)
 class _Queue:
     waiting: list[_Release] = field(default_factory=list["_Release"])
-    turn: anyio.Lock = field(default_factory=anyio.Lock)
+    turn: Turn = field(default_factory=Turn)
 
 
 class Releases:
@@ -67,11 +68,12 @@ class Releases:
             queue = self._queues[principal.tenant] = _Queue()
         release = _Release(principal, target, detail)
         queue.waiting.append(release)
-        async with queue.turn:
-            if not release.is_recorded and release.error is None:
-                # Others wait for this transaction too: it goes on when the one who began it is gone.
-                with anyio.CancelScope(shield=True):
-                    await self._write_all(queue, principal.tenant, unsealed)
+        while not release.is_recorded and release.error is None:
+            async with queue.turn.take() as is_mine:
+                if is_mine:
+                    # Others wait for this transaction too: it goes on when the one who began it is gone.
+                    with anyio.CancelScope(shield=True):
+                        await self._write_all(queue, principal.tenant, unsealed)
         if release.error is not None:
             raise release.error
 

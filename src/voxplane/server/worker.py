@@ -16,8 +16,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-import anyio
-
 from voxplane.errors import (
     DestinationUnapproved,
     FieldError,
@@ -49,6 +47,7 @@ from voxplane.server.organization_view import OrganizationView
 from voxplane.server.position import Position
 from voxplane.server.releases import Releases
 from voxplane.server.store import DataKeyRow, Sighting, Store, positions
+from voxplane.server.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Mapping
@@ -115,10 +114,14 @@ class _Standing:
 class _Reading:
     """Reads of one organization: how many began, and what came of the last one."""
 
-    turn: anyio.Lock = field(default_factory=anyio.Lock)
+    turn: Turn = field(default_factory=Turn)
     begun: int = 0
     found: _Standing | None = None
     error: VoxplaneError | None = None
+
+    def serves(self, wanted: int) -> bool:
+        """Whether something came of the read with this number, or of a later one."""
+        return self.begun >= wanted and (self.found is not None or self.error is not None)
 
 
 class WorkerService:
@@ -324,19 +327,16 @@ class WorkerService:
 
         Who asks with it was told of a change by a process that may have heard of it before this one.
         """
-        kept = self._kept(organization_id, known)
-        if kept is not None:
-            return kept
-        # A hundred workers that follow one change ask at the same moment. One reads for all who asked before it began,
-        # and for those who asked later if what it found can be vouched for.
         reading = self._readings.setdefault(organization_id, _Reading())
         wanted = reading.begun + 1
-        async with reading.turn:
-            kept = self._kept(organization_id, known)
-            if kept is not None:
-                return kept
-            if reading.begun < wanted or (reading.found is None and reading.error is None):
-                await self._read_once(organization_id, reading)
+        # A hundred workers that follow one change ask at the same moment. One reads for all who asked before it began,
+        # and for those who asked later if what it found can be vouched for.
+        while (kept := self._kept(organization_id, known)) is None and not reading.serves(wanted):
+            async with reading.turn.take() as is_mine:
+                if is_mine:
+                    await self._read_once(organization_id, reading)
+        if kept is not None:
+            return kept
         if reading.error is not None:
             raise reading.error
         assert reading.found is not None  # noqa: S101 - it is one or the other
