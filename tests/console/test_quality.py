@@ -277,12 +277,14 @@ def test_check_72_nothing_is_shifted_when_the_providers_come(open_furnished: Ope
         held.append(route)
 
     page.route(f"**{PROVIDERS}", hold)
+    page.route("**/changes", hold)
     page.reload()
     page.wait_for_selector(".skeleton.seen")
     before = {name: page.locator(name).bounding_box() for name in ("header", "main h1", "main [role=search]")}
     for each in held:
         each.continue_()
     page.wait_for_selector("[data-provider]")
+    expect(page.locator("header").get_by_text("Live", exact=True)).to_be_visible()
     assert before == {name: page.locator(name).bounding_box() for name in before}
     assert page.evaluate(SHIFTS) == []
 
