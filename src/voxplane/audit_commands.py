@@ -13,7 +13,7 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from voxplane.command import Json, Organization, run, run_for
-from voxplane.errors import ConfigurationError
+from voxplane.server import anchor_file
 from voxplane.server.audit_export import comma_separated, json_lines
 from voxplane.server.audit_store import AuditFilter
 from voxplane.server.control_plane import ControlPlane
@@ -106,7 +106,7 @@ def audit_verify(
     as_json: Json = False,
 ) -> None:
     """Check every row of every organization's audit log. Exit code 1 means that something is altered or missing."""
-    lines = [line for path in anchors or [] for line in _lines(path)]
+    lines = [line for path in anchors or [] for line in anchor_file.read(path)]
     started = time.monotonic()
     columns = (SpinnerColumn(), TextColumn("{task.fields[organizations]} organizations, {task.completed} rows"))
     with Progress(*columns, console=err, transient=True) if err.is_terminal else nullcontext() as bar:
@@ -135,13 +135,6 @@ def _breaks(found: AuditCheck) -> Iterable[tuple[str, int, str]]:
     return ((each.organization, each.seq, _PROBLEMS[each.problem]) for each in found.breaks)
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError):
-        raise ConfigurationError("A file of anchors cannot be read as text.") from None
-
-
 @audit.command("anchor")
 def audit_anchor(
     to: Annotated[
@@ -153,11 +146,7 @@ def audit_anchor(
     if to is None:
         typer.echo(line)
         return
-    try:
-        with to.open("a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
-    except OSError:
-        raise ConfigurationError("The file of anchors cannot be written.") from None
+    anchor_file.add(to, line)
     say("Anchored.")
 
 
