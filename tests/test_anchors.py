@@ -51,7 +51,7 @@ class Kept:
 
     def lines(self) -> list[str]:
         """Return the lines of the file."""
-        return anchor_file.read(self.path) if self.path.exists() else []
+        return list(anchor_file.read(self.path)) if self.path.exists() else []
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ def audit_verify(
     as_json: Json = False,
 ) -> None:
     """Check every row of every organization's audit log. Exit code 1 means that something is altered or missing."""
-    lines = [line for path in anchors or [] for line in anchor_file.read(path)]
+    lines = (line for path in anchors or [] for line in anchor_file.read(path))
     started = time.monotonic()
     columns = (SpinnerColumn(), TextColumn("{task.fields[organizations]} organizations, {task.completed} rows"))
     with Progress(*columns, console=err, transient=True) if err.is_terminal else nullcontext() as bar:

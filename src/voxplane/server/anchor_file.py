@@ -54,14 +54,15 @@ def age_seconds(path: Path) -> float | None:
     return time.time() - found.st_mtime if found.st_size else None
 
 
-def read(path: Path) -> list[str]:
-    """Return all lines, the oldest first, without what was left of a line that was never finished.
+def read(path: Path) -> Iterator[str]:
+    """Yield all lines, the oldest first, without what was left of a line that was never finished.
 
     Raises:
         ConfigurationError: there is no such file, or it is no text.
     """
     try:
-        return [line for line in path.read_text(encoding="utf-8").split("\n") if _says_something(line)]
+        with path.open(encoding="utf-8") as file:
+            yield from filter(_says_something, (line.rstrip("\n") for line in file))
     except (OSError, UnicodeDecodeError):
         raise _unreadable() from None
 
