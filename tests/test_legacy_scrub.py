@@ -73,7 +73,8 @@ def stored_in(superuser: Superuser, kind: str, *rows: tuple[str | None, str | No
     superuser.execute("DROP TABLE IF EXISTS public.org_configs")
     superuser.execute(f"CREATE TABLE public.org_configs (org_id text, settings {kind})".encode())
     for organization, content in rows:
-        superuser.execute("INSERT INTO public.org_configs VALUES (%s, %s)", [organization, content])
+        # Not prepared: the table of the same name that follows may be of other types.
+        superuser.execute("INSERT INTO public.org_configs VALUES (%s, %s)", [organization, content], prepare=False)
     return address_of(superuser)
 
 
