@@ -95,6 +95,10 @@ async def test_an_anchor_is_added_when_a_log_grew_and_names_what_grew_or_from_ti
     assert [each.is_whole for each in await kept.added()] == [True]
     found = await plane.audit.check(kept.lines())
     assert (found.anchors, found.breaks) == (len(kept.lines()), ())
+    # Of a file that was cut short, what is left counts, and what is no anchor does not.
+    kept.path.write_text(f"{{}}\n{grown.model_dump_json(by_alias=True)}\n")
+    newest = await plane.audit.newest_anchor(kept.path)
+    assert (newest and newest.heads) == grown.heads
 
 
 async def test_a_log_that_is_cut_off_while_the_service_runs_is_found_and_stays_found(
