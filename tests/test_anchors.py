@@ -128,9 +128,13 @@ async def test_a_log_that_is_cut_off_while_the_service_runs_is_found_and_stays_f
     with structlog.testing.capture_logs() as said:
         await kept.anchors.look()
     assert _levels(said) == [("error", 1)]
-    report = await doctor.examine(settings.model_copy(update={"anchors_file": kept.path}))
-    [finding] = [each for each in report.findings if each.subject == "anchors"]
-    assert (finding.verdict, "of 1 organizations ends before" in finding.finding) == ("bad", True)
+    for path, verdict, said_of_it in (
+        (kept.path, "bad", "of 1 organizations ends before"),
+        (anchor_file.STANDARD_OUTPUT, "good", "the service prints them"),
+    ):
+        report = await doctor.examine(settings.model_copy(update={"anchors_file": path}))
+        [finding] = [each for each in report.findings if each.subject == "anchors"]
+        assert (finding.verdict, said_of_it in finding.finding) == (verdict, True)
     [found] = (await plane.audit.check(kept.lines())).breaks
     assert (found.organization, found.seq, found.problem) == ("second", 2, "cut_off")
     # Who watches the service sees it too.
