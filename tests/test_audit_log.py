@@ -28,7 +28,7 @@ from tests.test_audit import TAMPERS, ledger_of
 from tests.test_leaks import found_in
 from voxplane.errors import ConfigurationError, DestinationUnapproved, KeyUnavailable, PermissionDenied
 from voxplane.schemas import ConfigWrite, OrganizationCreate, SecretsWrite
-from voxplane.server import audit_export, audit_log, doctor, serving
+from voxplane.server import anchor_file, audit_export, audit_log, doctor
 from voxplane.server.audit_store import AuditFilter
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, Principal, Scope
 from voxplane.server.control_plane import ControlPlane, local_administrator
@@ -353,7 +353,7 @@ def _anchors_of(report: doctor.Report) -> str:
 async def test_of_a_file_of_anchors_the_last_line_is_read_however_long(
     plane: ControlPlane, superuser: Superuser, template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_log, "_TAIL", 10)
+    monkeypatch.setattr(anchor_file, "_PIECE_BYTES", 10)
     file = tmp_path / "anchors"
     assert await plane.audit.glance(file) is None
     anchor = await plane.audit.anchor()
@@ -365,7 +365,7 @@ async def test_of_a_file_of_anchors_the_last_line_is_read_however_long(
         assert (found.anchored_at, found.organizations, found.behind) == (anchor.at, 1, ())
     # Of an organization that is gone.
     key, gone = AnchorKey.derive(ledger_of(superuser, template).key), uuid4()
-    for heads, behind in (({gone: (3, "00")}, (str(gone),)), (anchor.heads, ()), ({gone: (0, "")}, ())):
+    for heads, behind in (({gone: (3, "00")}, (gone,)), (anchor.heads, ()), ({gone: (0, "")}, ())):
         unsigned = anchor.model_copy(update={"heads": heads})
         signed = unsigned.model_copy(update={"signature": key.sign(unsigned.signed_content()).hex()})
         file.write_text(signed.model_dump_json(by_alias=True))
@@ -382,7 +382,7 @@ async def _said_at_start(settings: Settings) -> list[MutableMapping[str, Any]]:
     """Start the service, stop it, and return what it said of anchors."""
     with structlog.testing.capture_logs() as said:
         async with ControlPlane.open(settings) as plane:
-            await serving.look_at_anchors(plane)
+            await plane.anchors.look()
     return [each for each in said if "anchor" in each["event"]]
 
 

@@ -776,7 +776,7 @@ def test_history_is_listed_shown_and_put_back(run: Run) -> None:
 
 
 def test_the_audit_log_is_listed_written_out_anchored_and_checked(
-    run: Run, superuser: Superuser, tmp_path: Path
+    run: Run, superuser: Superuser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("secrets", "set", "openai", "--file", "-", stdin=CANARY)
     run("config", "set", "openai", "temperature=0.9")
@@ -805,6 +805,9 @@ def test_the_audit_log_is_listed_written_out_anchored_and_checked(
     cut = run("audit", "verify", "--anchors", str(anchors))
     assert (cut.code, "cut off" in cut.out, "does not hold in 1" in cut.err) == (1, True, True)
     assert run("audit", "verify", "--anchors", str(tmp_path / "none")).code == 1
+    for path, code in ((anchors, 1), (tmp_path / "none", 0)):
+        monkeypatch.setenv("VOXPLANE_ANCHORS_FILE", str(path))
+        assert run("audit", "verify").code == code
 
 
 # Models

@@ -19,6 +19,7 @@ import pytest
 
 from voxplane.errors import VoxplaneError
 from voxplane.schemas import ConfigWrite
+from voxplane.schemas.audit import AuditAnchor
 from voxplane.server.audit import AuditEvent, first_broken
 from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.database import Location, installation_key, reading
@@ -142,9 +143,12 @@ def environment(folder: Path, *, port: str = "0") -> dict[str, str]:
 
 
 @contextmanager
-def served(folder: Path) -> Generator[tuple[subprocess.Popen[str], str]]:
+def served(folder: Path, **settings: str) -> Generator[tuple[subprocess.Popen[str], str]]:
     """Run `voxplane serve` on a free port; yield the process and its address."""
-    with subprocess.Popen([VOXPLANE, "serve"], env=environment(folder), stderr=subprocess.PIPE, text=True) as process:
+    seen = environment(folder) | settings
+    with subprocess.Popen(
+        [VOXPLANE, "serve"], env=seen, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stderr is not None
             for line in process.stderr:
@@ -174,12 +178,18 @@ def is_running(pid: int) -> bool:
 @pytest.mark.drill
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_service_leaves_no_process_and_ends_well(tmp_path: Path, number: signal.Signals) -> None:
-    with served(tmp_path) as (process, address):
+    with served(tmp_path, VOXPLANE_ANCHORS_FILE="-", VOXPLANE_ANCHOR_SECONDS="3600") as (process, address):
         assert httpx.get(f"{address}/healthz").json() == {"status": "ok"}
         postmaster = postmaster_of(embedded(tmp_path))
+        assert process.stdout is not None
+        first = AuditAnchor.model_validate_json(process.stdout.readline())
+        token(tmp_path)
         process.send_signal(number)
         assert process.wait(timeout=20) == 0
         assert not is_running(postmaster)
+        # What was done since the first anchor is in the last one, which is made when the service ends.
+        [last] = [AuditAnchor.model_validate_json(line) for line in process.stdout]
+        assert (first.is_whole, last.is_whole, last.rows) == (True, False, first.rows + 1)
 
 
 @pytest.mark.drill

@@ -158,22 +158,24 @@ async def test_names_that_nobody_can_have_are_refused_and_so_is_an_organization_
     plane: ControlPlane, superuser: Superuser
 ) -> None:
     one, upper = uuid4(), "ACME"
-    names = ["a\x00b", "\ud800", "fine", str(one), one.hex, upper, *(f"org-{n}" for n in range(40)), upper.lower()]
+    unfit = ["a\x00b", "\ud800", "sk-in-the-wrong-column-1"]
+    fit = ["api-team-2", str(one), one.hex, upper, *(f"org-{n}" for n in range(40))]
+    names = [*unfit, *fit, upper.lower()]
     looked_at = await imported(plane, *((name, SEED) for name in names), apply=False)
     reports = await imported(plane, *((name, SEED) for name in names))
     assert looked_at == reports
     refused, imported_ = Status.REFUSED, Status.IMPORTED
-    assert [each.status for each in reports] == [refused] * 2 + [imported_] * 2 + [refused] + [imported_] * 41 + [
+    assert [each.status for each in reports] == [refused] * 3 + [imported_] * 2 + [refused] + [imported_] * 41 + [
         refused
     ]
-    assert [each.organization for each in (*reports[:2], reports[4], reports[-1])] == [
-        *("record 1", "record 2"),
+    assert [each.organization for each in (*reports[:3], reports[5], reports[-1])] == [
+        *("record 1", "record 2", "record 3"),
         *(one.hex, "acme"),
     ]
     # By its slug and by its id, and in another run once again.
     default = superuser.execute("SELECT id::text FROM organizations WHERE slug = 'default'").fetchone()
     assert default is not None
-    reports = await imported(plane, ("DEFAULT", SEED), (str(default[0]).upper(), SEED), ("fine", SEED))
+    reports = await imported(plane, ("DEFAULT", SEED), (str(default[0]).upper(), SEED), ("api-team-2", SEED))
     assert [each.status for each in reports] == [Status.IMPORTED, Status.REFUSED, Status.UNCHANGED]
 
 

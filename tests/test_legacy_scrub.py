@@ -73,7 +73,8 @@ def stored_in(superuser: Superuser, kind: str, *rows: tuple[str | None, str | No
     superuser.execute("DROP TABLE IF EXISTS public.org_configs")
     superuser.execute(f"CREATE TABLE public.org_configs (org_id text, settings {kind})".encode())
     for organization, content in rows:
-        superuser.execute("INSERT INTO public.org_configs VALUES (%s, %s)", [organization, content])
+        # Not prepared: the table of the same name that follows may be of other types.
+        superuser.execute("INSERT INTO public.org_configs VALUES (%s, %s)", [organization, content], prepare=False)
     return address_of(superuser)
 
 
@@ -138,12 +139,14 @@ async def test_what_cannot_be_read_or_written_back_or_is_changed_meanwhile_stays
         ("a", f'{{"n": 1e999, {key}}}'),
         ("b", f'{{"half": "\\ud800", {key}}}'),
         *(("a", "x"), ("", f"{{{key}}}"), ("c", '{"long": "' + "x" * 300 + '"}')),
+        (KEY, f"{{{key}}}"),
     ]
     monkeypatch.setattr(legacy_source, "MAX_BLOB_BYTES", 200)
     address = stored_in(superuser, "text", *rows)
     reports = [each async for each in plane.legacy_scrub.run(address, (), apply=True)]
     assert [(each.organization, each.status.value) for each in reports] == [
         *(("record 1", "missing"), ("a", "refused"), ("a", "refused"), ("b", "scrubbed"), ("c", "refused")),
+        ("record 6", "missing"),
     ]
     assert KEY not in "".join(each.model_dump_json() for each in reports)
     assert json.loads(contents(superuser)["b"]) == {"half": "\ud800", "openai": {}}

@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Beside the API, the application has a few pages of its own, which the OpenAPI document leaves out.
 OWN_PAGES = {
     "/healthz": "200 while the process answers; it asks nobody else",
-    "/readyz": "200 while the database answers, 503 otherwise; says whether secrets are sealed",
+    "/readyz": "200 while the database answers, 503 otherwise; says whether secrets are sealed and anchors kept",
     "/metrics": "numbers in Prometheus' text format",
     "/openapi.json": "the OpenAPI document, the same as [docs/openapi.json](../openapi.json)",
     "/docs": "this reference as a page, without scripts",

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
-from voxplane.command import Json, Organization, run, run_for
-from voxplane.errors import ConfigurationError
+from voxplane.command import Json, Organization, read_settings, run, run_for
+from voxplane.server import anchor_file
 from voxplane.server.audit_export import comma_separated, json_lines
 from voxplane.server.audit_store import AuditFilter
 from voxplane.server.control_plane import ControlPlane
@@ -101,12 +101,15 @@ def audit_export(
 @audit.command("verify")
 def audit_verify(
     anchors: Annotated[
-        list[Path] | None, typer.Option(help="A file of anchors to hold the log against; repeat for more.")
+        list[Path] | None,
+        typer.Option(
+            help="A file of anchors to hold the log against; repeat for more. [default: the one of the service]"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Check every row of every organization's audit log. Exit code 1 means that something is altered or missing."""
-    lines = [line for path in anchors or [] for line in _lines(path)]
+    lines = (line for path in anchors or _own_anchors() for line in anchor_file.read(path))
     started = time.monotonic()
     columns = (SpinnerColumn(), TextColumn("{task.fields[organizations]} organizations, {task.completed} rows"))
     with Progress(*columns, console=err, transient=True) if err.is_terminal else nullcontext() as bar:
@@ -131,15 +134,13 @@ def audit_verify(
         raise typer.Exit(1)
 
 
+def _own_anchors() -> list[Path]:
+    path = read_settings().anchors_file
+    return [path] if path is not None and path.exists() else []
+
+
 def _breaks(found: AuditCheck) -> Iterable[tuple[str, int, str]]:
     return ((each.organization, each.seq, _PROBLEMS[each.problem]) for each in found.breaks)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError):
-        raise ConfigurationError("A file of anchors cannot be read as text.") from None
 
 
 @audit.command("anchor")
@@ -153,11 +154,7 @@ def audit_anchor(
     if to is None:
         typer.echo(line)
         return
-    try:
-        with to.open("a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
-    except OSError:
-        raise ConfigurationError("The file of anchors cannot be written.") from None
+    anchor_file.add(to, line)
     say("Anchored.")
 
 

@@ -128,16 +128,14 @@ class _Taking:
             return None
         priority = ENABLED_PRIORITY if primary else OTHER_PRIORITY
         effective = {**self.provider.entry.default_config, **self.config}
-        notices = (
-            retirement.notices(self.provider, self.config, effective, self.today) if "model" in self.config else []
-        )
+        notices = retirement.sentences(self.provider, effective, self.today) if "model" in self.config else []
         return LegacyProvider(
             key=self.provider.key,
             config=self.config,
             secrets=self.secrets,
             is_enabled=is_enabled,
             priority=self.priority if self.priority is not None else priority,
-            notices=tuple(notice.message for notice in notices),
+            notices=tuple(notices),
         )
 
     def _left(self, entry: Entry, note: str) -> None:

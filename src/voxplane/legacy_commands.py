@@ -74,10 +74,10 @@ def legacy_import(
             async with aclosing(found), aclosing(plane.legacy.run(who, found, options)) as reports:
                 async for report in reports:
                     tally.add(report)
-                    _print(report, as_json=as_json, is_first=tally.totals.organizations == 1)
+                    _print(report, as_json=as_json, is_first=tally.organizations == 1)
                     progress.advance(task)
-                    if not err.is_terminal and tally.totals.organizations % _PROGRESS_EVERY == 0:
-                        say(f"{tally.totals.organizations} organizations")
+                    if not err.is_terminal and tally.organizations % _PROGRESS_EVERY == 0:
+                        say(f"{tally.organizations} organizations")
 
     if as_json:
         typer.echo('{"organizations": [')
@@ -136,7 +136,7 @@ def _nothing(organization: str | None) -> ConfigurationError:
 
 
 def _print_element(report: ScrubReport | OrganizationReport, *, is_first: bool) -> None:
-    document = json.dumps(report.model_dump(mode="json", by_alias=True, exclude_none=True))
+    document = report.model_dump_json(by_alias=True, exclude_none=True)
     typer.echo(document if is_first else f",{document}")
 
 

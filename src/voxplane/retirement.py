@@ -12,7 +12,7 @@ from voxplane.errors import Invalid
 from voxplane.schemas import Model, Notice, Proposal, SettingChange, Voice
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import date
 
     from voxplane.provider import AnyProvider
@@ -39,7 +39,23 @@ def notices(
     `overrides` are what the organization set, `effective` the settings in force, and `told` the day on which the
     vendor itself said that the model that they name ends: it knows best.
     """
-    found: list[Notice] = []
+    return [
+        _notice(provider, overrides, each, today) if isinstance(each, _Ending) else each
+        for each in _noteworthy(provider, effective, today, told)
+    ]
+
+
+def sentences(provider: AnyProvider, effective: JsonObject, today: date) -> list[str]:
+    """Say the same as `notices` in words alone, without working out what to change."""
+    return [
+        _sentence(provider, each) if isinstance(each, _Ending) else each.message
+        for each in _noteworthy(provider, effective, today, None)
+    ]
+
+
+def _noteworthy(
+    provider: AnyProvider, effective: JsonObject, today: date, told: date | None
+) -> Iterator[_Ending | Notice]:
     for setting, offers in provider.named.items():
         chosen = effective.get(setting)
         offer = next((each for each in offers if each.name == chosen), None)
@@ -48,10 +64,9 @@ def notices(
         if offer is None:
             # Voices are an account's own as often as not, so one that is not listed says nothing.
             if isinstance(chosen, str) and provider.models and setting == provider.model_setting:
-                found.append(_unknown(provider, setting, chosen))
+                yield _unknown(provider, setting, chosen)
         elif offer.has_ended(today) or offer.will_end():
-            found.append(_notice(provider, overrides, _Ending(setting, offer, offer.has_ended(today)), today))
-    return found
+            yield _Ending(setting, offer, offer.has_ended(today))
 
 
 def _unknown(provider: AnyProvider, setting: str, chosen: str) -> Notice:

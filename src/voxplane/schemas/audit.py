@@ -42,7 +42,10 @@ class AuditAnchor(Wire):
 
     version: Literal[1] = 1
     at: datetime
-    rows: int = Field(description="Of all organizations together.")
+    is_whole: bool = Field(
+        default=True, description="Whether it names every organization, or those whose log grew since an earlier one."
+    )
+    rows: int = Field(description="Of all organizations that it names together.")
     heads: dict[UUID, tuple[int, str]] = Field(
         description="By organization: the number of its last row, and that row's hash in hexadecimal digits."
     )
@@ -73,11 +76,11 @@ class AuditCheck(Wire):
 
 
 class AuditGlance(Wire):
-    """What came of holding the ends of all audit logs against the newest anchor, without reading the logs."""
+    """What came of holding the ends of all audit logs against the newest anchors, without reading the logs."""
 
     anchored_at: datetime
-    organizations: int = Field(description="How many the anchor names.")
-    behind: tuple[str, ...] = Field(
-        description="Organizations whose log ends before, or in another row than, what was anchored: slugs, or ids of "
-        "those that are gone. The end of the log was cut off, or the whole database is an older one."
+    organizations: int = Field(description="How many they name.")
+    behind: tuple[UUID, ...] = Field(
+        description="Organizations whose log ends before, or in another row than, what was anchored, or that are gone: "
+        "the end of the log was cut off, or the whole database is an older one."
     )

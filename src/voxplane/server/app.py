@@ -80,7 +80,10 @@ def openapi(app: FastAPI) -> dict[str, Any]:
 
 def _add_own_pages(app: FastAPI, metrics: Metrics) -> None:
     async def metrics_page(request: Request) -> Response:
-        metrics.sealed.set(plane_of(request).providers.is_sealed)
+        plane = plane_of(request)
+        metrics.sealed.set(plane.providers.is_sealed)
+        metrics.anchors_failing.set(plane.anchors.is_failing)
+        metrics.audit_behind.set(plane.anchors.is_behind)
         return Response(metrics.exposition(), media_type=metrics.media_type)
 
     pages = {
@@ -106,6 +109,7 @@ async def _readyz(request: Request) -> Response:
         "status": "ready" if answers else "unavailable",
         "database": answers,
         "secrets": "sealed" if plane.providers.is_sealed else "open",
+        "anchors": plane.anchors.state,
     }
     return JSONResponse(status, 200 if answers else 503)
 

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
-# Made once: json.dumps would make a new one for each row.
-_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+# Made once: json.dumps would make a new one for each row. What is read from JSON, or becomes it, has no circles.
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
+_parse = json.JSONDecoder().raw_decode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +80,7 @@ def row_text(organization_id: str, seq: int, at: datetime, columns: Iterable[str
 @lru_cache(maxsize=1024)
 def canonical_detail(stored: str) -> str:
     """Return a stored `detail` as it is hashed. Releases, most of a log, repeat theirs."""
-    return _canonical(json.loads(stored))
+    return _canonical(_parse(stored)[0])
 
 
 def _keyed(key: bytes) -> hmac.HMAC:

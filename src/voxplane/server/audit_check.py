@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from voxplane.errors import ConfigurationError
-from voxplane.schemas.audit import AuditAnchor, AuditBreak, AuditCheck, AuditGlance
+from voxplane.schemas.audit import AuditAnchor, AuditBreak, AuditCheck
 from voxplane.server.audit import Chain
 from voxplane.server.audit_store import AuditHead, AuditStore, audit_heads
 
@@ -22,18 +22,24 @@ if TYPE_CHECKING:
     from voxplane.server.database import Database
     from voxplane.server.envelope import AnchorKey
 
-_HEADS = 500
+_HEADS = 1000
 _ROWS = 2000
 Anchored = dict[int, set[str]]
 """What anchors say that a row's hash is, by its number: one, unless the log was put back between two of them."""
+Heads = dict[UUID, tuple[int, str]]
+"""By organization, the number and the hash of the last row of its log."""
 
 
-async def anchor(database: Database, key: AnchorKey, at: datetime) -> AuditAnchor:
-    """Return where every organization's log stands, signed."""
-    heads = {head.id: (head.audit_seq, head.audit_hash.hex()) async for head in _heads(database)}
+def anchor(key: AnchorKey, at: datetime, heads: Heads, *, is_whole: bool = True) -> AuditAnchor:
+    """Return where logs stand, signed."""
     rows = sum(seq for seq, _ in heads.values())
-    unsigned = AuditAnchor(at=at, rows=rows, heads=heads, public_key=key.public.hex())
+    unsigned = AuditAnchor(at=at, is_whole=is_whole, rows=rows, heads=heads, public_key=key.public.hex())
     return unsigned.model_copy(update={"signature": key.sign(unsigned.signed_content()).hex()})
+
+
+async def heads(database: Database) -> Heads:
+    """Return where every organization says that its log ends."""
+    return {head.id: (head.audit_seq, head.audit_hash.hex()) async for head in _heads(database)}
 
 
 def read_anchors(key: AnchorKey, lines: Iterable[str]) -> tuple[int, dict[UUID, Anchored]]:
@@ -51,23 +57,40 @@ def read_anchors(key: AnchorKey, lines: Iterable[str]) -> tuple[int, dict[UUID, 
     return count, dict(found)
 
 
-async def glance(database: Database, key: AnchorKey, line: str) -> AuditGlance:
-    """Hold where every organization says that its log ends against an anchor.
+def newest_anchor(key: AnchorKey, lines: Iterable[str]) -> AuditAnchor | None:
+    """Put the newest anchors together, as far back as one that names all organizations; None when there is none.
 
-    Whoever put an older database back and had it grow past the anchor since is found by `check` alone.
+    `lines` come with the newest first. Of the older ones, only those that are signed by this installation count.
 
     Raises:
-        ConfigurationError: the line is no anchor, or is not signed by this installation.
+        ConfigurationError: the newest line is no anchor, or is not signed by this installation.
     """
-    at = _read_anchor(key, line, "The newest anchor")
-    missing = dict(at.heads)
-    behind: list[str] = []
-    async for head in _heads(database):
-        seq, row_hash = missing.pop(head.id, (0, ""))
-        if head.audit_seq < seq or (head.audit_seq == seq > 0 and head.audit_hash.hex() != row_hash):
-            behind.append(head.slug)
-    behind += [str(gone) for gone, (seq, _) in missing.items() if seq > 0]
-    return AuditGlance(anchored_at=at.at, organizations=len(at.heads), behind=tuple(behind))
+    newest: AuditAnchor | None = None
+    heads: Heads = {}
+    for line in lines:
+        try:
+            each = _read_anchor(key, line, "The newest anchor")
+        except ConfigurationError:
+            if newest is None:
+                raise
+            continue
+        newest = newest or each
+        heads = dict(each.heads) | heads
+        if each.is_whole:
+            break
+    return newest and newest.model_copy(update={"heads": heads})
+
+
+def behind(anchored: Heads, now: Heads) -> list[UUID]:
+    """Return the organizations whose log ends before what was anchored, or in another row, or that are gone.
+
+    Whoever put an older database back and had it grow past the anchor since is found by `check` alone.
+    """
+    return [
+        organization_id
+        for organization_id, (seq, row_hash) in anchored.items()
+        if (found := now.get(organization_id, (0, "")))[0] < seq or (found[0] == seq > 0 and found[1] != row_hash)
+    ]
 
 
 def _read_anchor(key: AnchorKey, line: str, called: str) -> AuditAnchor:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from os import SEEK_END
 from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
-from voxplane.errors import ConfigurationError, KeyUnavailable
-from voxplane.schemas.audit import AuditRecord, AuditRecords
-from voxplane.server import audit_check, envelope
-from voxplane.server.audit_store import AuditFilter, AuditRow, AuditStore
+from voxplane.errors import KeyUnavailable
+from voxplane.schemas.audit import AuditGlance, AuditRecord, AuditRecords
+from voxplane.server import anchor_file, audit_check, envelope
+from voxplane.server.audit_store import AuditFilter, AuditRow, AuditStore, audit_state
 from voxplane.server.auth import Scope
 from voxplane.server.envelope import AnchorKey
 from voxplane.server.fingerprints import known_key
@@ -25,14 +24,14 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from voxplane.schemas.audit import AuditAnchor, AuditCheck, AuditGlance
+    from voxplane.schemas.audit import AuditAnchor, AuditCheck
+    from voxplane.server.audit_check import Heads
     from voxplane.server.auth import Principal
     from voxplane.server.database import Database
     from voxplane.server.write import Unsealed
 
 _PAGE = 1000
 _SHOWN = 20
-_TAIL = 64 * 1024
 
 
 class AuditLog:
@@ -99,7 +98,24 @@ class AuditLog:
         Raises:
             KeyUnavailable: the installation is sealed.
         """
-        return await audit_check.anchor(self._database, AnchorKey.derive(self._keys.audit_key), self._clock())
+        return self.sign(self._clock(), await self.heads())
+
+    def sign(self, at: datetime, heads: Heads, *, is_whole: bool = True) -> AuditAnchor:
+        """Return an anchor that says where logs stand, of all organizations or of those whose log grew.
+
+        Raises:
+            KeyUnavailable: the installation is sealed.
+        """
+        return audit_check.anchor(AnchorKey.derive(self._keys.audit_key), at, heads, is_whole=is_whole)
+
+    async def heads(self) -> Heads:
+        """Return where every organization says that its log ends."""
+        return await audit_check.heads(self._database)
+
+    async def state(self) -> tuple[int, int]:
+        """Return two numbers that change when where a log ends does: PostgreSQL tells them in milliseconds."""
+        async with self._database.transaction(platform=True) as connection:
+            return await audit_state(connection)
 
     async def check(
         self, anchors: Iterable[str] = (), progress: Callable[[int, int], None] = lambda _organizations, _rows: None
@@ -114,16 +130,32 @@ class AuditLog:
         read = audit_check.read_anchors(AnchorKey.derive(key), anchors)
         return await audit_check.check(self._database, key, read, progress)
 
-    async def glance(self, path: Path) -> AuditGlance | None:
-        """Hold the ends of all logs against the last anchor of a file; None when there is none in it yet.
+    async def newest_anchor(self, path: Path) -> AuditAnchor | None:
+        """Return what the newest anchors of a file say together; None when there is none in it yet.
 
         Raises:
             ConfigurationError: the file cannot be read, or its last line is no anchor of this installation.
             KeyUnavailable: the installation is sealed.
         """
         key = AnchorKey.derive(self._keys.audit_key)
-        line = await to_thread.run_sync(_last_line, path)
-        return await audit_check.glance(self._database, key, line) if line else None
+        return await to_thread.run_sync(lambda: audit_check.newest_anchor(key, anchor_file.read_backwards(path)))
+
+    async def glance(self, path: Path) -> AuditGlance | None:
+        """Hold the ends of all logs against the newest anchors of a file; None when there is none in it yet.
+
+        Raises:
+            ConfigurationError, KeyUnavailable: as for `newest_anchor`.
+        """
+        newest = await self.newest_anchor(path)
+        if newest is None:
+            return None
+        behind = tuple(audit_check.behind(newest.heads, await self.heads()))
+        return AuditGlance(anchored_at=newest.at, organizations=len(newest.heads), behind=behind)
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the key is missing that the logs are chained and anchors are signed with."""
+        return self._unsealed is None
 
     @property
     def _keys(self) -> Unsealed:
@@ -139,23 +171,6 @@ class AuditLog:
         async with self._database.transaction(organization_id=principal.tenant) as connection:
             rows = await AuditStore(connection, principal.tenant).page(wanted, before, limit)
         return tuple(map(_record, rows))
-
-
-def _last_line(path: Path) -> str:
-    """Read the last line of a file that may be long; empty when there is no file or nothing in it."""
-    try:
-        with path.open("rb") as file:
-            begin = end = file.seek(0, SEEK_END)
-            tail = b""
-            while begin > 0 and b"\n" not in tail.strip():
-                begin = max(0, 2 * begin - end - _TAIL)
-                file.seek(begin)
-                tail = file.read(end - begin)
-            return tail.strip().rpartition(b"\n")[2].decode()
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError):
-        raise ConfigurationError("The file of anchors cannot be read as text.") from None
 
 
 def _record(row: AuditRow) -> AuditRecord:

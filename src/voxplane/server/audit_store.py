@@ -125,9 +125,19 @@ class AuditHead:
 
 async def audit_heads(connection: Connection, after: UUID, limit: int) -> list[AuditHead]:
     """Return where the audit logs stand, by the organizations' ids, in a transaction of the platform."""
-    cursor = connection.cursor(row_factory=class_row(AuditHead))
+    cursor = connection.cursor(binary=True, row_factory=tuple_row)
     await cursor.execute(
         "SELECT id, slug, audit_seq, audit_hash FROM organizations WHERE id > %(after)s ORDER BY id LIMIT %(limit)s",
         {"after": after, "limit": limit},
     )
-    return await cursor.fetchall()
+    return [AuditHead(*row) for row in await cursor.fetchall()]
+
+
+async def audit_state(connection: Connection) -> tuple[int, int]:
+    """Return two numbers that change when where a log ends does, in a transaction of the platform."""
+    cursor = connection.cursor(row_factory=tuple_row)
+    await cursor.execute(
+        "SELECT count(*), coalesce(bit_xor(hashtextextended(audit_hash::text, audit_seq)), 0) FROM organizations"
+    )
+    [state] = await cursor.fetchall()
+    return state

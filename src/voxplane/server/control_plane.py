@@ -29,6 +29,7 @@ from voxplane.registry import ProviderRegistry
 from voxplane.schemas import OrganizationCreate
 from voxplane.server import database, store
 from voxplane.server.access import AccessService
+from voxplane.server.anchors import Anchors
 from voxplane.server.audit_log import AuditLog
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, Principal
 from voxplane.server.changes import Changes
@@ -75,6 +76,7 @@ class ControlPlane:
     providers: ProviderService
     history: HistoryService
     audit: AuditLog
+    anchors: Anchors
     denials: Denials
     workers: WorkerService
     verification: VerificationService
@@ -161,6 +163,7 @@ class ControlPlane:
         providers = ProviderService(
             registry=registry, retired=retired, database=connections, changes=changes, unsealed=unsealed
         )
+        audit = AuditLog(database=connections, unsealed=unsealed)
         return cls(
             settings=settings,
             registry=registry,
@@ -168,7 +171,8 @@ class ControlPlane:
             changes=changes,
             providers=providers,
             history=HistoryService(registry=registry, retired=retired, database=connections),
-            audit=AuditLog(database=connections, unsealed=unsealed),
+            audit=audit,
+            anchors=Anchors(audit, settings.anchors_file, every_seconds=settings.anchor_seconds),
             denials=denials,
             workers=workers,
             verification=VerificationService(

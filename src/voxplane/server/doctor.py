@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Literal
 from voxplane.errors import ConfigurationError, OrganizationNotFound, VoxplaneError
 from voxplane.resolution import chain
 from voxplane.schemas import ProviderType, Wire, verification
+from voxplane.server.anchor_file import STANDARD_OUTPUT
 from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.embedded import EmbeddedPostgres
 from voxplane.server.rounds import Tried, verify_each
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from voxplane.schemas import Organization, OrganizationProvider
     from voxplane.server.settings import Settings
 
@@ -95,28 +98,30 @@ def _foundations(plane: ControlPlane) -> list[Finding]:
 
 async def _anchors(plane: ControlPlane) -> list[Finding]:
     """Say whether the audit log reaches what was last anchored; nothing while it is sealed, which says enough."""
-    path = plane.settings.anchors_file
     if plane.providers.is_sealed:
         return []
+    verdict, finding = await _held_against(plane.settings.anchors_file, plane)
+    return [Finding(subject="anchors", verdict=verdict, finding=finding)]
+
+
+async def _held_against(path: Path | None, plane: ControlPlane) -> tuple[Verdict, str]:
     if path is None:
-        return [
-            Finding(subject="anchors", verdict="good", finding="none are looked at: VOXPLANE_ANCHORS_FILE is unset")
-        ]
+        return "good", "none are kept: VOXPLANE_ANCHORS_FILE is unset"
+    if path == STANDARD_OUTPUT:
+        return "good", "the service prints them: hold the log against what was kept with `voxplane audit verify`"
     try:
         found = await plane.audit.glance(path)
     except VoxplaneError as error:
-        return [Finding(subject="anchors", verdict="bad", finding=error.message)]
+        return "bad", error.message
     if found is None:
-        remedy = f"none in {path.absolute()} yet: `voxplane audit anchor --to` adds one"
-        return [Finding(subject="anchors", verdict="note", finding=remedy)]
+        return "note", f"none in {path} yet: the service adds one when it runs"
     when = f"{found.anchored_at:%Y-%m-%d %H:%M:%S} UTC"
     if not found.behind:
-        return [Finding(subject="anchors", verdict="good", finding=f"the audit log reaches the anchor of {when}")]
-    wrong = (
+        return "good", f"the audit log reaches the anchor of {when}"
+    return "bad", (
         f"the audit log of {len(found.behind)} organizations ends before the anchor of {when}: this database is an "
         "older one, or the end was cut off; `voxplane audit verify --anchors` says where"
     )
-    return [Finding(subject="anchors", verdict="bad", finding=wrong)]
 
 
 def _catalogue_file(plane: ControlPlane) -> list[Finding]:

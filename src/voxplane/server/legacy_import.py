@@ -22,7 +22,7 @@ from voxplane.schemas import ConfigWrite, JsonObject, OrganizationCreate, Secret
 from voxplane.schemas.import_notice import Finding, Outcome
 from voxplane.server import import_notice
 from voxplane.server.history_store import HistoryStore
-from voxplane.server.legacy_organizations import organizations_called, slug_of
+from voxplane.server.legacy_organizations import new_slug_of, organizations_called
 from voxplane.server.naming import as_id, spelled_alike
 from voxplane.server.provider_write import ProviderWrite, secret_values
 from voxplane.server.write import TakenBack, begin_as
@@ -108,6 +108,7 @@ class Tally:
 
     def __init__(self, *, is_applied: bool) -> None:
         """Begin at nothing."""
+        self.organizations = 0
         self._is_applied = is_applied
         self._by_status: Counter[Status] = Counter()
         self._findings: Counter[Outcome] = Counter()
@@ -115,6 +116,7 @@ class Tally:
 
     def add(self, report: OrganizationReport) -> None:
         """Count one."""
+        self.organizations += 1
         self._by_status[report.status] += 1
         self._created += report.is_new
         self._secrets += sum(len(provider.secrets) for provider in report.providers)
@@ -125,7 +127,7 @@ class Tally:
         """Return the sums."""
         return Totals(
             is_applied=self._is_applied,
-            organizations=self._by_status.total(),
+            organizations=self.organizations,
             **{status.value: self._by_status[status] for status in Status},
             created=self._created,
             secrets=self._secrets,
@@ -195,7 +197,7 @@ class LegacyImport:
                 row = known.get(record.organization)
                 names = {spelled_alike(record.organization), *((row.slug, str(row.id)) if row else ())}
                 if names & seen:
-                    name = row.slug if row else slug_of(record.organization)
+                    name = row.slug if row else new_slug_of(record.organization)
                     reports[number] = _refused(record, name, _TWICE)
                     continue
                 if record.organization:
@@ -208,9 +210,9 @@ class LegacyImport:
     async def _import(
         self, operator: Principal, record: Record, known: OrganizationRow | None, options: ImportOptions
     ) -> OrganizationReport:
-        name = known.slug if known else slug_of(record.organization)
+        name = known.slug if known else new_slug_of(record.organization)
         if record.blob is None or name is None:
-            note = record.problem or "This is no name that an organization can have: a-z, 0-9 and hyphens."
+            note = record.problem or "This is no name that an organization can have: a-z, 0-9 and hyphens, and no key."
             return _refused(record, name, note)
         if known is None and not options.create_organizations:
             note = "No organization has this slug or id: create it, or say --create-organizations."

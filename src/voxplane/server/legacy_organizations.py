@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
+from voxplane.legacy_values import looks_like_a_key
 from voxplane.schemas import Slug
 from voxplane.server import store
 from voxplane.server.naming import as_id, spelled_alike
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from voxplane.server.store import OrganizationRow
 
 _slug = TypeAdapter[str](Slug)
+# Short ones are names, such as `api-team-2`.
+_SHORTEST_KEY = 20
 
 
 def slug_of(reference: str) -> str | None:
@@ -25,6 +28,12 @@ def slug_of(reference: str) -> str | None:
         return _slug.validate_python(reference.lower())
     except ValidationError:
         return None
+
+
+def new_slug_of(reference: str) -> str | None:
+    """Return the slug of an organization that is not here, to be shown or made; None also for what could be a key."""
+    could_be_a_key = len(reference) >= _SHORTEST_KEY and as_id(reference) is None and looks_like_a_key(reference)
+    return None if could_be_a_key else slug_of(reference)
 
 
 async def organizations_called(database: Database, references: Sequence[str]) -> dict[str, OrganizationRow]:

@@ -11,7 +11,7 @@ from voxplane import legacy_keys
 from voxplane.errors import SecretsUnreadable
 from voxplane.schemas import Wire
 from voxplane.server import legacy_source
-from voxplane.server.legacy_organizations import organizations_called, slug_of
+from voxplane.server.legacy_organizations import new_slug_of, organizations_called
 from voxplane.server.naming import spelled_alike
 from voxplane.server.organization_view import OrganizationView
 from voxplane.server.store import Store
@@ -100,7 +100,7 @@ class LegacyScrub:
 
     async def _scrub(self, record: Record, row: OrganizationRow | None) -> tuple[ScrubReport, str | None]:
         """Return what would become of a blob, and its text then if that is another one."""
-        name = row.slug if row else slug_of(record.organization) or f"record {record.number}"
+        name = row.slug if row else new_slug_of(record.organization) or f"record {record.number}"
         if record.blob is None:
             if record.content == "null":
                 return ScrubReport(organization=name, status=Status.UNCHANGED), None

@@ -61,6 +61,12 @@ class Metrics:
         self.sealed = Gauge(
             "voxplane_sealed", "1 while the key that opens secrets is missing.", registry=self._registry
         )
+        self.anchors_failing = Gauge(
+            "voxplane_anchors_failing", "1 while anchors of the audit log cannot be written.", registry=self._registry
+        )
+        self.audit_behind = Gauge(
+            "voxplane_audit_behind", "1 once an audit log ended before what was anchored.", registry=self._registry
+        )
 
     def record(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request."""

@@ -12,12 +12,11 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import anyio
-import structlog
 import uvicorn
 from rich.console import Console
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from voxplane.errors import ConfigurationError, VoxplaneError
+from voxplane.errors import ConfigurationError
 from voxplane.server import collector
 from voxplane.server.app import create_app
 from voxplane.server.control_plane import ControlPlane
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
     from voxplane.server.settings import Settings
 
-log = structlog.get_logger("voxplane")
 _DRAIN_SECONDS = 20
 _BACKLOG = 2048
 MAX_HEAD_BYTES = 16 * 1024
@@ -124,39 +122,16 @@ async def _serve_on(listening: socket.socket, plane: ControlPlane) -> None:
         group.start_soon(_stop_on_signal, server, plane)
         group.start_soon(plane.changes.follow, plane.database)
         group.start_soon(plane.denials.settle_regularly)
-        group.start_soon(look_at_anchors, plane)
+        group.start_soon(plane.anchors.keep)
         if settings.reverify_hours:
             group.start_soon(keep_testing, plane, settings.reverify_hours)
         collector.spare()
         await _announce(plane, host, port)
         await server.serve(sockets=[listening])
         group.cancel_scope.cancel()
-
-
-async def look_at_anchors(plane: ControlPlane) -> None:
-    """Say in the log when the audit log ends before its newest anchor; nobody waits for it.
-
-    It is no reason not to serve: a backup may have been put back on purpose.
-    """
-    path = plane.settings.anchors_file
-    if path is None or plane.providers.is_sealed:
-        return
-    try:
-        found = await plane.audit.glance(path)
-    except VoxplaneError as error:
-        log.warning("the audit log was not held against an anchor", reason=error.message)
-        return
-    if found is None:
-        log.warning("the audit log was not held against an anchor", reason="There is none in the file yet.")
-    elif found.behind:
-        log.error(
-            "the audit log ends before its newest anchor: its end was cut off, or this database is an older one",
-            organizations=len(found.behind),
-            of=found.organizations,
-            anchored_at=found.anchored_at.isoformat(),
-        )
-    else:
-        log.info("the audit log reaches its newest anchor", anchored_at=found.anchored_at.isoformat())
+    # What is still to be put on record comes first, so that the last anchor covers it.
+    await plane.denials.end()
+    await plane.anchors.end()
 
 
 async def _stop_on_signal(server: uvicorn.Server, plane: ControlPlane) -> None:

@@ -69,8 +69,14 @@ class Settings(BaseSettings):
     )
     anchors_file: Path | None = Field(
         default=None,
-        description="The file that `voxplane audit anchor --to` adds to. At start the ends of all audit logs are held "
-        "against the last anchor in it.",
+        description="The file that the service adds signed anchors of all audit logs to, and holds these against at "
+        "start; `-` adds them to standard output.",
+    )
+    anchor_seconds: float = Field(
+        default=60.0,
+        ge=0,
+        le=24 * 3600,
+        description="How often an anchor is added when a log grew, besides the one at the end; 0 adds none.",
     )
     catalogue_file: Path | None = Field(
         default=None,
