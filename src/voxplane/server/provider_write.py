@@ -157,8 +157,21 @@ class ProviderWrite:
             "fingerprints": await fingerprints(write, values),
         }
         await write.audit("secrets.put", key, detail)
-        await write.put_secrets(key, sealed)
+        await write.put_secrets(key, sealed, self.view.secret_users(key))
         return True
+
+    async def holds_secrets(self, provider: AnyProvider, values: Mapping[str, SecretStr]) -> bool:
+        """Return whether these are the very secrets that a provider uses, its own or those that it shares.
+
+        Raises:
+            SecretsUnreadable: what is stored does not open.
+        """
+        source = self.view.secret_source(provider)
+        present = self.view.own_envelope(source)
+        if present is None:
+            return False
+        context = SecretContext(self.write.state.id, source)
+        return envelope.holds(await self._data_key(present), context, present, values)
 
     def gate(self, view: OrganizationView, provider: AnyProvider, overrides: JsonObject) -> None:
         """Refuse settings that are not valid, or that send calls where the principal may not send them.
