@@ -145,14 +145,17 @@ NAMED = {"settings": "Settings", "reachable": "Connection", "key": "Key", "model
 
 def result_of(outcome: Outcome) -> dict[str, Any]:
     """Return a test's result, as the server words it."""
-    finding = Finding(outcome, {"reachable": 40, "key": 60, "model": 1}, 101, 418, origin="https://api.openai.com:443")
+    finding = Finding(outcome, {"reachable": 40, "key": 60, "model": 1}, 101, 418, origin="https://api.openai.com")
+    registry = ProviderRegistry()
+    registry.initialize()
+    provider = registry.get_provider_by_key("openai")
     at = datetime.now(UTC)
     row = VerificationRow(
         provider_key="openai",
         checked_at=at,
         checked_by="Maria",
         outcome=outcome,
-        stages=finding.stages,
+        stages=finding.stages_of(Subject(provider, {}, frozenset())),
         milliseconds=101,
         http_status=418,
         retry_after_seconds=1 if outcome == "rate_limited" else None,
@@ -165,9 +168,6 @@ def result_of(outcome: Outcome) -> dict[str, Any]:
         since=at,
         proved_at=at,
     )
-    registry = ProviderRegistry()
-    registry.initialize()
-    provider = registry.get_provider_by_key("openai")
     return shown_verification(row, provider).model_dump(mode="json", by_alias=True)
 
 

@@ -150,6 +150,7 @@ class ProviderWrite:
             return False
         detail = {
             "set": sorted(name for name, value in values.items() if value is not None),
+            "replaced": sorted(name for name, value in values.items() if value is not None and _has(present, name)),
             "removed": sorted(name for name, value in values.items() if value is None),
             "origins": sorted(str(origin) for origin in origins),
             "version": version,
@@ -281,6 +282,10 @@ def parsed_origins(provider: AnyProvider, urls: list[str]) -> frozenset[Origin]:
     if errors:
         raise Invalid(errors)
     return frozenset(origins)
+
+
+def _has(present: Envelope | None, name: str) -> bool:
+    return present is not None and name in present.fields
 
 
 def _check_rebinding(

@@ -230,13 +230,13 @@ class VerificationService:
         secret_values(provider, change.secrets, change.label)  # nobody is asked about what cannot be stored
         view = await self._view(principal)
         check_precondition(if_match, view.etag(key))
+        if not given:
+            return Untested.because("nothing_entered")
         overrides = view.overrides(provider)
         origins = view.approved_origins(provider, view.own_envelope(key))
         approved = [str(origin) for origin in origins] if change.approved_origins is None else change.approved_origins
         try:
             subject = _drafted(provider, overrides, VerificationWrite(secrets=given, approved_origins=approved))
-            if not given:
-                return Untested.because("nothing_entered")
             if provider.required_secrets(subject.settings) - set(given):
                 return Untested.because("secrets_missing")
             self.allow(principal.tenant)

@@ -52,6 +52,13 @@ export function failureDetail({
     : `${since} · ${text.verification.outcomes[verification.outcome]}`;
 }
 
+/** What the last test found where that says nothing of whether the provider works: its status is an older one. */
+export function inconclusive({ status, verification }: OrganizationProvider): string | null {
+  if (verification?.verdict !== "inconclusive" || !["verified", "unverified", "failing"].includes(status))
+    return null;
+  return text.verification.lastTest(text.verification.outcomes[verification.outcome]);
+}
+
 /** Whether a test of what is saved can be made, which says more than what is known to be missing. */
 export function isTestable({ status }: OrganizationProvider): boolean {
   return !["retired", "undecryptable", "invalid_config"].includes(status);
