@@ -376,9 +376,10 @@ async def test_what_cannot_be_tested_is_stored_untested(
     assert why(await put_checked(admin, "groq", KEY)) == "destination_unapproved"
     labelled = {"label": "of last year", "check": True}
     assert why(await admin.put(f"{URL}/groq/secrets", json=labelled)) == "nothing_entered"
-    project = {"secrets": {"project": "proj_1"}, "check": True}
+    account = json.dumps({"type": "service_account", "token_uri": "https://oauth2.googleapis.com/token"})
+    other = {"secrets": {"serviceAccountJson": account}, "check": True}
+    assert why(await admin.put(f"{URL}/google/secrets", json=other)) == "secrets_missing"
     await set_key(admin, "openai")
-    assert why(await admin.put(f"{URL}/openai/secrets", json=project)) == "secrets_missing"
     assert vendor.asked == []
     assert (await put_checked(await caller("livekit:write"), "openai", KEY)).status_code == 403
     plane.verification._allowance.per_minute = 1  # pyright: ignore[reportPrivateUsage]
@@ -610,7 +611,7 @@ async def test_what_nobody_is_asked_about_is_not_opened(
 @pytest.mark.parametrize(
     ("key", "reply", "said", "step"),
     [
-        ("openai", (401, b"mismatched_organization"), "organization or project", "replace_key"),
+        ("openai", (401, b"mismatched_organization"), "organization or project", "check_settings"),
         ("openai", (403, b"unsupported_country"), "from where the control plane is", "open_console"),
         ("groq", (403, b"{}"), "from where the control plane is", "open_console"),
         ("groq", (404, b"{}"), "What answers at https://api.groq.com is not Groq", "check_settings"),

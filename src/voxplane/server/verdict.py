@@ -107,9 +107,9 @@ WORDS: dict[Outcome, Words] = {
 # Where the provider itself refuses, something else answers than where another does.
 _NOT_THIS_ACCOUNT = Words(
     "fails",
-    "{p} does not take this key at {at} for the organization or project that it came with.",
-    "Check the organization and project that are stored with the key, and the address: all must be those of the key.",
-    "replace_key",
+    "{p} at {at} does not take this key for the organization or project that is set.",
+    "Check organization, project and address in the settings: all must be those that the key was made for.",
+    "check_settings",
 )
 _NOT_FROM_HERE = Words(
     "fails",

@@ -60,8 +60,10 @@ export function inconclusive({ status, verification }: OrganizationProvider): st
 }
 
 /** Whether a test of what is saved can be made, which says more than what is known to be missing. */
-export function isTestable({ status }: OrganizationProvider): boolean {
-  return !["retired", "undecryptable", "invalid_config"].includes(status);
+export function isTestable({ status, secretFields }: OrganizationProvider): boolean {
+  // A key can be tested while a voice is still to be chosen.
+  if (status === "invalid_config") return secretFields.some((each) => each.isSet);
+  return status !== "retired" && status !== "undecryptable";
 }
 
 /** When a model in use ends, in words; null while no end is known. The model that the row names is not named again. */
