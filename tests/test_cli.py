@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import anyio
 import httpx
@@ -29,9 +30,11 @@ from pydantic import SecretStr
 
 from tests.conftest import Template, admin_connection, stored_rows
 from voxplane import cli
+from voxplane.schemas.verification import Outcome
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, Principal
 from voxplane.server.control_plane import ControlPlane
 from voxplane.server.embedded import EmbeddedPostgres
+from voxplane.server.probe_runner import Finding, ProbeRunner, Subject
 from voxplane.server.settings import Settings
 
 Superuser = psycopg.Connection[tuple[object, ...]]
@@ -470,14 +473,14 @@ def test_a_reset_is_refused_while_secrets_are_stored(run: Run, superuser: Superu
     assert (shown["isEnabled"], shown["secretFields"][0]["isSet"]) == (True, False)
 
 
-@pytest.mark.parametrize(("said", "code"), [("n\n", 1), ("", 1), ("y\n", 0)], ids=["no", "nothing", "yes"])
+@pytest.mark.parametrize(("said", "code"), [("n\n", 1), ("", 2), ("y\n", 0)], ids=["no", "nothing", "yes"])
 def test_a_reset_asks_first(run: Run, superuser: Superuser, said: str, code: int) -> None:
     run("config", "set", "openai", "temperature=0.9")
     before = stored_rows(superuser)
     answer = run("db", "reset", stdin=said)
     assert (answer.code, answer.out.strip()) == (code, "")
     assert "This removes all organizations and their settings. Go on? [y/N]" in answer.err
-    assert (stored_rows(superuser) == before) is (code == 1)
+    assert (stored_rows(superuser) == before) is (code > 0)
     assert run("config", "get", "openai", "--json").json["overrides"] == ({"temperature": 0.9} if code else {})
 
 
@@ -583,8 +586,8 @@ def test_verify_tells_of_each_provider_what_keeps_it_from_working(run: Run) -> N
     tried = {
         each["provider"]: each["result"]["outcome"] if each["result"] else each for each in found.json["providers"]
     }
-    invalid = {"elevenlabs", "azure-openai"}
-    assert tried["elevenlabs"]["problem"] == "The settings are not valid. voiceId: This field is required."
+    invalid = {"azure-openai"}
+    assert tried["azure-openai"]["problem"] == "The settings are not valid. endpoint: This field is required."
     assert {key for key, outcome in tried.items() if outcome == "not_checkable"} == {"piper", "vosk", "whisper"}
     assert {key for key, outcome in tried.items() if outcome == "key_missing"} == set(tried) - invalid - {
         *("piper", "vosk", "whisper")
@@ -601,13 +604,33 @@ def test_verify_tells_of_each_provider_what_keeps_it_from_working(run: Run) -> N
     assert (nothing.code, nothing.err) == (0, "No provider is enabled: name one, or say --all.\n")
 
 
+def test_a_key_that_is_checked_first_is_answered_in_full(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Outcome] = ["key_rejected", "key_rejected", "rate_limited"]
+
+    async def answered(_runner: ProbeRunner, _subject: Subject, _asker: UUID) -> Finding:
+        return Finding(found.pop(0))
+
+    monkeypatch.setattr(ProbeRunner, "run", answered)
+    check = ("secrets", "set", "openai", "--file", "-", "--check")
+    refused = run(*check, stdin=CANARY)
+    assert (refused.code, refused.out) == (1, "")
+    assert "OpenAI rejected the API key." in refused.err
+    assert "Replace the key, then check again." in refused.err
+    told = run(*check, "--json", stdin=CANARY)
+    assert (told.code, told.json["outcome"], told.json["nextStep"]) == (1, "key_rejected", "replace_key")
+    stored = run(*check, stdin=CANARY)
+    assert (stored.code, "Check again in 30 s." in stored.err) == (0, True)
+    untested = run("secrets", "set", "azure-openai", *check[3:], "--approve-origin", "https://a.example", stdin=CANARY)
+    assert "Not tested: The settings are not valid as they are" in untested.err
+
+
 def test_the_doctor_tests_providers_when_told_to(run: Run) -> None:
     run("secrets", "set", "openai", "--file", "-", stdin=CANARY)
     run("config", "set", "openai", "--disable")
     report = run("doctor", "--verify", "--json")
     finding = next(each for each in report.json["findings"] if each["subject"] == "default: piper")
     assert (report.code, finding["verdict"]) == (0, "note")
-    assert finding["finding"].startswith("Piper (local) cannot be tested from the control plane.")
+    assert finding["finding"].startswith("Piper (local) was not looked for at http://127.0.0.1:5000")
 
 
 def test_the_doctor_tells_a_sealed_installation(
@@ -828,6 +851,8 @@ def test_what_ends_is_listed_for_one_organization_or_all_and_replaced_in_one_com
     assert run("models", "replace", "anthropic", "--organization", "acme").code == 1  # nobody names one
     assert run("models", "replace", "deepgram").code == 0
     assert run("models", "replace", "openai", stdin="n\n").code == 1
+    unasked = run("models", "replace", "openai")
+    assert (unasked.code, "--yes" in unasked.err) == (2, True)
     assert run("config", "get", "openai", "--json").json["config"]["model"] == "gpt-4o-mini"
     replaced = run("models", "replace", "openai", stdin="y\n")
     assert (replaced.code, replaced.out.strip()) == (0, "")  # the answer's echo is the terminal's

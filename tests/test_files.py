@@ -518,7 +518,7 @@ def test_at_the_terminal_a_file_goes_round(typed: Typed, monkeypatch: pytest.Mon
     monkeypatch.setenv("GROQ_KEY", "gsk_canary7f3a9c51e8")
     plan.write_text(typed("apply", "-f", file, "--plan")[1])
     code, _, err = typed("apply", "-f", "-", stdin=file.read_text())
-    assert (code, "Write this?" in err) == (1, True)
+    assert (code, "Write this?" in err, "--yes" in err) == (2, True, True)
     code, done, _ = typed("apply", "-f", file, "--as-planned", plan, "--yes")
     assert (code, "+ acme\n" in done, "  + groq secrets.apiKey\n" in done) == (0, True, True)
     assert typed("apply", "-f", file) == (0, "", "Nothing changes.\n")

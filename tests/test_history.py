@@ -68,10 +68,11 @@ async def test_versions_are_shown_newest_first_with_what_changed_by_whom_and_thr
         {"pointer": "/temperature", "kind": "added", "before": None, "after": 0.9},
     ]
     assert (first["action"], first["switch"], first["priorityChange"]) == ("config.put", None, None)
-    assert {name: stored[name] for name in ("kind", "action", "stored", "removed")} == {
+    assert {name: stored[name] for name in ("kind", "action", "stored", "replaced", "removed")} == {
         "kind": "secrets",
         "action": "secrets.put",
         "stored": ["apiKey"],
+        "replaced": [],
         "removed": [],
     }
     assert changed["changes"] == [

@@ -133,7 +133,7 @@ async def plane(settings: Settings, vendor: SecureVendor) -> AsyncIterator[Contr
 @pytest.fixture
 def hands(plane: ControlPlane) -> Hands:
     hands = Hands()
-    plane.lists._timer = hands  # pyright: ignore[reportPrivateUsage]
+    plane.lists._timer = plane.lists._allowance.timer = hands  # pyright: ignore[reportPrivateUsage]
     return hands
 
 
@@ -293,13 +293,41 @@ async def test_only_names_that_a_setting_can_hold_and_clean_labels_come_through(
     label = found["items"][0]["label"]
     assert label.startswith("Geo rge <b>xxx")
     assert len(label) == MAX_LABEL_LENGTH
-    assert found["isWhole"]
+    assert found["isWhole"] is False, "there is more, and no way to it"
     endless = Reply(200, json.dumps(page(GEORGE, after="again")).encode())
     said.instead = endless
     await set_key(admin, "elevenlabs", KEY, label="new")
     await set_key(admin, "elevenlabs", "key-bad")
     await set_key(admin, "elevenlabs", KEY)
     assert (await listed(admin, "elevenlabs", "voices"))["isWhole"] is False
+
+
+@pytest.mark.parametrize(
+    ("key", "kind", "answer", "listed_names"),
+    [
+        ("google", "models", {"models": [], "nextPageToken": "no good"}, []),
+        ("anthropic", "models", {"data": [{"id": "claude-9"}], "has_more": True}, ["claude-9"]),
+        ("elevenlabs", "voices", page(*({**SARAH, "voice_id": f"voice{n}"} for n in range(MAX_ITEMS + 1))), None),
+        ("cartesia", "voices", {"data": [{"id": "v"}], "has_more": True, "next_page": None}, ["v"]),
+    ],
+)
+async def test_a_list_that_goes_on_out_of_reach_is_not_whole(
+    key: str, kind: str, answer: Any, listed_names: list[str] | None, admin: httpx.AsyncClient, said: Said
+) -> None:
+    await set_key(admin, key)
+    said.instead = Reply(200, json.dumps(answer).encode())
+    found = await listed(admin, key, kind)
+    assert (found["source"], found["isWhole"]) == ("live", False)
+    assert listed_names is None or names(found) == listed_names
+
+
+def test_a_voice_may_be_called_by_a_word_of_any_language() -> None:
+    registry = ProviderRegistry()
+    registry.initialize()
+    (voices,) = registry.get_provider_by_key("piper").lists_voices
+    found = voices.read({"pt_PT-tug\u00e3o-medium": {}, "pt_PT-\u202ex-low": {}})
+    assert found is not None
+    assert [each.name for each in found.listed] == ["pt_PT-tug\u00e3o-medium"]
 
 
 async def test_without_a_key_or_a_list_what_is_known_is_shown_with_the_reason(
@@ -337,7 +365,7 @@ async def test_a_reader_causes_few_requests_and_a_stored_key_goes_only_where_it_
     assert (found["source"], found["reason"]) == ("built-in", "destination_unapproved")
     assert {each.host for each in vendor.asked} == {"api.groq.com"}
     assert (await (await caller("livekit:write")).get(f"{URL}/groq/models")).status_code == 403
-    plane.lists._per_minute = 1  # pyright: ignore[reportPrivateUsage]
+    plane.lists._allowance.per_minute = 1  # pyright: ignore[reportPrivateUsage]
     hands.now += 1000
     await set_key(admin, "openai")
     await set_key(admin, "anthropic")

@@ -94,9 +94,10 @@ def test_where_nothing_valid_can_be_proposed_the_reason_is_said() -> None:
     first = Model(name="one", status="deprecated", replacement="two")
     other = Model(name="two", retires_on=date(2026, 11, 1))
     cases: list[tuple[tuple[Model, ...], JsonObject, str]] = [
-        ((first, other), {}, "ends as well"),
-        ((first, other.model_copy(update={"replacement": "one"})), {}, "ends as well"),
-        ((first.model_copy(update={"replacement": None}),), {}, "names no replacement"),
+        ((first, other, Model(name="three")), {}, "ends as well"),
+        ((first, other.model_copy(update={"replacement": "one"}), Model(name="three")), {}, "ends as well"),
+        ((first.model_copy(update={"replacement": None}), Model(name="two")), {}, "names no replacement"),
+        ((first.model_copy(update={"replacement": None}), other), {}, "All that OpenAI is known to offer ends"),
         ((first, Model(name="two")), {"temperature": 9}, "not valid as they are"),
         ((first.model_copy(update={"replacement": "no name"}),), {}, "does not go with"),
     ]

@@ -264,7 +264,7 @@ def _cases(mine: Tenant, other: Tenant) -> dict[str, Callable[[Store], Awaitable
         detail={},
     )
     left = ImportNoticeRow(NOW, "x", [{"at": "/tts"}])
-    seen = [Sighting(key, None, "recovered", None, mine.at) for key in ("groq", "piper")]
+    seen = [Sighting(key, "recovered", None, mine.at) for key in ("groq", "piper")]
     return {
         "state": lambda store: store.state(lock=True),
         "put_config": lambda store: store.put_config(ROW),

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from ipaddress import ip_address, ip_network
+from socket import gaierror
 from typing import Any
+from uuid import UUID, uuid4
 
+import anyio
 import pytest
 
 from tests.vendors import tested
 from tests.vendors.secure import Reply, SecureVendor
 from voxplane.destination import Origin
-from voxplane.server.vendor_client import Answered, Unanswered, VendorClient, VendorRequest, is_public
+from voxplane.server.allowance import Allowance
+from voxplane.server.vendor_client import (
+    MAX_LOOK_UPS,
+    Answered,
+    Unanswered,
+    VendorClient,
+    VendorRequest,
+    is_public,
+)
 
 KEY = {"Authorization": "Bearer key-good-canary"}
 # fmt: off
@@ -195,3 +208,74 @@ async def test_json_is_given_out_when_it_is_sound(vendor: SecureVendor) -> None:
     short = await client.ask(request, within=within, max_bytes=50)
     assert isinstance(short, Answered)
     assert (short.json(), len(short.body), short.is_whole) == (None, 50, False)
+
+
+async def test_names_that_hang_keep_nobody_else_waiting(vendor: SecureVendor) -> None:
+    one, another = uuid4(), uuid4()
+    hanging, running = anyio.Event(), 0
+
+    async def resolve(host: str, port: int) -> Sequence[tuple[str, int]]:
+        nonlocal running
+        if host == "api.groq.com":
+            running += 1
+            await hanging.wait()
+            raise gaierror
+        return await vendor.resolve(host, port)
+
+    client = VendorClient(allowed=[ip_network("127.0.0.1/32")], ca_file=vendor.ca_file, resolve=resolve)
+    impatient = VendorClient(timeout_seconds=0.05, resolve=resolve)
+    impatient._turns = client._turns  # pyright: ignore[reportPrivateUsage]
+
+    async def ask(client: VendorClient, host: str, asker: UUID) -> Answered | Unanswered:
+        within = frozenset({Origin.parse(f"https://{host}")})
+        return await client.ask(VendorRequest(f"https://{host}/v1/models", KEY), within=within, asker=asker)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(40):
+            group.start_soon(ask, impatient, "api.groq.com", one)
+    assert running == MAX_LOOK_UPS, "who gave up still holds the turn that hangs"
+    late = await ask(impatient, "api.openai.com", one)
+    assert isinstance(late, Unanswered)
+    assert late.reason == "timeout"
+    assert isinstance(await ask(client, "api.openai.com", another), Answered)
+    hanging.set()
+    assert isinstance(await ask(client, "api.openai.com", one), Answered), "the turns are free again"
+
+
+@pytest.mark.parametrize(
+    ("header", "least", "most"),
+    [
+        ("in a quarter of an hour", 300, 900),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 3600, 3600),
+        ("Wed, 21 Oct 2015 07:28:00 -0000", 0, 0),
+        ("7", 7, 7),
+        *((odd, None, None) for odd in ("", "soon", "1e3", "Wed, 99 Oct 2015 07:28:00 GMT", "9" * 5000)),
+    ],
+)
+async def test_a_vendor_says_when_to_come_back_as_seconds_or_a_date(
+    header: str, least: int | None, most: int | None, vendor: SecureVendor
+) -> None:
+    client = VendorClient(allowed=[ip_network("127.0.0.1/32")], ca_file=vendor.ca_file, resolve=vendor.resolve)
+    if header == "in a quarter of an hour":
+        header = format_datetime(datetime.now(UTC) + timedelta(seconds=900), usegmt=True)
+    vendor.say(Reply(429, b"{}", {"Retry-After": header}))
+    within = frozenset({Origin.parse("https://api.openai.com")})
+    answer = await client.ask(VendorRequest("https://api.openai.com/v1/models", KEY), within=within)
+    assert isinstance(answer, Answered)
+    seconds = answer.retry_after_seconds
+    assert seconds is None if least is None or most is None else seconds is not None and least <= seconds <= most
+
+
+def test_an_allowance_keeps_nothing_that_is_over() -> None:
+    now = 1000.0
+    allowance = Allowance(2, lambda: now)
+    one, *others = (uuid4() for _ in range(1000))
+    assert [allowance.take(one) for _ in range(3)] == [0, 0, 60]
+    for each in others:
+        allowance.take(each)
+    now += 45
+    assert allowance.take(one) == 15
+    now += 16
+    assert allowance.take(one) == 0
+    assert len(allowance._recent) == 1  # pyright: ignore[reportPrivateUsage]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -86,7 +87,7 @@ async def test_what_a_saved_test_found_holds_until_something_changes(
         before["revision"],
     )
     assert [each["state"] for each in found["stages"]] == ["passed"] * 4
-    assert (found["model"], found["origin"]) == ("gpt-4o-mini", "https://api.openai.com:443")
+    assert (found["model"], found["origin"]) == ("gpt-4o-mini", "https://api.openai.com")
 
     # The same again keeps its since; what is inconclusive leaves it standing.
     await verify(admin, "openai")
@@ -211,7 +212,7 @@ async def test_the_release_is_on_record_and_limited(
 
 
 async def test_local_engines_are_looked_for_where_the_operator_said(admin: httpx.AsyncClient, tmp_path: Path) -> None:
-    assert (await verify(admin, "whisper"))["outcome"] == "local_unavailable"
+    assert (await verify(admin, "whisper"))["outcome"] == "model_unavailable"
     folder = tmp_path / "whisper" / "base"
     folder.mkdir(parents=True)
     for name in ("model.bin", "tokenizer.json"):
@@ -219,7 +220,7 @@ async def test_local_engines_are_looked_for_where_the_operator_said(admin: httpx
     found = await verify(admin, "whisper")
     assert (found["outcome"], found["sentence"]) == ("verified", "Whisper (local) is ready.")
     (folder / "model.bin").write_bytes(b"")
-    assert (await verify(admin, "whisper"))["outcome"] == "local_unavailable"
+    assert (await verify(admin, "whisper"))["outcome"] == "model_unavailable"
 
 
 async def test_a_server_that_the_operator_did_not_allow_is_not_looked_for(
@@ -247,20 +248,22 @@ async def test_a_round_tests_all_at_once(
     assert [each.provider for each in tried] == keys
     assert sorted(told) == sorted(keys)
     found = {each.provider: each.result.outcome for each in tried if each.result}
-    assert found == dict.fromkeys(tested.HOSTS, "verified") | dict.fromkeys(
-        ("piper", "vosk", "whisper"), "local_unavailable"
-    )
+    assert found == dict.fromkeys(tested.HOSTS, "verified") | {
+        "piper": "local_unavailable",
+        "vosk": "model_unavailable",
+        "whisper": "model_unavailable",
+    }
     assert {tested.key_of(asked) for asked in vendor.asked if asked.host in tested.HOSTS.values()} == {KEY}
 
     # The schedule tests what is enabled, in the cloud and old enough, and nothing twice.
     assert await verify_what_is_due(plane, timedelta(hours=1), 0) == 0
     later = [each for each in tested.HOSTS if (await shown(admin, each))["isEnabled"]]
     assert await verify_what_is_due(plane, timedelta(0), 0) == len(later) > 0
-    await admin.delete(f"{URL}/elevenlabs/config")
-    (without_voice,) = (await verify_each(plane, administrator, ["elevenlabs"])).providers
-    assert (without_voice.result, without_voice.problem) == (
+    await admin.delete(f"{URL}/azure-openai/config")
+    (without_address,) = (await verify_each(plane, administrator, ["azure-openai"])).providers
+    assert (without_address.result, without_address.problem) == (
         None,
-        "The settings are not valid. voiceId: This field is required.",
+        "The settings are not valid. endpoint: This field is required.",
     )
 
 
@@ -352,7 +355,7 @@ async def test_a_key_that_may_work_is_stored_with_what_was_found(
     stored = (await put_checked(admin, "openai", value)).json()
     assert (stored["verification"]["outcome"], stored["status"]) == (outcome, status)
     assert stored["verification"]["isDraft"] is False
-    assert await shown(admin, "openai") == stored
+    assert await shown(admin, "openai") | {"untested": None} == stored
     assert len((await admin.get(f"{URL}/openai/verifications")).json()["verifications"]) == 1
     await admin.put(f"{URL}/openai/config", json={"config": {"temperature": 0.1}})
     assert (await shown(admin, "openai"))["verification"] is None
@@ -361,17 +364,28 @@ async def test_a_key_that_may_work_is_stored_with_what_was_found(
 async def test_what_cannot_be_tested_is_stored_untested(
     admin: httpx.AsyncClient, caller: Caller, plane: ControlPlane, vendor: SecureVendor
 ) -> None:
-    stored = await put_checked(admin, "azure-openai", KEY, approvedOrigins=[AZURE["endpoint"]])
-    assert (stored.status_code, stored.json()["verification"]) == (200, None), "it has no address yet"
+    def why(stored: httpx.Response) -> str | None:
+        found = stored.json()
+        assert (stored.status_code, found["verification"] is None) == (200, found["untested"] is not None), stored.text
+        assert found["secretFields"][0]["isSet"] or found["provider"]["key"] == "google"
+        return found["untested"] and found["untested"]["reason"]
+
+    assert why(await put_checked(admin, "azure-openai", KEY, approvedOrigins=[AZURE["endpoint"]])) == "invalid_config"
     moved = {"config": {"baseUrl": "https://gateway.example.com/v1"}}
     assert (await admin.put(f"{URL}/groq/config", json=moved)).status_code == 200
-    assert (await put_checked(admin, "groq", KEY)).json()["verification"] is None, "it would go where none may go"
-    assert (await admin.put(f"{URL}/groq/secrets", json={"label": "of last year", "check": True})).status_code == 200
+    assert why(await put_checked(admin, "groq", KEY)) == "destination_unapproved"
+    labelled = {"label": "of last year", "check": True}
+    assert why(await admin.put(f"{URL}/groq/secrets", json=labelled)) == "nothing_entered"
+    account = json.dumps({"type": "service_account", "token_uri": "https://oauth2.googleapis.com/token"})
+    other = {"secrets": {"serviceAccountJson": account}, "check": True}
+    assert why(await admin.put(f"{URL}/google/secrets", json=other)) == "secrets_missing"
+    await set_key(admin, "openai")
     assert vendor.asked == []
     assert (await put_checked(await caller("livekit:write"), "openai", KEY)).status_code == 403
-    plane.verification._per_minute = 1  # pyright: ignore[reportPrivateUsage]
-    assert (await put_checked(admin, "openai", KEY)).json()["verification"] is not None
-    assert (await put_checked(admin, "openai", f"{KEY}-2")).json()["verification"] is None, "one a minute"
+    plane.verification._allowance.per_minute = 1  # pyright: ignore[reportPrivateUsage]
+    assert why(await put_checked(admin, "openai", KEY)) is None
+    await set_key(admin, "openai", f"{KEY}-2")
+    assert why(await put_checked(admin, "openai", f"{KEY}-3")) == "too_often"
     assert len(vendor.asked) == 1
 
 
@@ -393,6 +407,15 @@ async def test_a_test_of_settings_that_somebody_changed_meanwhile_is_not_kept(
 async def test_a_key_can_be_tested_before_a_voice_is_chosen(admin: httpx.AsyncClient, vendor: SecureVendor) -> None:
     stored = (await put_checked(admin, "elevenlabs", KEY)).json()
     assert (stored["verification"]["outcome"], stored["status"]) == ("verified", "invalid_config")
+    assert [each["message"] for each in stored["notices"]] == ["voiceId: This field is required."]
+    saved = await verify(admin, "elevenlabs")
+    for found in (stored["verification"], saved):
+        assert (found["outcome"], found["advice"]) == (
+            "verified",
+            "No voice was tested, because none is chosen yet.",
+        )
+        assert [each["state"] for each in found["stages"]] == ["inconclusive", "passed", "passed", "passed"]
+    assert (await shown(admin, "elevenlabs"))["verification"] == saved
     assert {asked.host for asked in vendor.asked} == {"api.elevenlabs.io"}
     whole = await admin.post(f"{URL}/elevenlabs/verify", json={"config": {}, "secrets": {"apiKey": KEY}})
     assert [each["pointer"] for each in whole.json()["errors"]] == ["/config/voiceId"], "settings are tested whole"
@@ -507,3 +530,123 @@ async def test_where_a_key_is_tried_from_does_not_speak_against_it(
     body = {"secrets": {"apiKey": KEY}, "check": True}
     assert (await admin.put(f"{URL}/openai/secrets", json=body, headers=headers)).status_code == status
     assert len(vendor.asked) == (1 if status == 200 else 0)
+
+
+async def test_a_provider_with_a_key_of_its_own_does_not_mind_whose_it_could_have_used(
+    admin: httpx.AsyncClient, caller: Caller, plane: ControlPlane
+) -> None:
+    worker = await caller("worker:resolve")
+
+    async def proved() -> bool:
+        found = await shown(admin, "openai-tts")
+        assert (found["health"] is not None) is (found["verification"] is not None)
+        return found["status"] == "verified"
+
+    async def prove() -> None:
+        await verify(admin, "openai-tts")
+        seen = {"at": await position_of(plane), "reports": [{"provider": "openai-tts", "outcome": "recovered"}]}
+        assert (await worker.post("/api/organizations/current/reports", json=seen)).status_code < 300
+        assert await proved()
+
+    # While it uses OpenAI's key, another one of those is another one of its; OpenAI's settings are not.
+    await set_key(admin, "openai")
+    await prove()
+    await admin.put(f"{URL}/openai/config", json={"config": {"temperature": 0.1}})
+    assert await proved()
+    await set_key(admin, "openai", "key-good-2")
+    assert not await proved()
+    await prove()
+    await set_key(admin, "openai-tts", "key-good-own")
+    assert not await proved()
+    await prove()
+    await set_key(admin, "openai", "key-good-3")
+    assert (await admin.delete(f"{URL}/openai/secrets")).status_code == 204
+    assert await proved()
+    await set_key(admin, "openai", "key-good-4")
+    assert (await admin.delete(f"{URL}/openai-tts/secrets")).status_code == 204
+    assert not await proved(), "it uses OpenAI's again"
+
+
+async def test_a_stored_key_that_is_entered_again_and_refused_is_known_to_fail(
+    admin: httpx.AsyncClient, vendor: SecureVendor
+) -> None:
+    await set_key(admin, "openai")
+    await verify(admin, "openai")
+    vendor.say(tested.Reply(401, b"{}"))
+    assert (await put_checked(admin, "openai", "key-good-another")).status_code == 422
+    assert (await shown(admin, "openai"))["status"] == "verified", "that is another key"
+    assert (await put_checked(admin, "openai-tts", KEY)).status_code == 422
+    assert (await shown(admin, "openai-tts"))["status"] == "failing", "it uses OpenAI's key"
+    assert (await put_checked(admin, "openai", KEY)).status_code == 422
+    failing = await shown(admin, "openai")
+    assert (failing["status"], failing["verification"]["outcome"]) == ("failing", "key_rejected")
+    assert failing["secretFields"][0]["version"] == 1
+
+
+async def test_what_nobody_is_asked_about_is_not_opened(
+    admin: httpx.AsyncClient, vendor: SecureVendor, superuser: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    account = {"type": "service_account", "token_uri": "https://oauth2.googleapis.com/token"}
+    vertex = {"backend": "vertex", "project": "acme"}
+    entra = AZURE | {
+        "tenantId": "7b2f0d8e-0000-4000-8000-000000000000",
+        "clientId": "0b2f0d8e-0000-4000-8000-000000000000",
+    }
+    addresses = ["https://us-central1-aiplatform.googleapis.com", "https://oauth2.googleapis.com"]
+    sign_in = [AZURE["endpoint"], "https://login.microsoftonline.com"]
+    for key, config, name, secret, approved in (
+        ("google", vertex, "serviceAccountJson", json.dumps(account), addresses),
+        ("azure-openai", entra, "clientSecret", "secret-canary", sign_in),
+    ):
+        body = {"secrets": {name: secret}, "approvedOrigins": approved}
+        assert (await admin.put(f"{URL}/{key}/secrets", json=body)).status_code == 200
+        written = await admin.put(f"{URL}/{key}/config", json={"config": config})
+        assert written.status_code == 200, written.text
+        assert (await verify(admin, key))["outcome"] == "not_checkable"
+        assert (await admin.get(f"{URL}/{key}/models")).json()["reason"] == "not_offered"
+    assert vendor.asked == []
+    assert superuser.execute("SELECT 1 FROM audit_events WHERE action = 'secrets.release'").fetchall() == []
+
+
+@pytest.mark.parametrize(
+    ("key", "reply", "said", "step"),
+    [
+        ("openai", (401, b"mismatched_organization"), "organization or project", "check_settings"),
+        ("openai", (403, b"unsupported_country"), "from where the control plane is", "open_console"),
+        ("groq", (403, b"{}"), "from where the control plane is", "open_console"),
+        ("groq", (404, b"{}"), "What answers at https://api.groq.com is not Groq", "check_settings"),
+    ],
+)
+async def test_advice_fits_what_was_refused(
+    key: str, reply: tuple[int, bytes], said: str, step: str, admin: httpx.AsyncClient, vendor: SecureVendor
+) -> None:
+    vendor.say(tested.Reply(*reply))
+    found = await verify(admin, key, secrets={"apiKey": KEY})
+    assert (found["outcome"], found["nextStep"]) == ("wrong_region_or_endpoint", step)
+    assert said in found["sentence"]
+
+
+async def test_a_local_server_without_the_voice_answers_all_the_same(
+    admin: httpx.AsyncClient, vendor: SecureVendor
+) -> None:
+    voice, listed = "pt_PT-tug\u00e3o-medium", json.dumps({"pt_PT-tug\u00e3o-medium": {}}).encode()
+    config = {"baseUrl": "https://gateway.example.com", "voice": voice}
+    assert b"\\u00e3" in listed
+    for body, outcome in ((listed, "verified"), (b'{"en_US-amy-medium": {}}', "model_unavailable")):
+        vendor.say(tested.Reply(200, body))
+        found = await verify(admin, "piper", config=config, approvedOrigins=["https://gateway.example.com"])
+        assert (found["outcome"], found["model"]) == (outcome, voice)
+        assert [(each["name"], each["state"]) for each in found["stages"]] == [
+            ("settings", "passed"),
+            ("reachable", "passed"),
+            ("model", "passed" if outcome == "verified" else "failed"),
+        ], "it has no key"
+    assert found["sentence"] == f"Piper (local) answers at https://gateway.example.com, but has no {voice}."
+
+
+async def test_what_the_operator_has_to_set_is_named(settings: Settings, administrator: Principal) -> None:
+    async with ControlPlane.open(settings) as closed:
+        for key, variable in (("piper", "VOXPLANE_VENDOR_NETWORKS"), ("whisper", "VOXPLANE_MODELS_DIR")):
+            found = await closed.verification.verify(administrator, key, VerificationWrite())
+            assert variable in found.advice
+            assert "key" not in [each.name for each in found.stages]

@@ -36,7 +36,7 @@ from voxplane.secret_commands import secrets
 from voxplane.server import database, doctor
 from voxplane.server.control_plane import ControlPlane, local_administrator, upgrade
 from voxplane.server.database import Location
-from voxplane.terminal import compact, err, explain, out, say, say_state, show, table
+from voxplane.terminal import compact, confirm, err, explain, out, say, say_state, show, table
 from voxplane.token_commands import token
 from voxplane.verify_commands import verify
 
@@ -170,7 +170,7 @@ def db_reset(
                     "say --yes-destroy-secrets if that is what you want."
                 )
             if not (yes or yes_destroy_secrets):
-                typer.confirm("This removes all organizations and their settings. Go on?", abort=True, err=True)
+                confirm("This removes all organizations and their settings. Go on?")
             database.drop(connection)
         upgrade(location, settings, registry)
 

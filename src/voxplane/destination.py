@@ -62,8 +62,16 @@ class Origin(NamedTuple):
 
     def __str__(self) -> str:
         """Write the origin in its one canonical spelling, port included."""
+        return self._written(f":{self.port}")
+
+    def _written(self, port: str) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}{self.path}"
+        return f"{self.scheme}://{host}{port}{self.path}"
+
+    @property
+    def in_short(self) -> str:
+        """The same as people write it: without the port that goes without saying."""
+        return self._written("" if self.port == _DEFAULT_PORTS[self.scheme] else f":{self.port}")
 
     @property
     def is_loopback(self) -> bool:

@@ -16,7 +16,7 @@ from voxplane.command import account, read_settings, run
 from voxplane.errors import ConfigurationError, FieldError, Invalid
 from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.organization_files import Apply, Change, Keys, OrganizationPlan, Plan
-from voxplane.terminal import compact, say
+from voxplane.terminal import compact, confirm, say
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -105,7 +105,7 @@ def apply(
         return
     _show(agreed, effects=False)
     if not yes:
-        typer.confirm("Write this?", abort=True, err=True)
+        confirm("Write this?")
     run(write)
 
 

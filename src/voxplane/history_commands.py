@@ -58,7 +58,8 @@ def _said(entry: SettingsVersion | SecretsChange) -> list[str]:
     if isinstance(entry, SecretsChange):
         # Values are kept nowhere, so this says no more than which.
         removed = entry.removed or (("all secrets",) if not entry.stored else ())
-        return [*(f"{name} stored" for name in entry.stored), *(f"{name} removed" for name in removed)]
+        stored = (f"{name} {'replaced' if name in entry.replaced else 'stored'}" for name in entry.stored)
+        return [*stored, *(f"{name} removed" for name in removed)]
     said = [
         f"{change.pointer.lstrip('/')}: {compact(change.before) or 'default'} -> {compact(change.after) or 'default'}"
         for change in entry.changes

@@ -19,7 +19,7 @@ from voxplane.server.legacy_import import ImportOptions, OrganizationReport, Sta
 from voxplane.server.legacy_organizations import names_of
 from voxplane.server.legacy_scrub import ScrubReport
 from voxplane.server.legacy_scrub import Status as ScrubStatus
-from voxplane.terminal import err, say
+from voxplane.terminal import compact, err, say
 
 if TYPE_CHECKING:
     from voxplane.schemas.import_notice import Finding
@@ -181,7 +181,7 @@ def _described(provider: ImportedProvider) -> str:
 def _worded(finding: Finding) -> str:
     to = " ".join(part for part in (finding.provider, finding.setting or finding.secret) if part)
     target = f" to {to}" if to and finding.outcome in {Outcome.CONVERTED, Outcome.CLAMPED} else ""
-    value = "" if finding.value is None else f" ({json.dumps(finding.value)})"
+    value = "" if finding.value is None else f" ({compact(finding.value)})"
     note = f": {finding.note}" if finding.note else ""
     return f"{finding.outcome} {finding.at or '/'}{target}{value}{note}"
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 MAX_ITEMS = 2000
 MAX_LABEL_LENGTH = 100
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}")
+# A voice may be called by a word of any language.
+_NAME = re.compile(r"[^\W_][\w.:/@-]{0,199}")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _PAGE = re.compile(r"[A-Za-z0-9._=-]{1,300}")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})*")
@@ -34,6 +35,17 @@ class Listed:
     retires_on: date | None = None
     preview: str | None = None
     """Where the vendor says that a sample of the voice is; followed only to the listing's `preview_bases`."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What of a vendor's list one answer holds."""
+
+    listed: tuple[Listed, ...]
+    after: str | None
+    """The query parameter that asks for the page after it; None when there is none that could be asked for."""
+    is_whole: bool
+    """Whether it holds all that it is to hold, and says in a way that can be followed whether there is more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +72,7 @@ class Listing:
     next_page: tuple[str, str] | None = None
     """The member of an answer that names the next page, and the parameter that asks for it."""
 
-    def read(self, document: Any) -> list[Listed] | None:
+    def read(self, document: Any) -> Page | None:
         """Return what an answer lists; None when it is not of this form."""
         found: Any = _member(document, self.items) if self.items else document
         if isinstance(found, dict):
@@ -74,15 +86,19 @@ class Listing:
             listed = self._listed(each) if isinstance(each, dict) else None  # pyright: ignore[reportUnknownArgumentType] - JSON
             if listed is not None:
                 named.setdefault(listed.name, listed)
-        return list(named.values())
+        after = self._page_after(document)
+        has_more = after is None and (self._names_a_page(document) or _member(document, "has_more") is True)
+        return Page(tuple(named.values()), after, is_whole=len(items) <= MAX_ITEMS and not has_more)
 
-    def page_after(self, document: Any) -> str | None:
-        """Return the query parameter that asks for the page after an answer; None when it was the last."""
+    def _page_after(self, document: Any) -> str | None:
         if self.next_page is None:
             return None
         member, parameter = self.next_page
         token = _member(document, member)
         return f"{parameter}={token}" if isinstance(token, str) and _PAGE.fullmatch(token) else None
+
+    def _names_a_page(self, document: Any) -> bool:
+        return self.next_page is not None and bool(_member(document, self.next_page[0]))
 
     def _listed(self, item: dict[str, Any]) -> Listed | None:
         name = item.get(self.name)

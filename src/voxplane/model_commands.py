@@ -12,7 +12,7 @@ from voxplane.catalogue import FACTS_READ_ON
 from voxplane.command import Json, Key, Organization, installed_catalogue, model, run, run_for
 from voxplane.schemas import ConfigWrite, Notices, Wire
 from voxplane.server.control_plane import ControlPlane, local_administrator
-from voxplane.terminal import compact, err, say, show, table
+from voxplane.terminal import compact, confirm, err, say, show, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -152,7 +152,7 @@ def models_replace(
         raise typer.Exit(1 if ending else 0)
     err.print(_changes(proposal))
     if not yes:
-        typer.confirm("Change these settings?", abort=True, err=True)
+        confirm("Change these settings?")
     write = model(ConfigWrite, config=proposal.config)
     one = run_for(
         organization,

@@ -118,7 +118,12 @@ class ProbeRequest:
 
     def has_model(self, text: str, model: str) -> bool:
         """Whether an answer of success lists the model."""
-        return self.lists is None or re.search(self.lists.replace("{model}", re.escape(model)), text) is not None
+        if self.lists is None:
+            return True
+        # In JSON, a letter beyond ASCII may stand as its number.
+        escaped = json.dumps(model)[1:-1]
+        named = f"(?:{re.escape(model)}|(?i:{re.escape(escaped)}))" if escaped != model else re.escape(model)
+        return re.search(self.lists.replace("{model}", named), text) is not None
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,9 @@ def _successor(provider: AnyProvider, ending: _Ending, today: date) -> tuple[str
         if not (found.has_ended(today) or found.will_end()):
             return found.name, found.call_settings if isinstance(found, Model) else {}
         at = found
+    if all(each.has_ended(today) or each.will_end() for each in known.values()):
+        kind = provider.type.value.upper()
+        raise _NoProposal(f"All that {provider.name} is known to offer ends: set up another {kind} provider.")
     if at is ending.offer:
         raise _NoProposal(f"{provider.name} names no replacement: choose one yourself.")
     raise _NoProposal("Its replacement ends as well, and no other is named: choose one yourself.")

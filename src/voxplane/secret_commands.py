@@ -13,14 +13,15 @@ from pydantic import SecretStr
 
 from voxplane import errors
 from voxplane.command import Json, Key, Organization, model, run_for
-from voxplane.errors import Invalid
+from voxplane.errors import Invalid, SecretsRefused
 from voxplane.provider import unknown_field
 from voxplane.registry import ProviderRegistry
 from voxplane.schemas import SecretsWrite
+from voxplane.schemas.verification import VerificationResult
 from voxplane.terminal import say, say_state, show, table
 
 if TYPE_CHECKING:
-    from voxplane.schemas import OrganizationProvider
+    from voxplane.schemas.secrets import StoredSecrets
     from voxplane.server.auth import Principal
     from voxplane.server.control_plane import ControlPlane
 
@@ -64,19 +65,24 @@ def secrets_set(
         check=check,
     )
 
-    async def change(plane: ControlPlane, who: Principal) -> OrganizationProvider:
+    async def change(plane: ControlPlane, who: Principal) -> StoredSecrets:
         present = await plane.providers.get_organization_provider(who, key)
         return await plane.verification.store_secrets(who, key, write, if_match=present.etag)
 
-    one = run_for(organization, change)
+    try:
+        one = run_for(organization, change)
+    except SecretsRefused as refused:
+        if as_json and refused.verification is not None:
+            show(VerificationResult.model_validate(refused.verification), as_json)
+        raise
     if as_json:
         show(one, as_json)
         return
     say_state(one)
-    if check and one.verification is None:
-        say("It could not be tested now, and is stored untested.", style="yellow")
+    if one.untested is not None:
+        say(f"Not tested: {one.untested.message}", style="yellow")
     elif check and one.verification is not None:
-        say(one.verification.sentence)
+        say(" ".join(part for part in (one.verification.sentence, one.verification.advice) if part))
 
 
 def _check_secret(key: str, field: str) -> None:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from voxplane.errors import Invalid, VoxplaneError
+from voxplane.errors import Invalid, SecretsRefused, VoxplaneError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -59,6 +59,8 @@ def explain(error: VoxplaneError) -> None:
     if isinstance(error, Invalid):
         for field in error.errors:
             say(f"  {field.pointer.lstrip('/')}: {_SAID.get(field.code, field.message)}")
+    if isinstance(error, SecretsRefused) and error.verification is not None:
+        say(f"  {error.verification['advice']}")
 
 
 def show(result: BaseModel, as_json: bool, drawn: Callable[[], Table] | None = None) -> None:
@@ -67,6 +69,22 @@ def show(result: BaseModel, as_json: bool, drawn: Callable[[], Table] | None = N
         typer.echo(json.dumps(result.model_dump(mode="json", by_alias=True), indent=2))
     else:
         out.print(drawn())
+
+
+def confirm(question: str) -> None:
+    """Ask somebody at the terminal whether to go on, and end if they say no.
+
+    Raises:
+        typer.BadParameter: nobody is there to ask; --yes goes on without.
+    """
+    try:
+        is_agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise typer.BadParameter("Nobody is there to ask: say --yes to go on without.") from None
+    if not is_agreed:
+        raise typer.Abort
 
 
 def table(*columns: str, rows: Iterable[Iterable[object]]) -> Table:
@@ -95,8 +113,7 @@ def say_state(one: OrganizationProvider) -> None:
         shared = f" (shared from {field.shared_from})" if field.shared_from else ""
         say(f"  secret {field.name}: {'set' if field.is_set else 'not set'}{shared}")
     for notice in one.notices:
-        about = f"{notice.pointer.rpartition('/')[2]}: " if notice.code == "setting_invalid" else ""
-        say(f"  {about}{notice.message}", style="yellow")
+        say(f"  {notice.message}", style="yellow")
 
 
 def _state(one: OrganizationProvider) -> str:

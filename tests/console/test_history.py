@@ -42,9 +42,7 @@ def test_check_52_versions_are_listed_newest_first_and_a_restore_is_a_new_one_th
     expect(version(page, 4)).to_contain_text("token “test”")
     expect(version(page, 4).locator("[data-change='/temperature']")).to_have_text(re.compile(r"Temperature\s+0.9.*0.4"))
     expect(version(page, 4).locator("[data-change=priority]")).to_contain_text("300")
-    expect(page.locator("[data-keys='3']")).to_contain_text(
-        "API key replaced by token “test” (values are not kept here)"
-    )
+    expect(page.locator("[data-keys='3']")).to_contain_text("API key set by token “test” (values are not kept here)")
     expect(version(page, 4).get_by_role("button", name="Restore")).to_have_count(0)
 
     version(page, 2).get_by_role("button", name="Restore v2").click()

@@ -16,7 +16,7 @@ from tests.vendors import tested
 from voxplane.registry import ProviderRegistry
 from voxplane.schemas.verification import Outcome
 from voxplane.server.organization_view import shown_verification
-from voxplane.server.probe_runner import Finding
+from voxplane.server.probe_runner import Finding, Subject
 from voxplane.server.settings import Settings
 from voxplane.server.verdict import WORDS
 from voxplane.server.verification_store import VerificationRow
@@ -94,7 +94,7 @@ def test_check_41_and_42_and_46_each_outcome_has_its_sentence_and_its_step(
         "quota": ("quota", "Open the provider's page", "Unverified"),
         "broken": ("provider_error", None, "Unverified"),
         "reset": ("unreachable", "Check the settings", "Unverified"),
-        "region": ("wrong_region_or_endpoint", "Check the settings", "Failing"),
+        "region": ("wrong_region_or_endpoint", "Open the provider's page", "Failing"),
         "limited": ("rate_limited", None, "Unverified"),
     }
     for situation, (outcome, step, status) in steps.items():
@@ -114,6 +114,8 @@ def test_check_41_and_42_and_46_each_outcome_has_its_sentence_and_its_step(
         shown = page.content()
         assert key not in shown
         assert tested.UPSTREAM not in shown
+        if service.provider("openai")["verification"]["verdict"] == "inconclusive":
+            expect(drawer(page).locator(".head [data-last-test]")).to_have_text(re.compile("last test: "))
     # What limits requests is no failure, and is left alone for as long as it asked for.
     waiting = drawer(page).get_by_role("button", name=re.compile("Wait [1-7] s to test OpenAI again"))
     expect(waiting).to_have_count(2)
@@ -145,14 +147,17 @@ NAMED = {"settings": "Settings", "reachable": "Connection", "key": "Key", "model
 
 def result_of(outcome: Outcome) -> dict[str, Any]:
     """Return a test's result, as the server words it."""
-    finding = Finding(outcome, {"reachable": 40, "key": 60, "model": 1}, 101, 418, origin="https://api.openai.com:443")
+    finding = Finding(outcome, {"reachable": 40, "key": 60, "model": 1}, 101, 418, origin="https://api.openai.com")
+    registry = ProviderRegistry()
+    registry.initialize()
+    provider = registry.get_provider_by_key("openai")
     at = datetime.now(UTC)
     row = VerificationRow(
         provider_key="openai",
         checked_at=at,
         checked_by="Maria",
         outcome=outcome,
-        stages=finding.stages,
+        stages=finding.stages_of(Subject(provider, {}, frozenset())),
         milliseconds=101,
         http_status=418,
         retry_after_seconds=1 if outcome == "rate_limited" else None,
@@ -165,9 +170,6 @@ def result_of(outcome: Outcome) -> dict[str, Any]:
         since=at,
         proved_at=at,
     )
-    registry = ProviderRegistry()
-    registry.initialize()
-    provider = registry.get_provider_by_key("openai")
     return shown_verification(row, provider).model_dump(mode="json", by_alias=True)
 
 
@@ -209,7 +211,7 @@ def test_check_41_every_outcome_says_what_to_do_next(open_console: OpenConsole, 
             result.get_by_role("button", name="Copy for your administrator").click()
             expect(page.get_by_text("What the test found is copied.")).to_be_visible()
             copied = page.evaluate("navigator.clipboard.readText()")
-            assert copied.startswith(f"OpenAI: {present[-1]['sentence']} (blocked, https://api.openai.com:443, ")
+            assert copied.startswith(f"OpenAI: {present[-1]['sentence']} (blocked, https://api.openai.com, ")
         if outcome == "unreachable":
             result.get_by_role("button", name="Check the settings").click()
             expect(page.get_by_label("Base URL")).to_be_focused()
@@ -260,6 +262,8 @@ def test_check_45_the_button_is_disabled_while_a_test_runs_and_counts_down_when_
     expect(limited).to_be_disabled()
     expect(limited).to_have_text(re.compile(r"Wait \d+ s"))
     expect(found(page)).to_contain_text("Too many requests")
+    expect(found(page).locator("[data-outcome]")).to_have_count(0)
+    expect(page.locator(".toast")).to_have_count(0)
 
 
 def test_check_39_a_failed_check_offers_to_save_anyway_and_stores_nothing_until_chosen(
@@ -287,6 +291,13 @@ def test_check_39_a_failed_check_offers_to_save_anyway_and_stores_nothing_until_
     page.get_by_role("button", name="Save API key").click()
     expect(page.locator("[data-secret=apiKey]")).to_contain_text("v3")
     expect(found(page)).to_contain_text("limits requests at the moment")
+    # So does one that could not be made.
+    for _ in range(12):
+        service.admin.post(f"{PROVIDERS}/openai/verify", json={})
+    page.get_by_role("button", name="Replace API key").click()
+    page.get_by_label("New API key").fill(GOOD)
+    page.get_by_role("button", name="Save API key").click()
+    expect(page.locator(".toast")).to_contain_text("Not tested: The organization tested as often as it may")
 
 
 def test_check_39_a_first_key_is_checked_before_a_voice_is_chosen(open_console: OpenConsole) -> None:
@@ -296,6 +307,13 @@ def test_check_39_a_first_key_is_checked_before_a_voice_is_chosen(open_console: 
     page.get_by_role("button", name="Save API key").click()
     expect(page.locator("[data-secret=apiKey] [data-set]")).to_have_text("Set")
     expect(found(page)).to_contain_text("ElevenLabs answers and accepts the key.")
+    expect(found(page)).to_contain_text("No voice was tested, because none is chosen yet.")
+    expect(found(page).locator("[data-stage=settings]")).to_have_text(re.compile("Settings incomplete"))
+    # Nor does the test of what is saved ask for one; and a list that is empty is called none.
+    press_test(page, "ElevenLabs")
+    expect(found(page).locator("[data-outcome=verified]")).to_be_visible()
+    page.get_by_role("tab", name="Configuration").click()
+    expect(page.locator("[data-setting=voiceId] [data-source]")).to_have_text("No list yet. Any name can be typed.")
 
 
 def test_check_43_testing_changes_stores_nothing(open_console: OpenConsole, service: Service, watch: Watch) -> None:
@@ -307,9 +325,16 @@ def test_check_43_testing_changes_stores_nothing(open_console: OpenConsole, serv
     page.get_by_role("button", name="Test with these changes").click()
     page.get_by_label("The API key for this test").fill("key-good-draft")
     page.get_by_role("button", name="Run test").click()
-    result = drawer(page).get_by_role("region", name="Test these changes").locator("[data-outcome]")
+    test = drawer(page).get_by_role("region", name="Test these changes")
+    result = test.locator("[data-outcome]")
+    expect(test.get_by_role("button", name="Close", exact=True)).to_be_in_viewport(ratio=1)
     expect(result).to_contain_text("OpenAI has no no-such-model for it.")
     expect(result).to_contain_text("nothing of them was stored")
+    bar = page.locator(".save-bar").bounding_box()
+    lowest = test.get_by_role("button", name="Close", exact=True).bounding_box()
+    assert bar is not None
+    assert lowest is not None
+    assert lowest["y"] + lowest["height"] <= bar["y"], "nothing lies over it"
     assert service.provider("openai") == before
     assert service.admin.get(f"{PROVIDERS}/openai/verifications").json()["verifications"] == []
     assert watch.sent("PUT") == []

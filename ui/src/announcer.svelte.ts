@@ -27,7 +27,9 @@ export class Announcer {
     this.#timer = setTimeout(() => (this.#isSeen = false), SEEN_MS);
   }
 
+  /** Say what failed. What was begun, and may still be seen, is over with that. */
   warn(text: string): void {
+    this.#isSeen = false;
     this.#assertive = this.#different(this.#assertive, text);
   }
 

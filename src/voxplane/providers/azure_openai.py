@@ -411,7 +411,9 @@ PROBE = Probe(
     model_setting="deployment",
 )
 
-LISTS_MODELS = (Listing(request=ProbeRequest("{endpoint}/openai/v1/models", _KEY, when=_V1), items="data"),)
+# Not through Entra, which signs in first.
+_V1_WITH_KEY = When("apiSurface", equals="v1", and_=When("clientId", otherwise=True))
+LISTS_MODELS = (Listing(request=ProbeRequest("{endpoint}/openai/v1/models", _KEY, when=_V1_WITH_KEY), items="data"),)
 
 PROVIDER = ProviderDefinition(
     key="azure-openai",

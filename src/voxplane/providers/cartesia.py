@@ -242,6 +242,8 @@ PROBE = Probe(
     signs=(Sign("quota", (402, 429), "quota_exceeded|credits"),),
 )
 
+# Without samples: `preview_file_url` leads to files.cartesia.ai and wants the key (cartesia 4.2.0, types/voice.py),
+# which is approved for api.cartesia.ai.
 LISTS_VOICES = (
     Listing(
         request=ProbeRequest(

@@ -436,6 +436,7 @@ LISTS_MODELS = (
         prefix="models/",
         label="displayName",
         serves=("supportedGenerationMethods", "generateContent"),
+        next_page=("nextPageToken", "pageToken"),
     ),
 )
 

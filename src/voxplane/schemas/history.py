@@ -78,6 +78,7 @@ class SecretsChange(Wire):
     by: Actor
     action: str
     stored: tuple[str, ...] = Field(description="The secrets that were stored or replaced.")
+    replaced: tuple[str, ...] = Field(description="Those of them that had another value before.")
     removed: tuple[str, ...] = Field(description="The secrets that were removed; all that there were, when empty too.")
 
 

@@ -334,6 +334,19 @@ def seal(
     return replace(unsealed, box=box)
 
 
+def holds(data_key: DataKey, context: SecretContext, envelope: Envelope, values: Mapping[str, SecretStr]) -> bool:
+    """Return whether an envelope holds these very values. No plaintext leaves this function.
+
+    Raises:
+        SecretsUnreadable: the envelope does not open.
+    """
+    opened = _open(data_key, context, envelope)
+    return all(
+        hmac.compare_digest(opened.get(name, "").encode(), value.get_secret_value().encode())
+        for name, value in values.items()
+    )
+
+
 def _field_after(
     name: str, change: SecretChange, present: Envelope | None, *, version: int, is_same: bool
 ) -> SealedField:

@@ -145,6 +145,7 @@ def _secrets_change(row: SecretsRow) -> SecretsChange:
         by=actor(row.actor, row.actor_name),
         action=row.action,
         stored=tuple(row.detail.get("set", ())),
+        replaced=tuple(row.detail.get("replaced", ())),
         removed=tuple(row.detail.get("removed", ())),
     )
 

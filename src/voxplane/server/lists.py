@@ -7,7 +7,7 @@ that workers' keys leave by, on record. A list never fails because a vendor does
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from time import monotonic
@@ -27,6 +27,7 @@ from voxplane.errors import (
     VoxplaneError,
 )
 from voxplane.schemas.listing import ListedOffer, NotListed, OfferList
+from voxplane.server.allowance import Allowance
 from voxplane.server.organization_view import OrganizationView
 from voxplane.server.store import Store
 from voxplane.server.vendor_client import Unanswered, VendorRequest, origin_of
@@ -54,7 +55,6 @@ _KEPT_LISTS = 1000
 _FRESH_SECONDS = 900.0
 _REST_SECONDS = 30.0
 """How long a list is not asked for again, whoever wants it and whatever came of it."""
-_MINUTE_SECONDS = 60.0
 _MOST_SECONDS = 5.0
 """How long pages are asked for, beyond the first; the last that was asked for may take as long again."""
 _UNRELEASED: tuple[tuple[type[VoxplaneError], NotListed], ...] = (
@@ -128,12 +128,11 @@ class ListService:
         self._database = database
         self._workers = workers
         self._client = client
-        self._per_minute = per_minute
+        self._allowance = Allowance(per_minute, timer)
         self._clock = clock
         self._timer = timer
         self._kept: OrderedDict[tuple[UUID, str, Kind], _Kept] = OrderedDict()
         self._turns: WeakValueDictionary[tuple[UUID, str, Kind], anyio.Lock] = WeakValueDictionary()
-        self._recent: OrderedDict[UUID, deque[float]] = OrderedDict()
 
     async def list_offers(self, principal: Principal, key: str, kind: Kind, *, refresh: bool = False) -> OfferList:
         """Return the models or voices of a provider: the vendor's list if it can be had, else what is known.
@@ -162,10 +161,13 @@ class ListService:
         kept, _ = await self._listed(principal, provider, "voices", refresh=False)
         url = next((each.preview for each in kept.listed or () if each.name == voice), None)
         place = _preview_place(provider, url)
-        if url is None or place is None or not self._may_ask(principal.tenant):
+        if url is None or place is None or self._allowance.take(principal.tenant):
             raise PreviewNotFound
         answer = await self._client.ask(
-            VendorRequest(url, {"accept": "audio/*"}), within=frozenset({place}), max_bytes=MAX_PREVIEW_BYTES
+            VendorRequest(url, {"accept": "audio/*"}),
+            within=frozenset({place}),
+            asker=principal.tenant,
+            max_bytes=MAX_PREVIEW_BYTES,
         )
         if isinstance(answer, Unanswered) or answer.status != _OK or not answer.is_whole:
             raise PreviewNotFound
@@ -184,7 +186,9 @@ class ListService:
         place = (principal.tenant, provider.key, kind)
         turn = self._turns.setdefault(place, anyio.Lock())
         async with turn:
-            basis = await self._basis(principal, provider, listings)
+            basis, is_offered = await self._basis(principal, provider, listings)
+            if not is_offered:  # nobody is asked, so no secret is opened
+                return _Kept(None, reason="not_offered"), False
             kept = self._kept.get(place)
             if kept is None or kept.basis != basis:
                 kept = self._kept[place] = _Kept(basis)
@@ -195,13 +199,16 @@ class ListService:
             is_due = refresh or now - kept.listed_at > _FRESH_SECONDS
             if not is_due or now - kept.asked_at < _REST_SECONDS:
                 return kept, False
-            if not self._may_ask(principal.tenant):
+            if self._allowance.take(principal.tenant):
                 return replace(kept, reason="too_often"), False
             kept.asked_at = now
             kept.reason = await self._ask(principal, provider, listings, kept)
             return kept, kept.reason is None
 
-    async def _basis(self, principal: Principal, provider: AnyProvider, listings: tuple[Listing, ...]) -> object:
+    async def _basis(
+        self, principal: Principal, provider: AnyProvider, listings: tuple[Listing, ...]
+    ) -> tuple[object, bool]:
+        """Return what a list of now rests on, and whether one is offered with these settings."""
         async with self._database.transaction(organization_id=principal.tenant) as connection:
             state = await Store(connection, principal.tenant).state()
         view = OrganizationView(state, self._registry, self._retired, self._clock().date())
@@ -216,7 +223,7 @@ class ListService:
                 for each in listings
                 if each.request.is_for(settings)
             ]
-        return state.epoch, source, state.secret_versions.get(source, 0), asked
+        return (state.epoch, source, state.secret_versions.get(source, 0), asked), asked != []
 
     async def _ask(
         self, principal: Principal, provider: AnyProvider, listings: tuple[Listing, ...], kept: _Kept
@@ -229,7 +236,7 @@ class ListService:
         listing = _listing_for(provider, listings, resolved)
         if listing is None:
             return "not_offered"
-        found = await self._read(listing, resolved)
+        found = await self._read(listing, resolved, principal.tenant)
         if isinstance(found, str):
             return found
         kept.listed, kept.is_whole = found
@@ -237,45 +244,33 @@ class ListService:
         return None
 
     async def _read(
-        self, listing: Listing, resolved: ResolvedProviderConfig
+        self, listing: Listing, resolved: ResolvedProviderConfig, asker: UUID
     ) -> tuple[tuple[Listed, ...], bool] | NotListed:
         """Read a vendor's list, and whether to its end; or say why it cannot be read."""
         values = {**resolved.config, **{name: value.get_secret_value() for name, value in resolved.secrets.items()}}
         first, headers = listing.request.address(resolved.config), listing.request.heading(values)
         within = frozenset(Origin.parse(each) for each in resolved.origins)
         found: dict[str, Listed] = {}
-        page: str | None = ""
+        url: str | None = first
+        is_whole = True
         began, asked = self._timer(), 0
         # Beyond the first page, what came in time is better than nothing: somebody is waiting.
-        while page is not None and (asked == 0 or (asked < MAX_PAGES and self._timer() - began < _MOST_SECONDS)):
+        while url is not None and (asked == 0 or (asked < MAX_PAGES and self._timer() - began < _MOST_SECONDS)):
             asked += 1
-            url = f"{first}{'&' if '?' in first else '?'}{page}" if page else first
-            answer = await self._client.ask(VendorRequest(url, headers), within=within, max_bytes=MAX_LIST_BYTES)
+            answer = await self._client.ask(
+                VendorRequest(url, headers), within=within, asker=asker, max_bytes=MAX_LIST_BYTES
+            )
             if isinstance(answer, Unanswered):
                 return _UNANSWERED[answer.reason]
             if answer.status != _OK:
                 return _REFUSED.get(answer.status, "provider_error")
-            document = answer.json()
-            listed = listing.read(document)
-            if listed is None:
+            page = listing.read(answer.json())
+            if page is None:
                 return "not_understood"
-            found |= {each.name: each for each in listed if each.name not in found}
-            page = listing.page_after(document)
-        return tuple(found.values()), page is None
-
-    def _may_ask(self, organization_id: UUID) -> bool:
-        """Count a request to a vendor, unless the organization had its share of this minute."""
-        now = self._timer()
-        recent = self._recent.setdefault(organization_id, deque())
-        self._recent.move_to_end(organization_id)
-        while len(self._recent) > _KEPT_LISTS:
-            self._recent.popitem(last=False)
-        while recent and recent[0] <= now - _MINUTE_SECONDS:
-            recent.popleft()
-        if len(recent) >= self._per_minute:
-            return False
-        recent.append(now)
-        return True
+            found |= {each.name: each for each in page.listed if each.name not in found}
+            is_whole = is_whole and page.is_whole
+            url = f"{first}{'&' if '?' in first else '?'}{page.after}" if page.after else None
+        return tuple(found.values()), is_whole and url is None
 
 
 def _listing_for(

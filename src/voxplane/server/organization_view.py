@@ -30,7 +30,7 @@ from voxplane.schemas import (
     SecretField,
     Unusable,
 )
-from voxplane.schemas.verification import Outcome, VerificationResult
+from voxplane.schemas.verification import VerificationResult
 from voxplane.server.envelope import Envelope
 from voxplane.server.store import ConfigRow, OrganizationState
 from voxplane.server.verdict import worded
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from voxplane.destination import Origin
+    from voxplane.errors import FieldError
     from voxplane.provider import AnyProvider
     from voxplane.registry import ProviderRegistry
     from voxplane.schemas import JsonObject
@@ -198,6 +199,11 @@ class OrganizationView:
             return provider.key
         return shared
 
+    def secret_users(self, key: str) -> set[str]:
+        """Return the other providers that use what is, or will be, stored under one provider."""
+        sharing = (each for each in self._registry.get_all_providers() if each.shares_secrets_with == key)
+        return {each.key for each in sharing if each.key not in self.state.secrets}
+
     def approved_origins(self, provider: AnyProvider, sealed: Envelope | None) -> frozenset[Origin]:
         """Return where calls, and the secrets in the envelope with them, may go."""
         return sealed.origins if sealed else provider.default_origins
@@ -225,7 +231,8 @@ class OrganizationView:
         except Invalid as invalid:
             effective, origins = {**provider.config.defaults(), **overrides}, None
             notices = [
-                Notice(code="setting_invalid", pointer=error.pointer, message=error.message) for error in invalid.errors
+                Notice(code="setting_invalid", pointer=error.pointer, message=f"{_setting(error)}: {error.message}")
+                for error in invalid.errors
             ]
         source = self.secret_source(provider)
         readable, sealed = self._sealed(source)
@@ -340,9 +347,8 @@ class OrganizationView:
         return found if found.definition == self._registry.get_provider_by_key(key).digest else None
 
     def _renewed_at(self, key: str) -> int:
-        """Return the revision at which a provider's settings, or secrets that it may use, last changed."""
-        shared = None if key in self._retired else self._registry.get_provider_by_key(key).shares_secrets_with
-        return max(self.state.provider_revisions.get(each, 0) for each in (key, shared or key))
+        """Return the revision at which a provider's settings, or the secrets that it uses, last changed."""
+        return self.state.provider_revisions.get(key, 0)
 
     def _sealed(self, source: str) -> tuple[bool, Envelope | None]:
         """Return whether what is stored can be right, and the envelope if it can."""
@@ -389,18 +395,10 @@ def shown_verification(
     row: VerificationRow, provider: ProviderSummary | AnyProvider, *, is_draft: bool = False
 ) -> VerificationResult:
     """Return a test as it is shown, in today's words."""
-    outcome: Outcome = row.outcome  # pyright: ignore[reportAssignmentType] - the model checks it, as it is a column of text
-    words = worded(
-        outcome,
-        provider=provider.name,
-        is_local=provider.hosting == "local",
-        model=row.model,
-        at=row.origin,
-        retry_after_seconds=row.retry_after_seconds,
-    )
+    words = worded(row, provider)
     return VerificationResult.model_validate(
         {
-            "outcome": outcome,
+            "outcome": row.outcome,
             "verdict": words.verdict,
             "sentence": words.sentence,
             "advice": words.advice,
@@ -433,6 +431,10 @@ def _secret_field(name: str, sealed: Envelope | None, *, required: bool, shared_
         updated_by=info.updated_by,
         shared_from=shared_from,
     )
+
+
+def _setting(error: FieldError) -> str:
+    return error.pointer.removeprefix("/config/") or "config"
 
 
 def _written(origins: frozenset[Origin]) -> tuple[str, ...]:

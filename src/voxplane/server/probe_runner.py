@@ -18,6 +18,7 @@ from voxplane.server.verdict import verdict_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
+    from uuid import UUID
 
     from voxplane.destination import Origin
     from voxplane.probe import ProbeRequest
@@ -61,6 +62,13 @@ class Subject:
     settings: JsonObject
     origins: frozenset[Origin]
     secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    is_whole: bool = True
+    """Whether nothing is still to be chosen: a key can be tested before a voice is."""
+
+    @property
+    def has_key(self) -> bool:
+        """Whether there is, or ought to be, a key that can be accepted."""
+        return bool(self.secrets or self.provider.required_secrets(self.settings))
 
     @property
     def model(self) -> str | None:
@@ -86,9 +94,8 @@ class Finding:
     is_past_key: bool = False
     """Whether the key was accepted before what this says was found."""
 
-    @property
-    def stages(self) -> list[dict[str, Any]]:
-        """The stages as they are kept and shown."""
+    def stages_of(self, subject: Subject) -> list[dict[str, Any]]:
+        """Return the stages of a subject's test as they are kept and shown."""
         stop = _STAGES.index(_STOPS_AT[self.outcome]) if self.outcome in _STOPS_AT else len(_STAGES)
         if self.outcome == "timeout" and "key" in self.times:
             stop = _STAGES.index("key")
@@ -97,7 +104,11 @@ class Finding:
         bad = "failed" if verdict_of(self.outcome) == "fails" else "inconclusive"
         shown: list[dict[str, Any]] = []
         for number, name in enumerate(_STAGES):
-            if number == stop:
+            if name == "key" and not subject.has_key:
+                continue
+            if name == "settings" and not subject.is_whole:
+                state = "inconclusive"
+            elif number == stop:
                 state = "skipped" if self.outcome == "not_checkable" else bad
             elif number > stop or (name not in self.times and name != "settings"):
                 state = "skipped"
@@ -116,13 +127,17 @@ class ProbeRunner:
         self._client = client
         self._models_dir = models_dir
 
-    async def run(self, subject: Subject) -> Finding:
-        """Test a subject, asking nobody when that is not needed to know."""
-        return _before_asking(subject) or await self._look(subject)
+    async def run(self, subject: Subject, asker: UUID) -> Finding:
+        """Test a subject for an organization, asking nobody when that is not needed to know."""
+        if found := before_asking(subject):
+            return found
+        if subject.provider.required_secrets(subject.settings) - set(subject.secrets):
+            return Finding("key_missing")
+        return await self._look(subject, asker)
 
-    async def _look(self, subject: Subject) -> Finding:
+    async def _look(self, subject: Subject, asker: UUID) -> Finding:
         probe = subject.provider.probe
-        assert probe is not None  # noqa: S101 - `_before_asking` looked
+        assert probe is not None  # noqa: S101 - `before_asking` looked
         requests = probe.questions(subject.settings)
         if not requests:
             return await self._look_at_files(probe.files(subject.settings))
@@ -130,7 +145,7 @@ class ProbeRunner:
         for number, request in enumerate(requests):
             if request.is_fallback and finding.outcome == "verified":
                 continue
-            found = await self._ask(subject, request)
+            found = await self._ask(subject, request, asker)
             if number == 0 or request.is_fallback:
                 finding = found
                 if found.outcome != "verified" and (found.outcome, found.http_status) not in request.goes_on:
@@ -152,9 +167,9 @@ class ProbeRunner:
         if self._models_dir is None or not files:
             return Finding("not_checkable")
         are_there = await to_thread.run_sync(_are_there, self._models_dir, files)
-        return Finding("verified" if are_there else "local_unavailable", {"model": 0})
+        return Finding("verified" if are_there else "model_unavailable", {"model": 0})
 
-    async def _ask(self, subject: Subject, request: ProbeRequest) -> Finding:
+    async def _ask(self, subject: Subject, request: ProbeRequest, asker: UUID) -> Finding:
         probe, values = subject.provider.probe, {**subject.settings, **subject.secrets}
         assert probe is not None  # noqa: S101 - as above
         sent = VendorRequest(
@@ -164,7 +179,7 @@ class ProbeRunner:
             body=request.content(subject.settings),
         )
         origin = _shown_origin(sent.url)
-        answer = await self._client.ask(sent, within=subject.origins)
+        answer = await self._client.ask(sent, within=subject.origins, asker=asker)
         if isinstance(answer, Unanswered):
             return _unanswered(subject, answer, origin)
         text = answer.body.decode("utf-8", errors="replace")
@@ -182,20 +197,16 @@ class ProbeRunner:
                 outcome = "verified" if has_model else "model_unavailable"
         elif outcome in {"verified", "model_unavailable"} and request.proves != "key":
             times["model"] = 0
-        if subject.provider.hosting == "local" and verdict_of(outcome) == "fails":
+        if subject.provider.hosting == "local" and verdict_of(outcome) == "fails" and outcome != "model_unavailable":
             outcome = "local_unavailable"
         ends = request.retires_on(text) if outcome == "verified" else None
         return Finding(outcome, times, answer.milliseconds, answer.status, answer.retry_after_seconds, origin, ends)
 
 
-def _before_asking(subject: Subject) -> Finding | None:
-    """Return what is found without asking anybody, if that is all there is to find."""
+def before_asking(subject: Subject) -> Finding | None:
+    """Return what is found without asking anybody and without a secret, if that is all there is to find."""
     probe = subject.provider.probe
-    if probe is None or not probe.is_checkable(subject.settings):
-        return Finding("not_checkable")
-    if subject.provider.required_secrets(subject.settings) - set(subject.secrets):
-        return Finding("key_missing")
-    return None
+    return Finding("not_checkable") if probe is None or not probe.is_checkable(subject.settings) else None
 
 
 def _unanswered(subject: Subject, answer: Unanswered, origin: str | None) -> Finding:
@@ -226,6 +237,6 @@ def _are_there(folder: Path, files: tuple[str, ...]) -> bool:
 
 def _shown_origin(url: str) -> str | None:
     try:
-        return str(origin_of(url)._replace(path=""))
+        return origin_of(url)._replace(path="").in_short
     except ValueError:
         return None

@@ -150,6 +150,7 @@ class ProviderWrite:
             return False
         detail = {
             "set": sorted(name for name, value in values.items() if value is not None),
+            "replaced": sorted(name for name, value in values.items() if value is not None and _has(present, name)),
             "removed": sorted(name for name, value in values.items() if value is None),
             "origins": sorted(str(origin) for origin in origins),
             "version": version,
@@ -157,8 +158,21 @@ class ProviderWrite:
             "fingerprints": await fingerprints(write, values),
         }
         await write.audit("secrets.put", key, detail)
-        await write.put_secrets(key, sealed)
+        await write.put_secrets(key, sealed, self.view.secret_users(key))
         return True
+
+    async def holds_secrets(self, provider: AnyProvider, values: Mapping[str, SecretStr]) -> bool:
+        """Return whether these are the very secrets that a provider uses, its own or those that it shares.
+
+        Raises:
+            SecretsUnreadable: what is stored does not open.
+        """
+        source = self.view.secret_source(provider)
+        present = self.view.own_envelope(source)
+        if present is None:
+            return False
+        context = SecretContext(self.write.state.id, source)
+        return envelope.holds(await self._data_key(present), context, present, values)
 
     def gate(self, view: OrganizationView, provider: AnyProvider, overrides: JsonObject) -> None:
         """Refuse settings that are not valid, or that send calls where the principal may not send them.
@@ -268,6 +282,10 @@ def parsed_origins(provider: AnyProvider, urls: list[str]) -> frozenset[Origin]:
     if errors:
         raise Invalid(errors)
     return frozenset(origins)
+
+
+def _has(present: Envelope | None, name: str) -> bool:
+    return present is not None and name in present.fields
 
 
 def _check_rebinding(

@@ -248,6 +248,20 @@ class ProviderService:
                 await write.advance()
             return changing.view.provider(key)
 
+    async def uses_secrets(self, principal: Principal, key: str, given: Mapping[str, str]) -> bool:
+        """Return whether these are the very secrets that a provider uses now.
+
+        Raises:
+            Invalid, PermissionDenied, ProviderNotFound, ProviderRetired, KeyUnavailable: as for
+                `update_provider_secrets`.
+            SecretsUnreadable: what is stored does not open.
+        """
+        principal.require(Scope.ADMIN_SECRETS)
+        provider = self._catalogue.offered(key)
+        values = {name: value for name, value in secret_values(provider, given).items() if value is not None}
+        async with self._write(principal) as write:
+            return await self._changing(write).holds_secrets(provider, values)
+
     async def remove_provider_secrets(self, principal: Principal, key: str, *, if_match: str | None = None) -> None:
         """Remove all secrets of one provider, and the approval of origins with them.
 
@@ -263,7 +277,7 @@ class ProviderService:
                 raise SecretsNotFound
             version = write.state.secret_versions.get(key, 0) + 1
             await write.audit("secrets.delete", key, {"version": version, "revision": write.revision})
-            await write.put_secrets(key, None)
+            await write.put_secrets(key, None, view.secret_users(key))
             await write.advance()
 
     async def _view(self, principal: Principal) -> OrganizationView:

@@ -84,7 +84,6 @@ class Sighting:
     """What a worker saw of one provider, which it had in use as it was `at` a position."""
 
     provider_key: str
-    shares_secrets_with: str | None
     outcome: Literal["failed", "recovered"]
     kind: str | None
     at: Position
@@ -364,7 +363,6 @@ class Store:
             _PUT_SIGHTINGS,
             payload=self._payload("health", ()),
             keys=[each.provider_key for each in seen],
-            shared=[each.shares_secrets_with for each in seen],
             outcomes=[each.outcome for each in seen],
             kinds=[each.kind for each in seen],
             lives=[each.at.life for each in seen],
@@ -408,9 +406,9 @@ _ACCESS_ROW: LiteralString = """
 # Rows are locked one after the other, hence the order: two reports could each hold what the other waits for.
 _PUT_SIGHTINGS: LiteralString = """
     WITH said AS (
-        SELECT said.*, greatest((provider_revisions->>key)::bigint, (provider_revisions->>shared)::bigint, 0) AS renewed
-        FROM unnest(%(keys)s::text[], %(shared)s::text[], %(outcomes)s::text[], %(kinds)s::text[],
-                    %(lives)s::text[], %(revisions)s::bigint[]) AS said (key, shared, outcome, kind, of_life, seen_at)
+        SELECT said.*, coalesce((provider_revisions->>key)::bigint, 0) AS renewed
+        FROM unnest(%(keys)s::text[], %(outcomes)s::text[], %(kinds)s::text[], %(lives)s::text[],
+                    %(revisions)s::bigint[]) AS said (key, outcome, kind, of_life, seen_at)
         JOIN organizations ON id = %(organization_id)s AND epoch::text = of_life
     ), fresh AS (
         SELECT said.*, (known.outcome, known.kind) IS NOT DISTINCT FROM (said.outcome, said.kind) AS is_known,

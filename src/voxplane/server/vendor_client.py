@@ -10,23 +10,30 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import cached_property, partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from socket import SOCK_STREAM, gaierror, getaddrinfo
 from time import monotonic
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakValueDictionary
 
 import anyio
 import httpx
 
 from voxplane.destination import Origin
 from voxplane.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -35,6 +42,9 @@ Resolve = Callable[[str, int], Awaitable[Sequence[Endpoint]]]
 """Looks up a host and a port: the addresses to connect to, as text, each with its port."""
 
 MAX_ANSWER_BYTES = 64 * 1024
+MAX_LOOK_UPS = 4
+"""How many names may be looked up at once for one organization: a look-up that hangs cannot be called back."""
+_LOOK_UP_THREADS = 64
 _LONGEST_RETRY_AFTER_SECONDS = 3600
 _CONNECTING = 0.45
 """How much of the time for an answer may go into each of the two steps of connecting, TCP and TLS."""
@@ -42,6 +52,7 @@ _MAX_DEPTH = 32
 # A quoted slash or dot is one place to us and may be another to the server.
 _PATH = re.compile(r"(?:[A-Za-z0-9._~:/-]|%(?!2[eEfF])[0-9A-Fa-f]{2})*")
 _SECONDS = re.compile("[0-9]{1,9}")
+_LONGEST_DATE = 40
 # `is_global` says yes to some that lead back inside: IPv4 wrapped in IPv6, relays, and groups.
 _GLOBAL_IPV6 = ip_network("2000::/3")
 _DENIED = tuple(
@@ -122,6 +133,8 @@ class VendorClient:
         self._allowed = tuple(allowed)
         self._timeout_seconds = timeout_seconds
         self._resolve = resolve or _look_up
+        self._turns: WeakValueDictionary[UUID | None, anyio.Semaphore] = WeakValueDictionary()
+        self._looking: set[asyncio.Task[Sequence[Endpoint]]] = set()
         self._ca_file = ca_file
         if ca_file is not None:
             _ = self._tls  # what is wrong with it is said when the service starts
@@ -139,21 +152,27 @@ class VendorClient:
         return context
 
     async def ask(
-        self, request: VendorRequest, *, within: frozenset[Origin], max_bytes: int = MAX_ANSWER_BYTES
+        self,
+        request: VendorRequest,
+        *,
+        within: frozenset[Origin],
+        asker: UUID | None = None,
+        max_bytes: int = MAX_ANSWER_BYTES,
     ) -> Answered | Unanswered:
         """Send a request to a place `within` these origins and return what came of it; nothing is raised.
 
-        Plain http goes to addresses that the operator allowed, and nowhere else.
+        `asker` is the organization that it is for: what hangs of one keeps no other waiting. Plain http goes to
+        addresses that the operator allowed, and nowhere else.
         """
         clock = _Clock()
         try:
             with anyio.fail_after(self._timeout_seconds):
-                return await self._ask(request, within, max_bytes, clock)
+                return await self._ask(request, within, asker, max_bytes, clock)
         except TimeoutError:
             return clock.unanswered("timeout")
 
     async def _ask(
-        self, request: VendorRequest, within: frozenset[Origin], max_bytes: int, clock: _Clock
+        self, request: VendorRequest, within: frozenset[Origin], asker: UUID | None, max_bytes: int, clock: _Clock
     ) -> Answered | Unanswered:
         try:
             origin = origin_of(request.url)
@@ -163,7 +182,7 @@ class VendorClient:
         if not any(_covers(each, origin) for each in within):
             return clock.unanswered("blocked")
         try:
-            endpoints = list(dict.fromkeys(await self._resolve(origin.host, origin.port)))
+            endpoints = list(dict.fromkeys(await self._looked_up(origin, asker)))
         except gaierror:
             return clock.unanswered("no_such_host")
         except OSError:
@@ -176,6 +195,24 @@ class VendorClient:
             if isinstance(found, Answered) or clock.connected is not None or found.reason == "tls":
                 break  # only an address that does not take the connection is worth trying another for
         return found
+
+    async def _looked_up(self, origin: Origin, asker: UUID | None) -> Sequence[Endpoint]:
+        """Look a name up when the asker has a turn. It is theirs until the look-up ends, however long they wait."""
+        turn = self._turns.get(asker)
+        if turn is None:
+            turn = self._turns[asker] = anyio.Semaphore(MAX_LOOK_UPS)
+        await turn.acquire()
+        looking = asyncio.ensure_future(self._resolve(origin.host, origin.port))
+
+        def end(ended: asyncio.Task[Sequence[Endpoint]]) -> None:
+            self._looking.discard(ended)
+            turn.release()
+            if not ended.cancelled():
+                ended.exception()  # whoever waits is told; if nobody does, it is nobody's
+
+        self._looking.add(looking)
+        looking.add_done_callback(end)
+        return await asyncio.shield(looking)
 
     def _may_call(self, address: str, origin: Origin) -> bool:
         try:
@@ -297,8 +334,8 @@ class _Clock:
         return Unanswered(reason, self.connected, self.milliseconds())
 
 
-# A look-up that hangs keeps its thread, and cannot be called back: those of strangers' names have threads of their own.
-_LOOK_UPS = ThreadPoolExecutor(max_workers=32, thread_name_prefix="look-up")
+# A look-up that hangs keeps its thread: those of strangers' names have threads of their own.
+_LOOK_UPS = ThreadPoolExecutor(max_workers=_LOOK_UP_THREADS, thread_name_prefix="look-up")
 
 
 async def _look_up(host: str, port: int) -> Sequence[Endpoint]:
@@ -330,7 +367,15 @@ def _is_tls(error: BaseException | None) -> bool:
 
 
 def _retry_after(header: str) -> int | None:
-    return min(int(header), _LONGEST_RETRY_AFTER_SECONDS) if _SECONDS.fullmatch(header) else None
+    """Read how many seconds to wait, which a vendor may write as a date (RFC 9110, 10.2.3)."""
+    if _SECONDS.fullmatch(header):
+        return min(int(header), _LONGEST_RETRY_AFTER_SECONDS)
+    try:
+        at = parsedate_to_datetime(header[:_LONGEST_DATE])
+    except ValueError:
+        return None
+    seconds = math.ceil(((at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds())
+    return min(max(seconds, 0), _LONGEST_RETRY_AFTER_SECONDS)
 
 
 def _is_shallow(document: object) -> bool:

@@ -7,8 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from voxplane.schemas import ProviderType
+
 if TYPE_CHECKING:
+    from voxplane.provider import AnyProvider
+    from voxplane.schemas import ProviderSummary
     from voxplane.schemas.verification import NextStep, Outcome, Verdict
+    from voxplane.server.verification_store import VerificationRow
 
 
 class Words(NamedTuple):
@@ -87,18 +92,66 @@ WORDS: dict[Outcome, Words] = {
     "blocked": Words(
         "inconclusive",
         "Calls to {at} are not allowed here, so nothing was sent.",
-        "A holder of admin:secrets approves a destination; the operator allows addresses that are not public.",
+        "A holder of admin:secrets approves a destination; the operator allows addresses that are not public with "
+        "VOXPLANE_VENDOR_NETWORKS.",
         "contact_admin",
     ),
     "not_checkable": Words(
         "inconclusive", "{p} cannot be tested from the control plane.", "Save it and try it in a call."
     ),
     "local_unavailable": Words(
-        "fails", "{p} is not ready at {at}.", "Start its server, or put the model where it belongs.", "start_server"
+        "fails", "{p} does not answer at {at}.", "Start its server, then check again.", "start_server"
     ),
 }
 
-_READY = Words("works", "{p} is ready.")
+# Where the provider itself refuses, something else answers than where another does.
+_NOT_THIS_ACCOUNT = Words(
+    "fails",
+    "{p} at {at} does not take this key for the organization or project that is set.",
+    "Check organization, project and address in the settings: all must be those that the key was made for.",
+    "check_settings",
+)
+_NOT_FROM_HERE = Words(
+    "fails",
+    "{p} does not serve calls from where the control plane is.",
+    "The key is not at fault. The provider says which countries and networks it serves: workers must be in one.",
+    "open_console",
+)
+_REFUSED_AS: dict[int | None, Words] = {401: _NOT_THIS_ACCOUNT, 400: _NOT_FROM_HERE, 403: _NOT_FROM_HERE}
+
+_LOCAL: dict[Outcome, Words] = {
+    "verified": Words("works", "{p} is ready."),
+    "model_unavailable": Words(
+        "fails",
+        "{p} answers at {at}, but has no {model}.",
+        "Put it where the server looks for it, or choose another one.",
+        "choose_model",
+    ),
+    "not_checkable": Words(
+        "inconclusive",
+        "{p} was not looked for at {at}, as that may be another machine than the worker's own.",
+        "The operator allows the control plane to look there with VOXPLANE_VENDOR_NETWORKS. A call shows it too.",
+    ),
+}
+# Those without an address run in the worker.
+_IN_THE_WORKER: dict[Outcome, Words] = {
+    "model_unavailable": Words(
+        "fails",
+        "{p} has no {model} in the folder of models.",
+        "Put its files into VOXPLANE_MODELS_DIR, or choose another one.",
+        "choose_model",
+    ),
+    "not_checkable": Words(
+        "inconclusive",
+        "{p} runs in the worker, and its models were not looked for.",
+        "The operator names their folder with VOXPLANE_MODELS_DIR, if this machine has it. A call shows it too.",
+    ),
+}
+_UNCHOSEN = {
+    ProviderType.TTS: "No voice was tested, because none is chosen yet.",
+    ProviderType.STT: "Settings are still to be chosen, so only the key was tested.",
+    ProviderType.LLM: "Settings are still to be chosen, so only the key was tested.",
+}
 
 
 def verdict_of(outcome: Outcome) -> Verdict:
@@ -106,21 +159,22 @@ def verdict_of(outcome: Outcome) -> Verdict:
     return WORDS[outcome].verdict
 
 
-def worded(
-    outcome: Outcome,
-    *,
-    provider: str,
-    is_local: bool,
-    model: str | None,
-    at: str | None,
-    retry_after_seconds: int | None,
-) -> Words:
-    """Return an outcome's words for one test."""
-    words = _READY if is_local and outcome == "verified" else WORDS[outcome]
+def worded(row: VerificationRow, provider: ProviderSummary | AnyProvider) -> Words:
+    """Return the words for one test."""
+    outcome: Outcome = row.outcome  # pyright: ignore[reportAssignmentType] - a column of text
+    words = WORDS[outcome]
+    if outcome == "wrong_region_or_endpoint":
+        words = _REFUSED_AS.get(row.http_status, words)
+    if provider.hosting == "local":
+        words = _LOCAL.get(outcome, words)
+        if row.origin is None:
+            words = _IN_THE_WORKER.get(outcome, words)
     filled = {
-        "p": provider,
-        "model": model or "such model",
-        "at": at or "its address",
-        "seconds": str(retry_after_seconds or 30),
+        "p": provider.name,
+        "model": row.model or "such model",
+        "at": row.origin or "its address",
+        "seconds": str(row.retry_after_seconds or 30),
     }
-    return words._replace(sentence=words.sentence.format_map(filled), advice=words.advice.format_map(filled))
+    is_unfinished = any(each["name"] == "settings" and each["state"] == "inconclusive" for each in row.stages)
+    advice = [words.advice.format_map(filled), _UNCHOSEN[provider.type] if is_unfinished else ""]
+    return words._replace(sentence=words.sentence.format_map(filled), advice=" ".join(filter(None, advice)))

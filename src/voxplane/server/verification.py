@@ -6,10 +6,9 @@ kept. A draft test uses what came with the request and nothing else; it leaves n
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from voxplane.destination import Origin
@@ -22,17 +21,20 @@ from voxplane.errors import (
     RateLimited,
     SecretsNotFound,
     SecretsRefused,
+    SecretsUnreadable,
 )
+from voxplane.schemas.secrets import StoredSecrets, Untested
 from voxplane.schemas.verification import (
     VerificationResult,
     Verifications,
     VerificationWrite,
 )
 from voxplane.server import verification_store
+from voxplane.server.allowance import Allowance
 from voxplane.server.auth import Principal, Scope
 from voxplane.server.organization_view import OrganizationView, shown_verification
 from voxplane.server.position import Position
-from voxplane.server.probe_runner import Finding, Subject
+from voxplane.server.probe_runner import Finding, Subject, before_asking
 from voxplane.server.provider_write import parsed_origins, secret_values
 from voxplane.server.service import check_precondition
 from voxplane.server.store import Store
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
     from voxplane.provider import AnyProvider
     from voxplane.registry import ProviderRegistry
-    from voxplane.schemas import JsonObject, OrganizationProvider, Provider, SecretsWrite
+    from voxplane.schemas import JsonObject, Provider, SecretsWrite
     from voxplane.server.changes import Changes
     from voxplane.server.database import Database
     from voxplane.server.probe_runner import ProbeRunner
@@ -53,7 +55,6 @@ if TYPE_CHECKING:
     from voxplane.server.store import OrganizationState
     from voxplane.server.worker import WorkerService
 
-_MINUTE_SECONDS = 60.0
 _REFUSED = frozenset({"key_rejected"})
 """The outcomes that speak against the secrets themselves. Where they are tried from does not, nor another setting."""
 
@@ -82,9 +83,8 @@ class VerificationService:
         self._workers = workers
         self._providers = providers
         self._runner = runner
-        self._per_minute = per_minute
+        self._allowance = Allowance(per_minute)
         self._clock = clock
-        self._recent: dict[UUID, deque[float]] = {}
 
     def allow(self, organization_id: UUID) -> None:
         """Count what asks providers: one test, or one round over providers as they are saved.
@@ -92,16 +92,10 @@ class VerificationService:
         Raises:
             RateLimited: there were too many within the last minute.
         """
-        now = monotonic()
-        recent = self._recent.setdefault(organization_id, deque())
-        while recent and recent[0] <= now - _MINUTE_SECONDS:
-            recent.popleft()
-        if len(recent) >= self._per_minute:
-            wait = max(1, round(recent[0] + _MINUTE_SECONDS - now))
-            raise RateLimited(
-                f"An organization may test providers {self._per_minute} times a minute.", retry_after_seconds=wait
-            )
-        recent.append(now)
+        wait = self._allowance.take(organization_id)
+        if wait:
+            message = f"An organization may test providers {self._allowance.per_minute} times a minute."
+            raise RateLimited(message, retry_after_seconds=max(1, round(wait)))
 
     async def verify(
         self, principal: Principal, key: str, wanted: VerificationWrite, *, is_allowed: bool = False
@@ -129,7 +123,7 @@ class VerificationService:
         if wanted.is_draft:
             subject = _drafted(provider, view.overrides(provider), wanted)
             self.allow(principal.tenant)
-            finding = await self._runner.run(subject)
+            finding = await self._runner.run(subject, principal.tenant)
             return shown_verification(self._row(subject, principal, finding), provider, is_draft=True)
         return await self._verify_saved(principal, provider, view, is_allowed=is_allowed)
 
@@ -147,15 +141,18 @@ class VerificationService:
     async def _verify_saved(
         self, principal: Principal, provider: AnyProvider, view: OrganizationView, *, is_allowed: bool
     ) -> VerificationResult:
-        config = provider.validate(view.overrides(provider), at="/config")
-        subject = Subject(provider, config.effective(), provider.effective_origins(config))
+        overrides = view.overrides(provider)
+        config = provider.validate(overrides, at="/config", is_whole=False)
+        is_whole = _is_whole(provider, overrides)
+        subject = Subject(provider, config.effective(), provider.effective_origins(config), is_whole=is_whole)
         _require_for_custom(principal, provider, subject.origins)
         if not is_allowed:
             self.allow(principal.tenant)
         revision = view.state.revision
         fields = view.provider(provider.key).secret_fields
         is_missing = any(each.required and not each.is_set for each in fields)
-        finding = Finding("key_missing") if is_missing else None
+        # What nobody is asked about is not opened.
+        finding = Finding("key_missing") if is_missing else before_asking(subject)
         if finding is None:
             try:
                 released = await self._workers.release_for_test(principal, provider.key)
@@ -170,24 +167,29 @@ class VerificationService:
                     released.config,
                     frozenset(Origin.parse(each) for each in released.origins),
                     {name: value.get_secret_value() for name, value in released.secrets.items()},
+                    is_whole=is_whole,
                 )
                 _require_for_custom(principal, provider, subject.origins)
                 at = Position.parse(released.at)
                 revision = at.revision if at else revision
-                finding = await self._runner.run(subject)
+                finding = await self._runner.run(subject, principal.tenant)
         row = self._row(subject, principal, finding, revision)
-        async with self._database.transaction(organization_id=principal.tenant) as connection:
-            await add_verification(connection, principal.tenant, row, provider.shares_secrets_with)
-        self._changes.note(principal.tenant)
+        await self._keep(principal, row)
         return shown_verification(row, provider)
+
+    async def _keep(self, principal: Principal, row: VerificationRow) -> None:
+        async with self._database.transaction(organization_id=principal.tenant) as connection:
+            await add_verification(connection, principal.tenant, row)
+        self._changes.note(principal.tenant)
 
     async def store_secrets(
         self, principal: Principal, key: str, change: SecretsWrite, *, if_match: str | None = None
-    ) -> OrganizationProvider:
+    ) -> StoredSecrets:
         """Store secrets as `ProviderService.update_provider_secrets` does, after a test if `change.check` asks for one.
 
-        Secrets that the provider does not accept are not stored. What the test found is kept as one of what is saved.
-        Secrets that cannot be tested now, or not by themselves, are stored all the same.
+        Secrets that the provider does not accept are not stored; if they are those that it uses already, that is known
+        of it from then on. What a test found of others is kept as one of what is saved. Secrets that cannot be tested
+        now, or not by themselves, are stored all the same, and the answer says why there was no test.
 
         Raises:
             SecretsRefused: the provider does not accept them.
@@ -195,27 +197,32 @@ class VerificationService:
         """
         principal.require(Scope.ADMIN_SECRETS)
         found = await self._try(principal, key, change, if_match) if change.check else None
-        if found is not None and found.row.outcome in _REFUSED:
-            said = shown_verification(found.row, found.provider, is_draft=True)
-            errors = [FieldError(f"/secrets/{name}", said.outcome, said.sentence) for name in found.names]
+        if isinstance(found, _Tried) and found.row.outcome in _REFUSED:
+            with suppress(SecretsUnreadable):  # what does not open is not what was entered
+                if await self._providers.uses_secrets(principal, key, found.given):
+                    await self._keep(principal, found.row)
+            said = shown_verification(found.row, self._registry.get_provider_by_key(key), is_draft=True)
+            errors = [FieldError(f"/secrets/{name}", said.outcome, said.sentence) for name in found.given]
             raise SecretsRefused(errors, said.model_dump(mode="json", by_alias=True))
         changed = await self._providers.update_provider_secrets(principal, key, change, if_match=if_match)
-        if found is None:
-            return changed
+        if not isinstance(found, _Tried):
+            return StoredSecrets(**dict(changed), untested=found)
         async with self._database.transaction(organization_id=principal.tenant) as connection:
             state = await Store(connection, principal.tenant).state()
             view = self._view_of(state)
             # Somebody else's change between the test and now makes it one of something else.
             if view.etag(key) != changed.etag or changed.overrides != found.overrides:
-                return changed
-            row = replace(found.row, revision=state.revision)
-            await add_verification(connection, principal.tenant, row, found.provider.shares_secrets_with)
+                return StoredSecrets(**dict(changed), untested=None)
+            await add_verification(connection, principal.tenant, replace(found.row, revision=state.revision))
         self._changes.note(principal.tenant)
         shown = await self._providers.get_organization_provider(principal, key)
-        return shown if shown.etag == changed.etag else changed  # an ETag is of what its reader saw
+        # An ETag is of what its reader saw.
+        return StoredSecrets(**dict(shown if shown.etag == changed.etag else changed), untested=None)
 
-    async def _try(self, principal: Principal, key: str, change: SecretsWrite, if_match: str | None) -> _Tried | None:
-        """Test secrets that are about to be stored; None when there is nothing to learn from a test."""
+    async def _try(
+        self, principal: Principal, key: str, change: SecretsWrite, if_match: str | None
+    ) -> _Tried | Untested | None:
+        """Test secrets that are about to be stored, or say why not; None of a provider that nobody can write to."""
         if key in self._retired or self._providers.is_sealed:
             return None
         provider = self._registry.get_provider_by_key(key)
@@ -223,18 +230,23 @@ class VerificationService:
         secret_values(provider, change.secrets, change.label)  # nobody is asked about what cannot be stored
         view = await self._view(principal)
         check_precondition(if_match, view.etag(key))
+        if not given:
+            return Untested.because("nothing_entered")
         overrides = view.overrides(provider)
         origins = view.approved_origins(provider, view.own_envelope(key))
         approved = [str(origin) for origin in origins] if change.approved_origins is None else change.approved_origins
         try:
             subject = _drafted(provider, overrides, VerificationWrite(secrets=given, approved_origins=approved))
-            if not given or provider.required_secrets(subject.settings) - set(given):
-                return None
+            if provider.required_secrets(subject.settings) - set(given):
+                return Untested.because("secrets_missing")
             self.allow(principal.tenant)
-        except (Invalid, RateLimited):
-            return None
-        finding = await self._runner.run(subject)
-        return _Tried(provider, overrides, tuple(given), self._row(subject, principal, finding))
+        except Invalid as invalid:
+            is_elsewhere = invalid.errors[0].pointer.startswith("/approvedOrigins")
+            return Untested.because("destination_unapproved" if is_elsewhere else "invalid_config")
+        except RateLimited:
+            return Untested.because("too_often")
+        finding = await self._runner.run(subject, principal.tenant)
+        return _Tried(overrides, given, self._row(subject, principal, finding, view.state.revision))
 
     async def _view(self, principal: Principal) -> OrganizationView:
         async with self._database.transaction(organization_id=principal.tenant) as connection:
@@ -250,7 +262,7 @@ class VerificationService:
             checked_at=at,
             checked_by=principal.name,
             outcome=finding.outcome,
-            stages=finding.stages,
+            stages=finding.stages_of(subject),
             milliseconds=finding.milliseconds,
             http_status=finding.http_status,
             retry_after_seconds=finding.retry_after_seconds,
@@ -269,9 +281,8 @@ class VerificationService:
 class _Tried:
     """A test of secrets that are not stored yet, and the settings that it went by."""
 
-    provider: AnyProvider
     overrides: JsonObject
-    names: tuple[str, ...]
+    given: dict[str, str] = field(repr=False)
     row: VerificationRow
 
 
@@ -285,10 +296,22 @@ def _drafted(provider: AnyProvider, stored: JsonObject, wanted: VerificationWrit
         approved |= parsed_origins(provider, wanted.approved_origins)
     origins = provider.effective_origins(config)
     if not origins <= approved:
-        message = "Name every place that these settings send calls to: it is not one of the provider's own."
+        message = (
+            "Name every address that these settings send calls to, with its path and without what follows that: "
+            "https://host/v1 where calls go to https://host/v1/models. It is not one of the provider's own."
+        )
         raise Invalid([FieldError("/approvedOrigins", "missing", message)])
     opened = {name: value.get_secret_value() for name, value in values.items() if value is not None}
-    return Subject(provider, config.effective(), origins, opened)
+    return Subject(provider, config.effective(), origins, opened, is_whole=_is_whole(provider, overrides))
+
+
+def _is_whole(provider: AnyProvider, overrides: JsonObject) -> bool:
+    """Whether nothing is still to be chosen in settings that are valid as far as they go."""
+    try:
+        provider.validate(overrides)
+    except Invalid:
+        return False
+    return True
 
 
 def _require_for_custom(principal: Principal, provider: AnyProvider, origins: frozenset[Origin]) -> None:
@@ -297,4 +320,4 @@ def _require_for_custom(principal: Principal, provider: AnyProvider, origins: fr
 
 
 def _first(origins: frozenset[Origin]) -> str | None:
-    return min((str(origin) for origin in origins), default=None)
+    return min((origin.in_short for origin in origins), default=None)

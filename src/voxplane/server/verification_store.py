@@ -39,18 +39,15 @@ class VerificationRow:
     proved_at: datetime
 
 
-async def add_verification(
-    connection: Connection, organization_id: UUID, row: VerificationRow, shared: str | None
-) -> None:
+async def add_verification(connection: Connection, organization_id: UUID, row: VerificationRow) -> None:
     """Keep what a test found, drop what is older than the last few, and tell whoever follows the organization.
 
     The row's `verdict` is the test's own; an inconclusive one leaves standing what an earlier test of the same
-    settings and secrets showed. A test of settings or secrets that were changed meanwhile is passed over; `shared` is
-    the provider whose secrets this one may use.
+    settings and secrets showed. A test of settings or secrets that were changed meanwhile is passed over.
     """
     values = {**vars(row), "stages": Jsonb(row.stages), "organization_id": organization_id}
     payload = f"{organization_id}:health:{row.provider_key}"
-    await connection.execute(_ADD, values | {"payload": payload, "shared": shared})
+    await connection.execute(_ADD, values | {"payload": payload})
     await connection.execute(
         """
         DELETE FROM provider_verifications
@@ -82,8 +79,7 @@ async def verifications(connection: Connection, organization_id: UUID, provider_
 
 _ADD: LiteralString = """
     WITH present AS (
-        SELECT greatest((provider_revisions->>%(provider_key)s)::bigint, (provider_revisions->>%(shared)s)::bigint, 0)
-               AS renewed
+        SELECT coalesce((provider_revisions->>%(provider_key)s)::bigint, 0) AS renewed
         FROM organizations WHERE id = %(organization_id)s
     ), before AS (
         SELECT verdict, since, proved_at, retires_on FROM provider_verifications

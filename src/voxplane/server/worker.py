@@ -217,7 +217,7 @@ class WorkerService:
                 KeyUnavailable: as for `release`.
         """
         principal.require(Scope.LIVEKIT_WRITE)
-        return await self._release(principal, key, {"purpose": "verification"})
+        return await self._release(principal, key, {"purpose": "verification"}, is_whole=False)
 
     async def release_for_list(self, principal: Principal, key: str) -> ResolvedProviderConfig:
         """Open one provider's secrets to ask its vendor for a list; on record, as that, before they are used.
@@ -295,14 +295,7 @@ class WorkerService:
         if errors or in_use is None:
             raise Invalid(errors)
         return [
-            Sighting(
-                each.provider,
-                known[each.provider].shares_secrets_with,
-                each.outcome,
-                each.kind,
-                Position.parse(each.at) or in_use,
-            )
-            for each in said.reports
+            Sighting(each.provider, each.outcome, each.kind, Position.parse(each.at) or in_use) for each in said.reports
         ]
 
     @property

@@ -1519,6 +1519,11 @@ export interface components {
              * @description The secrets that were removed; all that there were, when empty too.
              */
             removed: string[];
+            /**
+             * Replaced
+             * @description Those of them that had another value before.
+             */
+            replaced: string[];
             /** Revision */
             revision: number;
             /**
@@ -1662,6 +1667,90 @@ export interface components {
             type: components["schemas"]["ProviderType"];
         };
         /**
+         * StoredSecrets
+         * @description A provider after a change of its secrets.
+         */
+        StoredSecrets: {
+            /**
+             * Approvedorigins
+             * @description Where its stored key may be sent.
+             */
+            approvedOrigins: string[];
+            /**
+             * Config
+             * @description The settings in force: defaults with the overrides on top.
+             */
+            config: {
+                [key: string]: unknown;
+            };
+            /**
+             * Etag
+             * @description For If-Match on a write: the settings and secrets as they stand here.
+             */
+            etag: string;
+            /** @description What workers saw of it; null while none reported anything. */
+            health: components["schemas"]["ProviderHealth"] | null;
+            /** Isconfigured */
+            isConfigured: boolean;
+            /** Isenabled */
+            isEnabled: boolean;
+            /**
+             * Isprimary
+             * @description Whether it is the first enabled provider of its type.
+             */
+            isPrimary: boolean;
+            /** Notices */
+            notices: components["schemas"]["Notice"][];
+            /**
+             * Origins
+             * @description Where calls go with these settings.
+             */
+            origins: string[];
+            /**
+             * Overrides
+             * @description What the organization itself set.
+             */
+            overrides: {
+                [key: string]: unknown;
+            };
+            /** Priority */
+            priority: number;
+            provider: components["schemas"]["ProviderSummary"];
+            /**
+             * Reason
+             * @description Why it is not usable.
+             */
+            reason: ("disabled" | "retired" | "secrets_missing" | "invalid_config" | "destination_unapproved" | "undecryptable") | null;
+            /** Revision */
+            revision: number;
+            /** Secretfields */
+            secretFields: components["schemas"]["SecretField"][];
+            /**
+             * Status
+             * @description What is known of it, on or off: what it lacks, that a test or workers showed it to work or to fail, or that nobody tried it since it was changed.
+             * @enum {string}
+             */
+            status: "verified" | "unverified" | "failing" | "retired" | "secrets_missing" | "invalid_config" | "destination_unapproved" | "undecryptable";
+            /**
+             * Statussince
+             * @description Since when a test or workers show it; null for other states.
+             */
+            statusSince: string | null;
+            /** @description Why there was no test although `check` asked for one; null when there was, or none was asked for. With a test, `verification` is what it found. */
+            untested: components["schemas"]["Untested"] | null;
+            /** Updatedat */
+            updatedAt: string | null;
+            /** Updatedby */
+            updatedBy: string | null;
+            /**
+             * Usable
+             * @description Whether a call can be answered by it now.
+             */
+            usable: boolean;
+            /** @description The last test of it; null when there was none since its settings, secrets or definition changed. */
+            verification: components["schemas"]["VerificationResult"] | null;
+        };
+        /**
          * SwitchChange
          * @description A provider that was switched on or off.
          */
@@ -1670,6 +1759,22 @@ export interface components {
             after: boolean;
             /** Before */
             before: boolean;
+        };
+        /**
+         * Untested
+         * @description Why secrets were stored without the test that was asked for.
+         */
+        Untested: {
+            /**
+             * Message
+             * @description The same in a sentence.
+             */
+            message: string;
+            /**
+             * Reason
+             * @enum {string}
+             */
+            reason: "nothing_entered" | "secrets_missing" | "invalid_config" | "destination_unapproved" | "too_often";
         };
         /**
          * VerificationResult
@@ -3231,7 +3336,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["OrganizationProvider"];
+                    "application/json": components["schemas"]["StoredSecrets"];
                 };
             };
             /** @description `invalid_request`: The request is not one that this service understands. `invalid_json`: The body is not JSON that this service accepts. */

@@ -19,6 +19,8 @@ export class Saving {
   #merged = $state.raw<{ by: string; names: readonly string[] } | null>(null);
   #keyProblem = $state<string | null>(null);
   #isKeyOwed = $state(false);
+  /** Whether the key is tested at the new address before it is stored. */
+  checks = $state(true);
 
   constructor(
     private readonly shared: ConsoleContext,
@@ -126,13 +128,18 @@ export class Saving {
   async #saveSecrets(secrets: Record<string, string>): Promise<Outcome> {
     const { draft, shared } = this;
     // The server says where these settings lead: the key is stored for exactly that.
-    const change = { secrets, approvedOrigins: [...draft.provider.origins] };
+    const change = { secrets, approvedOrigins: [...draft.provider.origins], check: this.checks };
     try {
-      draft.receive(await writeSecrets(shared, draft.provider, change));
+      const stored = await writeSecrets(shared, draft.provider, change);
+      draft.receive(stored);
       this.#isKeyOwed = false;
+      if (stored.untested !== null) shared.announcer.say(text.verification.untested(stored.untested.message));
       return "saved";
     } catch (error) {
-      this.#keyProblem = text.configuration.keyNotSaved(sentence(error));
+      const refused = error instanceof Problem ? error.verification : null;
+      this.#keyProblem = text.configuration.keyNotSaved(
+        refused === null ? sentence(error) : `${refused.sentence} ${refused.advice}`,
+      );
       return "failed";
     }
   }

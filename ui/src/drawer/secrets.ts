@@ -18,7 +18,7 @@ export async function writeSecrets(
   shared: ConsoleContext,
   provider: OrganizationProvider,
   change: Partial<Schemas["SecretsWrite"]>,
-): Promise<OrganizationProvider> {
+): Promise<Schemas["StoredSecrets"]> {
   try {
     const changed = await answered(
       shared.api.PUT("/api/organizations/{organization}/providers/{key}/secrets", {
@@ -49,6 +49,11 @@ export async function removeSecrets(shared: ConsoleContext, provider: Organizati
 /** Where the settings send calls and the stored secrets may not go. */
 export function unapproved(provider: OrganizationProvider): string[] {
   return provider.origins.filter((origin) => !provider.approvedOrigins.includes(origin));
+}
+
+/** Write an address as people do: without the port that goes without saying. */
+export function inShort(origin: string): string {
+  return origin.replace(/^(https:\/\/(?:\[[^\]]*\]|[^/:]+)):443(?=\/|$)/, "$1");
 }
 
 /** What the removal of one secret means for calls that a provider answers today. */

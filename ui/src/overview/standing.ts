@@ -52,9 +52,18 @@ export function failureDetail({
     : `${since} · ${text.verification.outcomes[verification.outcome]}`;
 }
 
+/** What the last test found where that says nothing of whether the provider works: its status is an older one. */
+export function inconclusive({ status, verification }: OrganizationProvider): string | null {
+  if (verification?.verdict !== "inconclusive" || !["verified", "unverified", "failing"].includes(status))
+    return null;
+  return text.verification.lastTest(text.verification.outcomes[verification.outcome]);
+}
+
 /** Whether a test of what is saved can be made, which says more than what is known to be missing. */
-export function isTestable({ status }: OrganizationProvider): boolean {
-  return !["retired", "undecryptable", "invalid_config"].includes(status);
+export function isTestable({ status, secretFields }: OrganizationProvider): boolean {
+  // A key can be tested while a voice is still to be chosen.
+  if (status === "invalid_config") return secretFields.some((each) => each.isSet);
+  return status !== "retired" && status !== "undecryptable";
 }
 
 /** When a model in use ends, in words; null while no end is known. The model that the row names is not named again. */

@@ -8,10 +8,8 @@ from fastapi.requests import Request
 from fastapi.responses import Response
 
 from voxplane import errors
-from voxplane.schemas import (
-    OrganizationProvider,
-    SecretsWrite,
-)
+from voxplane.schemas import SecretsWrite
+from voxplane.schemas.secrets import StoredSecrets
 from voxplane.server import examples
 from voxplane.server.api.route import (
     CHANGING,
@@ -38,7 +36,7 @@ router = new_router()
     "/organizations/{organization}/providers/{key}/secrets",
     tags=["secrets"],
     summary="Store, replace or remove secrets, field by field",
-    response_model=OrganizationProvider,
+    response_model=StoredSecrets,
     responses=problem_responses(*WRITING, *CHANGING, errors.SecretsRefused, errors.SecretsUnreadable),
     openapi_extra=examples.body(SecretsWrite, examples.SECRETS),
 )
