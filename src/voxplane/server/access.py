@@ -31,8 +31,8 @@ from voxplane.schemas import (
 )
 from voxplane.server import auth, store
 from voxplane.server.auth import ORGANIZATION_SCOPES, Principal, Scope
+from voxplane.server.shared_answer import SharedAnswer
 from voxplane.server.store import ConfigRow, Store, TokenRow
-from voxplane.server.turn import Turn
 from voxplane.server.write import Unsealed, begin, found
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class AccessService:
         # By SHA-256 of the whole token: a prefix is the same for every JWT of one issuer.
         self._recognised: OrderedDict[bytes, Principal] = OrderedDict()
         self._revocations = 0
-        self._turns: WeakValueDictionary[bytes, Turn] = WeakValueDictionary()
+        self._asking: WeakValueDictionary[bytes, SharedAnswer[Principal]] = WeakValueDictionary()
         changes.on_doubt(self._forget_callers)
 
     @property
@@ -92,12 +92,12 @@ class AccessService:
             raise Unauthenticated
         digest = hashlib.sha256(token.encode()).digest()
         # A fleet that comes back with one token is looked up once.
-        turn = self._turns.setdefault(digest, Turn())
-        while (known := self._recognised.get(digest)) is None or known.trusted_until <= monotonic():
-            async with turn.take() as is_mine:
-                if is_mine:
-                    return await self._look_up(token, digest)
-        return known
+        shared = self._asking.setdefault(digest, SharedAnswer())
+        return await shared.ask(lambda: self._look_up(token, digest), lambda: self._trusted(digest))
+
+    def _trusted(self, digest: bytes) -> Principal | None:
+        known = self._recognised.get(digest)
+        return known if known is not None and known.trusted_until > monotonic() else None
 
     async def _look_up(self, token: str, digest: bytes) -> Principal:
         revocations = self._revocations

@@ -16,8 +16,8 @@ import structlog
 
 from voxplane.errors import InternalError, Unavailable, VoxplaneError
 from voxplane.server.audit import AuditEvent, chained
+from voxplane.server.shared_answer import SharedAnswer
 from voxplane.server.store import Store
-from voxplane.server.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ class _Release:
 @dataclass(eq=False)
 class _Queue:
     waiting: list[_Release] = field(default_factory=list["_Release"])
-    turn: Turn = field(default_factory=Turn)
+    writing: SharedAnswer[None] = field(default_factory=SharedAnswer[None])
 
 
 class Releases:
@@ -69,11 +69,7 @@ class Releases:
         release = _Release(principal, target, detail)
         queue.waiting.append(release)
         while not release.is_recorded and release.error is None:
-            async with queue.turn.take() as is_mine:
-                if is_mine:
-                    # Others wait for this transaction too: it goes on when the one who began it is gone.
-                    with anyio.CancelScope(shield=True):
-                        await self._write_all(queue, principal.tenant, unsealed)
+            await queue.writing.ask(lambda: self._write_all(queue, principal.tenant, unsealed))
         if release.error is not None:
             raise release.error
 
@@ -81,7 +77,9 @@ class Releases:
         batch, queue.waiting = queue.waiting, []
         error: VoxplaneError | None = Unavailable()
         try:
-            await self._write(batch, organization_id, unsealed)
+            # Others wait for this transaction too: it goes on when the one who began it is gone.
+            with anyio.CancelScope(shield=True):
+                await self._write(batch, organization_id, unsealed)
             error = None
         except InternalError as found:
             # A right or a table that is lost. Workers go on with what they have; who operates this finds out why here.

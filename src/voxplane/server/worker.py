@@ -11,7 +11,7 @@ import math
 import random
 from collections import OrderedDict
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -46,8 +46,8 @@ from voxplane.server.envelope import DataKey, Envelope, SecretContext
 from voxplane.server.organization_view import OrganizationView
 from voxplane.server.position import Position
 from voxplane.server.releases import Releases
+from voxplane.server.shared_answer import SharedAnswer
 from voxplane.server.store import DataKeyRow, Sighting, Store, positions
-from voxplane.server.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Mapping
@@ -110,20 +110,6 @@ class _Standing:
     """What was opened for workers who are being answered: nobody holds it but they."""
 
 
-@dataclass(eq=False)
-class _Reading:
-    """Reads of one organization: how many began, and what came of the last one."""
-
-    turn: Turn = field(default_factory=Turn)
-    begun: int = 0
-    found: _Standing | None = None
-    error: VoxplaneError | None = None
-
-    def serves(self, wanted: int) -> bool:
-        """Whether something came of the read with this number, or of a later one."""
-        return self.begun >= wanted and (self.found is not None or self.error is not None)
-
-
 class WorkerService:
     """Resolves an organization's providers for its workers, and takes their reports."""
 
@@ -151,7 +137,7 @@ class WorkerService:
         self._clock = clock
         self._releases = Releases(database, clock)
         self._standing: OrderedDict[UUID, _Standing] = OrderedDict()
-        self._readings: WeakValueDictionary[UUID, _Reading] = WeakValueDictionary()
+        self._readings: WeakValueDictionary[UUID, SharedAnswer[_Standing]] = WeakValueDictionary()
         self._under_way = 0
 
     async def position(self, principal: Principal, known: str | None = None) -> Position:
@@ -320,20 +306,10 @@ class WorkerService:
 
         Who asks with it was told of a change by a process that may have heard of it before this one.
         """
-        reading = self._readings.setdefault(organization_id, _Reading())
-        wanted = reading.begun + 1
         # A hundred workers that follow one change ask at the same moment. One reads for all who asked before it began,
         # and for those who asked later if what it found can be vouched for.
-        while (kept := self._kept(organization_id, known)) is None and not reading.serves(wanted):
-            async with reading.turn.take() as is_mine:
-                if is_mine:
-                    await self._read_once(organization_id, reading)
-        if kept is not None:
-            return kept
-        if reading.error is not None:
-            raise reading.error
-        assert reading.found is not None  # noqa: S101 - it is one or the other
-        return reading.found
+        shared = self._readings.setdefault(organization_id, SharedAnswer())
+        return await shared.ask(lambda: self._read_once(organization_id), lambda: self._kept(organization_id, known))
 
     def _kept(self, organization_id: UUID, known: Position | None) -> _Standing | None:
         """Return what was read before, as long as it holds for who asks with `known`."""
@@ -345,18 +321,14 @@ class WorkerService:
         self._standing.move_to_end(organization_id)
         return kept
 
-    async def _read_once(self, organization_id: UUID, reading: _Reading) -> None:
-        reading.begun, reading.found, reading.error = reading.begun + 1, None, None
+    async def _read_once(self, organization_id: UUID) -> _Standing:
         since = self._changes.mark()
-        try:
-            async with self._database.transaction(organization_id=organization_id) as connection:
-                reading.found, _ = await self._look(connection, organization_id, since)
-        except VoxplaneError as error:
-            reading.error = error
-            return
-        self._standing[organization_id] = reading.found
+        async with self._database.transaction(organization_id=organization_id) as connection:
+            found, _ = await self._look(connection, organization_id, since)
+        self._standing[organization_id] = found
         while len(self._standing) > _KEPT_ORGANIZATIONS:
             self._standing.popitem(last=False)
+        return found
 
     async def _look(
         self, connection: Connection, organization_id: UUID, since: int

@@ -1,0 +1,105 @@
+"""One answer for all who ask at one moment."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import anyio
+import pytest
+
+from voxplane.errors import Unavailable
+from voxplane.server.shared_answer import SharedAnswer
+
+HERD = 1000
+
+
+class Source:
+    """What is asked: it answers when it is let, and counts."""
+
+    def __init__(self) -> None:
+        """Begin with nothing said."""
+        self.asked = 0
+        self.may_answer = anyio.Event()
+        self.error: Unavailable | None = None
+
+    async def answer(self) -> int:
+        """Return how often it was asked."""
+        self.asked += 1
+        mine = self.asked
+        await self.may_answer.wait()
+        if self.error is not None:
+            raise self.error
+        return mine
+
+
+async def test_a_herd_is_answered_by_what_began_after_it_came() -> None:
+    shared, source, found = SharedAnswer[int](), Source(), list[int]()
+
+    async def ask() -> None:
+        found.append(await shared.ask(source.answer))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(HERD):
+            group.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        assert source.asked == 1
+        source.may_answer.set()
+    assert found == [1, *[2] * HERD]
+    assert await shared.ask(source.answer) == 3
+
+
+async def test_what_is_kept_serves_also_those_who_came_later() -> None:
+    shared, source, kept, found = SharedAnswer[int](), Source(), list[int](), list[int]()
+
+    async def work() -> int:
+        kept.append(await source.answer())
+        return kept[0]
+
+    async def ask() -> None:
+        found.append(await shared.ask(work, lambda: kept[0] if kept else None))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(HERD):
+            group.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        source.may_answer.set()
+    assert found == [1] * HERD
+
+
+async def test_a_failure_is_told_to_all_whom_the_work_was_for() -> None:
+    shared, source, told = SharedAnswer[int](), Source(), count()
+    source.error = Unavailable()
+
+    async def ask() -> None:
+        with pytest.raises(Unavailable):
+            await shared.ask(source.answer)
+        next(told)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(HERD):
+            group.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        source.may_answer.set()
+    assert (source.asked, next(told)) == (2, HERD)
+    source.error = None
+    assert await shared.ask(source.answer) == 3
+
+
+async def test_another_goes_on_when_the_one_who_began_is_gone() -> None:
+    shared, source, found = SharedAnswer[int](), Source(), list[int]()
+
+    async def ask() -> None:
+        found.append(await shared.ask(source.answer))
+
+    async with anyio.create_task_group() as group, anyio.create_task_group() as first:
+        first.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(3):
+            group.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        first.cancel_scope.cancel()
+        await anyio.lowlevel.cancel_shielded_checkpoint()
+        source.may_answer.set()
+    assert found == [2] * 3
