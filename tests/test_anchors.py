@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import MutableMapping
 from datetime import UTC, datetime, timedelta
@@ -149,6 +150,35 @@ async def test_a_log_that_is_cut_off_while_the_service_runs_is_found_and_stays_f
 
 def _levels(said: list[MutableMapping[str, Any]]) -> list[tuple[str, int]]:
     return [(each["log_level"], each["organizations"]) for each in said if "anchor" in each["event"]]
+
+
+async def test_what_anybody_adds_to_the_file_hides_nothing_and_holds_nothing_up(
+    plane: ControlPlane, administrator: Principal, superuser: Superuser, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _change(plane, administrator, 1)
+    await kept.added()
+    with kept.path.open("ab") as file:
+        file.write(b"x\n{}\n\xff\n")
+    superuser.execute("DELETE FROM audit_events WHERE seq > 1")
+    superuser.execute("UPDATE organizations SET audit_seq = 1, audit_hash = (SELECT hash FROM audit_events)")
+    kept.started()
+    await kept.anchors.look()
+    assert kept.anchors.state == "behind"
+    # The log goes on from where it was cut, and so do the anchors, once it is as long as it was.
+    for priority in range(2, 6):
+        await _change(plane, administrator, priority)
+    assert len(await kept.added()) == 1
+    found = await plane.audit.check(kept.lines())
+    assert found.foreign_lines == (2, 3, 4)
+    assert [each.problem for each in found.breaks] == ["not_as_anchored"]
+    # Whoever keeps the file locked is waited for, but not for ever.
+    monkeypatch.setattr(anchor_file, "_TURN_SECONDS", 0.05)
+    with kept.path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        await _change(plane, administrator, 7)
+        assert await kept.added() == []
+        assert kept.anchors.is_failing
+    assert len(await kept.added()) == 1
 
 
 async def test_an_anchor_that_cannot_be_written_is_said_once_and_made_up_for(

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from voxplane import legacy_keys
 from voxplane.legacy import MAX_FINDINGS, Converted, Outcome, convert
 from voxplane.legacy_reading import pointer
 from voxplane.registry import installed
@@ -81,6 +82,19 @@ def test_a_megabyte_of_anything_is_read_and_reported_within_bounds() -> None:
     [openai] = converted.providers
     assert (openai.config, dict(openai.secrets)) == ({"temperature": 0.3}, {})
     assert len(converted.findings) == MAX_FINDINGS + 1
+
+
+def test_what_is_made_to_take_for_ever_to_read_is_read() -> None:
+    keys = {f"key{number}": f"hunter2hunter2-{number}" for number in range(3000)}
+    hostile: list[dict[str, Any]] = [
+        {"notes": "sk-" * 330_000},
+        {"openai": {"model": "sk-" * 330_000, "apiKey": "sk-" * 330_000}},
+        {"deepgram": {"keyterms": [f"word{number}" for number in range(100_000)]}, "apiKeys": keys},
+    ]
+    for blob in hostile:
+        converted = convert(blob, installed(), TODAY)
+        assert [each.config for each in converted.providers if each.config] == []
+        assert legacy_keys.scrub(blob, installed(), TODAY, lambda _provider, _secret: False).blob == blob
 
 
 def test_a_key_of_one_provider_is_in_no_setting_of_another() -> None:

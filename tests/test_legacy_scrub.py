@@ -69,6 +69,14 @@ def test_what_the_import_takes_as_a_key_is_taken_out_and_comes_to_the_same_witho
     assert (nothing.blob, nothing.removed) == (blob, ())
 
 
+def test_a_key_beside_what_is_nested_as_deep_as_it_can_be_read_is_taken_out() -> None:
+    deep = json.loads('{"a":' * 900 + "1" + "}" * 900)
+    blob = {"openai": {"apiKey": "sk-hunter2hunter2"}, "notes": deep}
+    scrubbed = legacy_keys.scrub(blob, installed(), TODAY, lambda _provider, _secret: True)
+    assert scrubbed.removed == ("/openai/apiKey",)
+    assert json.dumps(scrubbed.blob) == json.dumps({"openai": {}, "notes": deep})
+
+
 def stored_in(superuser: Superuser, kind: str, *rows: tuple[str | None, str | None]) -> str:
     superuser.execute("DROP TABLE IF EXISTS public.org_configs")
     superuser.execute(f"CREATE TABLE public.org_configs (org_id text, settings {kind})".encode())

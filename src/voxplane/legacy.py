@@ -38,6 +38,7 @@ ENABLED_PRIORITY = 100
 OTHER_PRIORITY = 50
 MAX_FINDINGS = 1000
 _SHORTEST_KEY = 8
+_MOST_ITEMS = 1000
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,9 @@ class _Taking:
             self._left(entry, "This setting was taken from another place in the blob.")
             return
         texts = entry.value if is_list(entry.value) else [entry.value]
+        if len(texts) > _MOST_ITEMS:
+            self._left(entry, "No setting takes so long a list.")
+            return
         if any(isinstance(text, str) and (looks_like_a_key(text) or self._holds_a_secret(text)) for text in texts):
             self._left(entry, "A key has no place in settings, which can be read.")
             return

@@ -5,7 +5,7 @@ What a key is, is what the import takes as one: `voxplane.legacy.convert` says w
 
 from __future__ import annotations
 
-from copy import deepcopy
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ def scrub(blob: JsonObject, registry: ProviderRegistry, today: date, is_kept: Ca
 
     `is_kept` says of a provider and the name of a secret whether this system keeps that, so that nothing is lost.
     """
-    scrubbed = deepcopy(blob)
+    scrubbed: JsonObject = json.loads(json.dumps(blob))  # `deepcopy` cannot copy all that JSON may nest
     places: set[Path] = set()
     texts: set[str] = set()
     for key in convert(blob, registry, today).keys:

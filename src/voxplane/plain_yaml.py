@@ -48,7 +48,7 @@ def read_all(text: str) -> list[Any]:
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         because = f": {error.problem}" if isinstance(error, _NotTaken) else ""
         raise ConfigurationError(f"The file cannot be read as YAML{where}{because}.") from None
-    except (yaml.YAMLError, RecursionError, ValueError):
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError):
         raise ConfigurationError("The file cannot be read as YAML.") from None
 
 

@@ -72,6 +72,10 @@ class AuditCheck(Wire):
     organizations: int
     rows: int
     anchors: int
+    foreign_lines: tuple[int, ...] = Field(
+        default=(),
+        description="Lines among the anchors that are none of this installation; anybody may have added them.",
+    )
     breaks: tuple[AuditBreak, ...] = Field(description="The first one of each organization; empty when all hold.")
 
 

@@ -7,6 +7,7 @@ against somebody who changed that as well or put back a whole database, on ancho
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _HEADS = 1000
 _ROWS = 2000
+_NONE_IS_OURS = "None of the anchors is one that this installation signed."
 Anchored = dict[int, set[str]]
 """What anchors say that a row's hash is, by its number: one, unless the log was put back between two of them."""
 Heads = dict[UUID, tuple[int, str]]
@@ -42,42 +44,61 @@ async def heads(database: Database) -> Heads:
     return {head.id: (head.audit_seq, head.audit_hash.hex()) async for head in _heads(database)}
 
 
-def read_anchors(key: AnchorKey, lines: Iterable[str]) -> tuple[int, dict[UUID, Anchored]]:
-    """Return how many anchors there are, and the hashes that they give, by organization and number.
+@dataclass(frozen=True)
+class Anchors:
+    """What a file of anchors says."""
+
+    count: int
+    heads: Mapping[UUID, Anchored]
+    foreign: tuple[int, ...] = ()
+    """The numbers of lines that are no anchors of this installation. Anybody may have added these."""
+
+
+def read_anchors(key: AnchorKey, lines: Iterable[str]) -> Anchors:
+    """Read anchors, and pass over what is none.
 
     Raises:
-        ConfigurationError: a line is no anchor, or is not signed by this installation.
+        ConfigurationError: there are lines, and none of them is an anchor of this installation.
     """
     found: defaultdict[UUID, Anchored] = defaultdict(dict)
+    foreign: list[int] = []
     count = 0
-    for count, line in enumerate(lines, start=1):
-        each = _read_anchor(key, line, f"Line {count} of the anchors")
+    for number, line in enumerate(lines, start=1):
+        each = _read_anchor(key, line)
+        if each is None:
+            foreign.append(number)
+            continue
+        count += 1
         for organization_id, (seq, row_hash) in each.heads.items():
             found[organization_id].setdefault(seq, set()).add(row_hash)
-    return count, dict(found)
+    if foreign and not count:
+        raise ConfigurationError(_NONE_IS_OURS)
+    return Anchors(count, dict(found), tuple(foreign))
 
 
 def newest_anchor(key: AnchorKey, lines: Iterable[str]) -> AuditAnchor | None:
     """Put the newest anchors together, as far back as one that names all organizations; None when there is none.
 
-    `lines` come with the newest first. Of the older ones, only those that are signed by this installation count.
+    `lines` come with the newest first. What is no anchor of this installation is passed over: a line that anybody
+    adds must not hide what was anchored before it.
 
     Raises:
-        ConfigurationError: the newest line is no anchor, or is not signed by this installation.
+        ConfigurationError: there are lines, and none of them is an anchor of this installation.
     """
     newest: AuditAnchor | None = None
     heads: Heads = {}
+    is_empty = True
     for line in lines:
-        try:
-            each = _read_anchor(key, line, "The newest anchor")
-        except ConfigurationError:
-            if newest is None:
-                raise
+        is_empty = False
+        each = _read_anchor(key, line)
+        if each is None:
             continue
         newest = newest or each
         heads = dict(each.heads) | heads
         if each.is_whole:
             break
+    if newest is None and not is_empty:
+        raise ConfigurationError(_NONE_IS_OURS)
     return newest and newest.model_copy(update={"heads": heads})
 
 
@@ -93,25 +114,24 @@ def behind(anchored: Heads, now: Heads) -> list[UUID]:
     ]
 
 
-def _read_anchor(key: AnchorKey, line: str, called: str) -> AuditAnchor:
+def _read_anchor(key: AnchorKey, line: str) -> AuditAnchor | None:
+    """Return the anchor on a line; None when it is none, or none of this installation."""
     try:
         anchored = AuditAnchor.model_validate_json(line)
         is_ours = key.is_signed(anchored.signed_content(), bytes.fromhex(anchored.signature))
     except ValueError:  # Pydantic's errors are of this kind too
-        raise ConfigurationError(f"{called} is none.") from None
-    if not is_ours:
-        raise ConfigurationError(f"{called} is not signed by this installation.")
-    return anchored
+        return None
+    return anchored if is_ours else None
 
 
 async def check(
     database: Database,
     audit_key: bytes,
-    anchors: tuple[int, Mapping[UUID, Anchored]],
+    anchors: Anchors,
     progress: Callable[[int, int], None],
 ) -> AuditCheck:
     """Check every organization's log; `progress` is told how many more organizations and rows are behind."""
-    count, anchored = anchors
+    anchored = anchors.heads
     breaks: list[AuditBreak] = []
     rows = 0
     seen: set[UUID] = set()
@@ -127,7 +147,9 @@ async def check(
         for gone, heads in anchored.items()
         if gone not in seen and max(heads) > 0
     ]
-    return AuditCheck(organizations=len(seen), rows=rows, anchors=count, breaks=tuple(breaks))
+    return AuditCheck(
+        organizations=len(seen), rows=rows, anchors=anchors.count, foreign_lines=anchors.foreign, breaks=tuple(breaks)
+    )
 
 
 async def _broken(

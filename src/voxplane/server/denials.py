@@ -73,20 +73,24 @@ class Denials:
         if self._unsealed is None or principal.organization_id is None:
             return  # nothing can be written, or it is in no organization's log
         key = (principal.organization_id, principal.subject)
-        minute = self._minutes.get(key)
+        minute, over = self._minutes.get(key), list[_Minute]()
         if minute is not None and self._is_over(minute):
-            del self._minutes[key]
-            await self._end(minute)
+            over.append(self._minutes.pop(key))
             minute = None
         if minute is None:
             minute = self._minutes[key] = _Minute(principal, self._elapsed())
             if len(self._minutes) > _REMEMBERED:
-                await self._end(self._minutes.popitem(last=False)[1])
-        if minute.recorded >= _PER_MINUTE or self._under_way >= _WAITING:
+                over.append(self._minutes.popitem(last=False)[1])
+        # All of this one is decided before anything is waited for: many are refused at one moment.
+        is_counted = minute.recorded >= _PER_MINUTE or self._under_way >= _WAITING
+        if is_counted:
             minute.passed_over += 1
-            return
-        minute.recorded += 1
-        await self._write(principal, action, target, {"reason": reason})
+        else:
+            minute.recorded += 1
+        for each in over:
+            await self._end(each)
+        if not is_counted:
+            await self._write(principal, action, target, {"reason": reason})
 
     async def settle(self) -> None:
         """Put on record how many refusals were only counted, of the minutes that are over, and forget these."""
