@@ -29,7 +29,7 @@ from voxplane.server.settings import Settings
 
 Caller = Callable[..., Awaitable[httpx.AsyncClient]]
 _ROOM_BYTES = 6 << 30
-LONGEST = ("test_agent", "test_call", "test_crash", "test_pipecat", "test_leaks", "test_stream", "test_configuration")
+LONGEST = ("test_agent", "test_call", "test_crash", "test_docs", "test_legacy_import", "test_pipecat", "test_stream")
 
 
 @pytest.hookimpl(trylast=True)
