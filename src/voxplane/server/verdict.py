@@ -117,7 +117,19 @@ _NOT_FROM_HERE = Words(
     "The key is not at fault. The provider says which countries and networks it serves: workers must be in one.",
     "open_console",
 )
-_REFUSED_AS: dict[int | None, Words] = {401: _NOT_THIS_ACCOUNT, 400: _NOT_FROM_HERE, 403: _NOT_FROM_HERE}
+# Where every resource is a host, a name that nobody has is a resource that is not there.
+_NO_SUCH_HOST = Words(
+    "fails",
+    "There is no host of this name: {at}.",
+    "Check the address in the settings: the resource must be named as the provider names it. The key was not sent.",
+    "check_settings",
+)
+_REFUSED_AS: dict[int | None, Words] = {
+    None: _NO_SUCH_HOST,
+    401: _NOT_THIS_ACCOUNT,
+    400: _NOT_FROM_HERE,
+    403: _NOT_FROM_HERE,
+}
 
 _LOCAL: dict[Outcome, Words] = {
     "verified": Words("works", "{p} is ready."),
