@@ -50,7 +50,7 @@ const actions: Record<string, string> = {
   "order.put": "Change the order",
   "secrets.put": "Change secrets",
   "secrets.delete": "Remove secrets",
-  "secrets.release": "Give keys to a worker",
+  "secrets.release": "Give out keys",
   "token.create": "Create a token",
   "token.revoke": "Revoke a token",
   "organization.create": "Create the organization",
@@ -58,6 +58,12 @@ const actions: Record<string, string> = {
   "legacy.import": "Import from the old system",
   "legacy.finish": "Finish the import",
   "denials.collapsed": "Further refusals",
+};
+/** What keys were given out for: to a worker, unless the record names another purpose. */
+const purposes: Record<string, string> = {
+  worker: "Give keys to a worker",
+  verification: "Use a key to test a provider",
+  list: "Use a key to list models or voices",
 };
 const refusals: Record<string, string> = {
   permission_denied: "The role does not allow it",
@@ -454,6 +460,7 @@ export const en = {
     details: (action: string, time: string) => `${action}, ${time}: details`,
     actionWord: (action: string) => actions[action] ?? action.replaceAll("_", " "),
     actions,
+    purposes,
     refusal: (code: string) => refusals[code] ?? code.replaceAll("_", " "),
     token: (id: string) => `Token ${id}`,
     changed: (of: readonly string[]) => of.map((each) => parts[each] ?? each),
