@@ -151,7 +151,7 @@ async def test_a_draft_leaves_no_trace(
     assert (found["outcome"], found["isDraft"]) == ("key_rejected", True)
     # Its settings never go with the stored key.
     alone = await verify(admin, "openai", config={"temperature": 0.2})
-    assert alone["outcome"] == "key_missing"
+    assert (alone["outcome"], alone["sentence"]) == ("key_missing", "The draft holds no API key for OpenAI.")
     assert stored_rows(superuser) == before
     assert await shown(admin, "openai") == status
     assert [tested.key_of(asked) for asked in vendor.asked] == ["key-bad-draft"]

@@ -222,7 +222,8 @@ export const en = {
     offline: (time: string) =>
       `Offline. Showing data from ${time}. Changes can be saved when the connection is back.`,
     ends: (when: string) => `ends ${when}`,
-    modelEnds: (model: string, when: string) => `${model} ends ${when}`,
+    endsSometime: { deprecated: "deprecated", ended: "ended" },
+    ofModel: (model: string, what: string) => `${model} ${what}`,
     turnOnLocal: (name: string) => `Turn on ${name}`,
   },
   imported: {
@@ -569,6 +570,9 @@ export const en = {
       bearer: "the word Bearer before it",
     },
     tidied: (parts: string) => `Taken off, as no part of it: ${parts}.`,
+    leaveTitle: (secret: string) => `Discard the ${secret} that you typed?`,
+    leaveBody: "It is not saved.",
+    leave: "Discard it",
     idle: "What you typed was cleared, because nothing was typed for 5 minutes.",
     hint: (hint: string) => `${hint} Check that you copied the right one; you can save it all the same.`,
     chooseFile: "Choose a file",
@@ -701,6 +705,7 @@ export const en = {
     somebody: "Somebody else",
     wrong: {
       needed: "This setting is needed.",
+      chooseOne: "Choose one.",
       notHere: "This setting is not available here.",
       choose: (choices: string) => `Choose one of: ${choices}.`,
       number: (given: NumberRange) => `Write ${range(given)}.`,
