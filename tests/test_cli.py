@@ -30,6 +30,7 @@ from pydantic import SecretStr
 
 from tests.conftest import Template, admin_connection, stored_rows
 from voxplane import cli
+from voxplane.schemas.audit import ACTIONS
 from voxplane.schemas.verification import Outcome
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, Principal
 from voxplane.server.control_plane import ControlPlane
@@ -375,6 +376,15 @@ def test_what_cannot_be_a_secret_is_explained(
     assert stored_rows(superuser) == before
 
 
+def test_what_is_no_bare_key_or_looks_unlike_one_is_said(run: Run) -> None:
+    quoted = run("secrets", "set", "groq", "--file", "-", stdin='"gsk_quoted"')
+    assert (quoted.code, "no space or quotes around it" in quoted.err) == (1, True)
+    assert "Groq keys start with gsk_. Check that" in run("secrets", "set", "groq", "--file", "-", stdin="sk-other").err
+    assert "start with" not in run("secrets", "set", "groq", "--file", "-", stdin="gsk_own").err
+    nowhere = run("secrets", "set", "azure-openai", "--file", "-", "--check", stdin=CANARY).err
+    assert "--approve-origin: Name where" in nowhere
+
+
 def test_a_secret_is_approved_for_the_named_address_alone(run: Run) -> None:
     address = "https://gateway.example/v1"
     run("config", "set", "openai", f"baseUrl={address}")
@@ -592,6 +602,7 @@ def test_verify_tells_of_each_provider_what_keeps_it_from_working(run: Run) -> N
     assert {key for key, outcome in tried.items() if outcome == "key_missing"} == set(tried) - invalid - {
         *("piper", "vosk", "whisper")
     }
+    assert "azure-openai  not tested" in run("verify", "azure-openai").out
     drawn = run("verify")
     assert drawn.code == 1
     assert "No API key is set for OpenAI. Set the key, then check again." in drawn.out
@@ -808,6 +819,10 @@ def test_the_audit_log_is_listed_written_out_anchored_and_checked(
     assert [each["action"] for each in run("audit", "list", "--action", "secrets.put", "--json").json["records"]] == [
         "secrets.put"
     ]
+    assert "called that. Actions: config.put, " in run("audit", "list", "--action", "nope").err
+    assert run("audit", "list", "--action", "token.revoke").err == ""
+    text = Path(__file__).parents[1].joinpath("docs/history.md").read_text(encoding="utf-8")
+    assert all(f"`{each}`" in text for each in ACTIONS)
     assert "There is more: --before" in run("audit", "list", "--limit", "1", "--since", "2026-01-01").err
     lines = run("audit", "export").out.splitlines()
     assert [json.loads(line)["seq"] for line in lines] == [3, 2, 1]

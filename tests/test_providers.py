@@ -799,3 +799,17 @@ def test_hints_about_keys_only_warn() -> None:
 def test_every_kind_of_rule_is_in_use() -> None:
     rules = [rule for provider in PROVIDERS for rule in provider.config.rules]
     assert {type(rule) for rule in rules} == {Forbids, Limits, Requires}
+
+
+def test_the_form_of_a_text_is_told_in_words() -> None:
+    wrong = {
+        "elevenlabs": ({"voiceId": "George"}, "your account, 15 to 32 letters and digits"),
+        "openai": ({"model": "two words"}, "Write it in the form of this example: gpt-"),
+        "deepgram": ({"languageHints": ["?"]}, "asks for: The languages to expect"),
+    }
+    for key, (overrides, said) in wrong.items():
+        with pytest.raises(Invalid) as refusal:
+            get(key).validate(overrides)
+        (error,) = refusal.value.errors
+        assert said in error.message
+        assert not set(error.message) & set("^$[]"), "an expression is for programs"

@@ -73,6 +73,7 @@ async def test_a_label_changes_alone_and_leaves_the_key(admin: httpx.AsyncClient
         ("[REDACTED]", "masked_value"),
         (" sk-space", "not_bare"),
         ("Bearer sk-word", "not_bare"),
+        ('"sk-quoted"', "not_bare"),
         ("sk-a\r\nX-Evil: 1", "not_bare"),
         ("sk-é", "not_bare"),
     ],

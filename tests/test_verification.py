@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -150,7 +151,7 @@ async def test_a_draft_leaves_no_trace(
     assert (found["outcome"], found["isDraft"]) == ("key_rejected", True)
     # Its settings never go with the stored key.
     alone = await verify(admin, "openai", config={"temperature": 0.2})
-    assert alone["outcome"] == "key_missing"
+    assert (alone["outcome"], alone["sentence"]) == ("key_missing", "The draft holds no API key for OpenAI.")
     assert stored_rows(superuser) == before
     assert await shown(admin, "openai") == status
     assert [tested.key_of(asked) for asked in vendor.asked] == ["key-bad-draft"]
@@ -624,6 +625,24 @@ async def test_advice_fits_what_was_refused(
     found = await verify(admin, key, secrets={"apiKey": KEY})
     assert (found["outcome"], found["nextStep"]) == ("wrong_region_or_endpoint", step)
     assert said in found["sentence"]
+
+
+async def test_a_name_that_nobody_has_is_a_wrong_address_and_no_wrong_key(
+    admin: httpx.AsyncClient, vendor: SecureVendor
+) -> None:
+    vendor.look_up_error = socket.EAI_NONAME
+    approved = {"approvedOrigins": [AZURE["endpoint"]]}
+    written = await admin.put(f"{URL}/azure-openai/secrets", json={"secrets": {"apiKey": KEY}, **approved})
+    assert written.status_code == 200
+    assert (await admin.put(f"{URL}/azure-openai/config", json={"config": AZURE})).status_code == 200
+    stored = await put_checked(admin, "azure-openai", f"{KEY}-2")
+    assert stored.status_code == 200, "the key is not at fault"
+    found = stored.json()["verification"]
+    assert found["sentence"] == "There is no host of this name: https://acme.openai.azure.com."
+    assert (found["outcome"], found["nextStep"]) == ("wrong_region_or_endpoint", "check_settings")
+    vendor.look_up_error = socket.EAI_AGAIN
+    assert (await verify(admin, "azure-openai"))["outcome"] == "unreachable", "of the name, that says nothing"
+    assert vendor.asked == []
 
 
 async def test_a_local_server_without_the_voice_answers_all_the_same(

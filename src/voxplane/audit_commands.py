@@ -13,6 +13,7 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from voxplane.command import Json, Organization, read_settings, run, run_for
+from voxplane.schemas.audit import ACTIONS
 from voxplane.server import anchor_file
 from voxplane.server.audit_export import comma_separated, json_lines
 from voxplane.server.audit_store import AuditFilter
@@ -71,6 +72,8 @@ def audit_list(
         for each in found.records
     ]
     show(found, as_json, lambda: table("Number", "When", "Who", "Action", "Target", "Outcome", "Detail", rows=rows))
+    if not found.records and action is not None and action not in ACTIONS:
+        say(f"Nothing on record is called that. Actions: {', '.join(ACTIONS)}, and names of routes that refused.")
     if found.next_before is not None and not as_json:
         say(f"There is more: --before {found.next_before}")
 

@@ -270,8 +270,13 @@ class _Taking:
         while wrong := self._wrong():
             known = [name for name in wrong if name in self.config]
             for name in known or list(self.config):
-                lacking = f"{self.provider.name} cannot be set without {', '.join(sorted(wrong))}."
+                lacking = f"{self.provider.name} cannot be set without {', '.join(map(self._label, sorted(wrong)))}."
                 self._drop(name, wrong[name] if known else lacking)
+
+    def _label(self, setting: str) -> str:
+        """Return what people call a setting."""
+        label: str = self.provider.entry.config_schema["properties"].get(setting, {}).get("title", setting)
+        return label
 
     def _wrong(self) -> dict[str, str]:
         """Return what is wrong, by setting; settings that are missing do not matter when there is nothing else."""

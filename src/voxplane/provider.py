@@ -309,7 +309,7 @@ class ProviderDefinition(Generic[C, S]):
         try:
             return model.model_validate(overrides)
         except ValidationError as error:
-            raise Invalid(pointed(error, at)) from None
+            raise Invalid(pointed(error, at, self.entry.config_schema["properties"])) from None
 
     @cached_property
     def _unfinished(self) -> type[C]:
@@ -351,6 +351,11 @@ class ProviderDefinition(Generic[C, S]):
             return adapter.validate_python(value)
         except ValidationError as error:
             raise Invalid(pointed(error, at)) from None
+
+    def unlike_a_secret(self, name: str, value: str) -> str | None:
+        """Return the hint of the definition for a value that does not look as this secret usually does."""
+        hint = self.entry.secrets_schema["properties"][name].get("x-ui", {}).get("patternHint")
+        return None if hint is None or re.search(hint["pattern"], value) else hint["message"]
 
     @cached_property
     def _secret_fields(self) -> dict[str, TypeAdapter[SecretStr]]:
@@ -547,19 +552,32 @@ def unknown_field(at: str, name: str, valid: Sequence[str]) -> FieldError:
     return FieldError(at, "unknown_field", f"There is no such field.{meant} Valid: {', '.join(valid)}.")
 
 
-def pointed(error: ValidationError, at: str = "") -> list[FieldError]:
-    """Turn Pydantic's findings into pointers, codes and sentences; what was sent is in none of them."""
+def pointed(error: ValidationError, at: str = "", schemas: JsonObject | None = None) -> list[FieldError]:
+    """Turn Pydantic's findings into pointers, codes and sentences; what was sent is in none of them.
+
+    With the fields' JSON Schemas by name, a form is told by an example or in words, and not as an expression.
+    """
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    return [_worded(item["type"], item["loc"], item["msg"], at) for item in found]
+    return [_worded(item["type"], item["loc"], item["msg"], at, schemas or {}) for item in found]
 
 
-def _worded(code: str, loc: tuple[str | int, ...], message: str, at: str) -> FieldError:
+def _worded(code: str, loc: tuple[str | int, ...], message: str, at: str, schemas: JsonObject) -> FieldError:
+    if code == "string_pattern_mismatch" and loc and loc[0] in schemas:
+        return FieldError(_pointer(at, loc), code, _in_form(schemas[str(loc[0])], is_whole=len(loc) == 1))
     if code == "extra_forbidden":
         # The last part of this location is a name that the caller made up.
         return FieldError(_pointer(at, loc[:-1]), "unknown_field", "There is a field here that does not exist.")
     if message == "Field required":
         return FieldError(_pointer(at, loc), code, "This field is required.")
     return FieldError(_pointer(at, loc), code, message if message.endswith((".", "?")) else f"{message}.")
+
+
+def _in_form(schema: JsonObject, *, is_whole: bool) -> str:
+    """Say what form a text must have, or one inside of a setting that is no text."""
+    example = next((each for each in [*schema.get("examples", ()), schema.get("default")] if isinstance(each, str)), "")
+    if is_whole and example:
+        return f"Write it in the form of this example: {example}"
+    return f"Write it in the form that the setting asks for: {schema['description']}"
 
 
 def _pointer(at: str, loc: tuple[str | int, ...]) -> str:

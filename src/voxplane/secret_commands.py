@@ -21,6 +21,7 @@ from voxplane.schemas.verification import VerificationResult
 from voxplane.terminal import say, say_state, show, table
 
 if TYPE_CHECKING:
+    from voxplane.provider import AnyProvider
     from voxplane.schemas.secrets import StoredSecrets
     from voxplane.server.auth import Principal
     from voxplane.server.control_plane import ControlPlane
@@ -55,10 +56,12 @@ def secrets_set(
     if context.args:
         # What is too much here is most likely the value, so unlike the usual message this one does not repeat it.
         raise typer.BadParameter("The value is never an argument: it is asked for, or give --file.")
-    _check_secret(key, field)
+    provider = _provider_with(key, field)
+    value = _secret_value(file, field)
+    _warn(provider.unlike_a_secret(field, value))
     write = model(
         SecretsWrite,
-        secrets={field: _secret_value(file, field)},
+        secrets={field: value},
         label=label,
         approved_origins=approve_origin,
         rebind=rebind,
@@ -85,8 +88,8 @@ def secrets_set(
         say(" ".join(part for part in (one.verification.sentence, one.verification.advice) if part))
 
 
-def _check_secret(key: str, field: str) -> None:
-    """Refuse what has no place to go before anybody is asked for it."""
+def _provider_with(key: str, field: str) -> AnyProvider:
+    """Return the provider of a secret: what has no place to go is refused before anybody is asked for it."""
     registry = ProviderRegistry()
     registry.initialize()
     provider = registry.get_provider_by_key(key)
@@ -94,6 +97,12 @@ def _check_secret(key: str, field: str) -> None:
         raise errors.ConfigurationError(f"{provider.name} needs no secrets.")
     if field not in provider.secret_names:
         raise Invalid([unknown_field("/secrets", field, provider.secret_names)])
+    return provider
+
+
+def _warn(hint: str | None) -> None:
+    if hint is not None:
+        say(f"{hint} Check that this is the right one.", style="yellow")
 
 
 def _secret_value(file: Path | None, field: str) -> str:

@@ -16,8 +16,9 @@ def not_a_secret(pointer: str, value: str) -> list[FieldError]:
     # A document, such as a service account's, is stored as it is; anything else ends up in a header of HTTP.
     is_document = value.startswith("{")
     is_plain = _is_text(value) if is_document else value.isascii() and value.isprintable()
-    if value != value.strip() or value.lower().startswith("bearer ") or not is_plain:
-        message = "Enter the secret alone: ASCII, no space around it and no word before it."
+    is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'`"
+    if value != value.strip() or is_quoted or value.lower().startswith("bearer ") or not is_plain:
+        message = "Enter the secret alone: ASCII, no space or quotes around it and no word before it."
         return [FieldError(pointer, "not_bare", message)]
     return []
 

@@ -37,6 +37,9 @@ _SAID = {
     "token_not_found": "This organization has no live token of this id: `voxplane token list` lists them.",
 }
 
+# Where an error points to, as somebody at a terminal says it.
+_OPTIONS = {"/approvedOrigins": "--approve-origin", "/rebind": "--rebind"}
+
 _REMEDIES: dict[Unusable, str] = {
     "disabled": "`voxplane config set {key} --enable` switches it on",
     "secrets_missing": "`voxplane secrets set {key}` stores one",
@@ -58,7 +61,8 @@ def explain(error: VoxplaneError) -> None:
     say(f"{_SAID.get(error.code, error.message)}{cause}", style="red")
     if isinstance(error, Invalid):
         for field in error.errors:
-            say(f"  {field.pointer.lstrip('/')}: {_SAID.get(field.code, field.message)}")
+            at = _OPTIONS.get(field.pointer, field.pointer.lstrip("/"))
+            say(f"  {at}: {_SAID.get(field.code, field.message)}")
     if isinstance(error, SecretsRefused) and error.verification is not None:
         say(f"  {error.verification['advice']}")
 

@@ -72,7 +72,7 @@ def _drawn(found: Round) -> Table:
     for each in found.providers:
         result = each.result
         if result is None:
-            rows.append((_MARKS[None], each.provider, "", "", each.problem))
+            rows.append((_MARKS[None], each.provider, "not tested", "", each.problem))
         else:
             took = f"{result.milliseconds} ms" if result.milliseconds else ""
             said = " ".join(part for part in (result.sentence, result.advice) if part)

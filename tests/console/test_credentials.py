@@ -148,7 +148,11 @@ def _cancel(page: Page) -> None:
 
 
 def _close(page: Page) -> None:
+    question = page.get_by_role("alertdialog", name="Discard the API key that you typed?")
+    page.keyboard.press("Escape")
+    question.get_by_role("button", name="Keep editing").click()
     page.get_by_role("button", name="Close Groq").click()
+    question.get_by_role("button", name="Discard it").click()
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
@@ -308,6 +312,8 @@ def test_check_38_what_comes_along_with_a_pasted_key_is_removed_with_a_note(
         "Taken off, as no part of it: the space around it, the quotes around it, and the word Bearer before it."
     )
     field.fill(f"bearer {KEY} ")
+    expect(page.get_by_text("Taken off, as no part of it")).to_contain_text("the word Bearer before it")
+    expect(page.get_by_text("Groq keys start with gsk_.")).to_have_count(0)
     save(page)
     expect_set(page)
     assert released(service, "groq") == {"apiKey": KEY}

@@ -126,3 +126,16 @@ def test_check_50_a_voice_is_heard_from_our_own_server_alone(
     expect(voice.locator(".chosen")).to_contain_text("Sarah")
     expect(play).to_have_count(0)
     assert PREVIEW not in page.content()
+
+
+def test_an_open_list_is_in_sight_above_the_bar_of_what_is_unsaved(open_console: OpenConsole) -> None:
+    page = open_console("/providers/openai/config")
+    page.set_viewport_size({"width": 1280, "height": 620})
+    setting(page, "temperature").get_by_role("textbox").fill("0.9")
+    page.keyboard.press("Tab")
+    expect(page.locator(".save-bar")).to_be_visible()
+    setting(page, "model").locator(".opener").click()
+    bottoms = "() => ['.suggestions', '.save-bar'].map(one => document.querySelector(one).getBoundingClientRect())"
+    expect(page.get_by_role("listbox")).to_be_in_viewport(ratio=1)
+    opened, bar = page.evaluate(f"({bottoms})().map(each => [each.top, each.bottom])")
+    assert opened[1] <= bar[0]

@@ -53,6 +53,9 @@ def test_the_default_organizations_model_is_replaced_in_one_click_and_restored(
     expect(page.get_by_role("combobox", name="Model", exact=True)).to_have_value(NEXT)
     expect(ending).to_have_count(0)
     assert len(versions(service)) == count + 3
+    service.configure("openai", config=before["config"])
+    expect(ending).to_be_visible()
+    expect(done).to_have_count(0)  # another version is in force: that one was replaced is no news any more
     assert len(watch.sent("PUT")) == 2
 
 

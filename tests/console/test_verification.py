@@ -314,6 +314,7 @@ def test_check_39_a_first_key_is_checked_before_a_voice_is_chosen(open_console: 
     expect(found(page).locator("[data-outcome=verified]")).to_be_visible()
     page.get_by_role("tab", name="Configuration").click()
     expect(page.locator("[data-setting=voiceId] [data-source]")).to_have_text("No list yet. Any name can be typed.")
+    expect(page.locator("[data-setting=voiceId] .notice")).to_have_text("Choose one.")
 
 
 def test_check_43_testing_changes_stores_nothing(open_console: OpenConsole, service: Service, watch: Watch) -> None:

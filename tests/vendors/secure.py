@@ -71,6 +71,8 @@ class SecureVendor:
         self.answer = answer
         self.asked: list[Asked] = []
         self.bytes_seen = b""
+        self.look_up_error: int | None = None
+        """What looking up a name fails with, such as `socket.EAI_NONAME`."""
         self._folder = tempfile.TemporaryDirectory(prefix="voxplane-ca-")
         folder = Path(self._folder.name)
         self.ca_file, self._chain = folder / "ca.pem", folder / "chain.pem"
@@ -112,6 +114,8 @@ class SecureVendor:
     async def resolve(self, host: str, port: int) -> list[tuple[str, int]]:
         """Lead every name here."""
         del host, port
+        if self.look_up_error is not None:
+            raise socket.gaierror(self.look_up_error, "as told")
         return [("127.0.0.1", self.port)]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

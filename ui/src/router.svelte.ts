@@ -9,7 +9,7 @@ export class Router {
   readonly basePath: string;
   #path = $state("/");
   #query = $state(new URLSearchParams());
-  #guard: Guard | null = null;
+  readonly #guards = new Set<Guard>();
   #here = "";
 
   constructor(basePath = "") {
@@ -75,10 +75,8 @@ export class Router {
 
   /** Have `guard` asked before the page is left; returns how to take it away. */
   guard(guard: Guard): () => void {
-    this.#guard = guard;
-    return () => {
-      if (this.#guard === guard) this.#guard = null;
-    };
+    this.#guards.add(guard);
+    return () => this.#guards.delete(guard);
   }
 
   #filtered(address: string): string {
@@ -100,7 +98,7 @@ export class Router {
   }
 
   async #returned(): Promise<void> {
-    if (this.#guard !== null && location.href !== this.#here) {
+    if (this.#guards.size > 0 && location.href !== this.#here) {
       const there = location.href;
       // The browser has already gone back: put the address right while the person is asked.
       history.pushState(null, "", this.#here);
@@ -111,7 +109,8 @@ export class Router {
   }
 
   async #mayLeaveFor(pathname: string): Promise<boolean> {
-    return this.#guard === null || this.#guard(this.#own(pathname));
+    for (const guard of [...this.#guards]) if (!(await guard(this.#own(pathname)))) return false;
+    return true;
   }
 
   /** The path as the console knows it, without the host's part. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { wantedBy } from "../src/activity/audit";
-import { aboutWhat, summary } from "../src/activity/record";
+import { aboutWhat, actionOf, summary } from "../src/activity/record";
 import type { AuditRecord } from "../src/api/client";
 import { provider } from "./provider";
 
@@ -42,6 +42,17 @@ test.each([
   ["something.new", { of: "a later release" }, ""],
 ])("%s with %o is summed up", (action, detail, expected) => {
   expect(summary(record(action, detail), all)).toBe(expected);
+});
+
+test("keys are given out to workers, for tests and for lists", () => {
+  const said = (detail: AuditRecord["detail"], rest = {}) =>
+    actionOf(record("secrets.release", { providers: { openai: ["apiKey"] }, ...detail }, rest));
+  expect(said({})).toBe("Give keys to a worker");
+  expect(said({ purpose: "verification" })).toBe("Use a key to test a provider");
+  expect(said({ purpose: "list" })).toBe("Use a key to list models or voices");
+  expect(said({ purpose: "of a later release" })).toBe("Give out keys");
+  expect(said({ reason: "secrets_missing" }, { outcome: "denied" })).toBe("Give out keys");
+  expect(actionOf(record("config.put", {}))).toBe("Change settings");
 });
 
 test("a refusal says why, and one that has no words yet says its code", () => {

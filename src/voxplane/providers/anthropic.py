@@ -105,7 +105,7 @@ class AnthropicConfig(ProviderConfig):
         Field(title="Workspace", max_length=100, pattern="^wrkspc_[A-Za-z0-9_-]+$"),
         UI(group="Connection", advanced=True),
     ] = None
-    """The workspace to act for, with credentials that span several; an ordinary key needs none."""
+    """The workspace to act for, wrkspc_ and more, with credentials that span several; most keys need none."""
     base_url: Annotated[
         ServerUrl, Field(title="Base URL"), UI(group="Connection", advanced=True, binds_secret=True)
     ] = "https://api.anthropic.com"

@@ -51,7 +51,7 @@ class AzureOpenAIConfig(ProviderConfig):
     """How the models of your Azure resource answer."""
 
     deployment: Annotated[str, Field(max_length=64, pattern="^[A-Za-z0-9][A-Za-z0-9._-]{1,63}$"), UI(group="Model")]
-    """The name of the deployment, as you chose it."""
+    """The name of the deployment, as you chose it: 2 to 64 letters, digits, dots, - and _."""
     model: Annotated[
         str,
         Field(
@@ -127,13 +127,13 @@ class AzureOpenAIConfig(ProviderConfig):
         Field(title="Tenant", max_length=36, pattern=f"^{_UUID}$"),
         UI(group="Connection", advanced=True),
     ] = None
-    """The Entra tenant to sign in to, instead of using an API key."""
+    """The id (a UUID) of the Entra tenant to sign in to, instead of using an API key."""
     client_id: Annotated[
         str | None,
         Field(title="Client", max_length=36, pattern=f"^{_UUID}$"),
         UI(group="Connection", advanced=True, binds_secret=True),
     ] = None
-    """The Entra application to sign in as; set, the client secret is used and the API key is not."""
+    """The id (a UUID) of the Entra application to sign in as: its client secret is used then, not the API key."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Forbids(

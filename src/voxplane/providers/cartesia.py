@@ -93,7 +93,7 @@ class CartesiaConfig(ProviderConfig):
         Field(title="Pronunciation dictionary", max_length=100, pattern="^[A-Za-z0-9_-]+$"),
         UI(group="Voice", advanced=True),
     ] = None
-    """The id of a dictionary of yours, on sonic-3 models."""
+    """The id of a dictionary of yours, on sonic-3 models: letters, digits, - and _."""
 
     speed: Annotated[float | None, Field(ge=0.6, le=1.5), UI(group="Delivery")] = None
     """How fast to speak, on sonic-3 models."""

@@ -74,7 +74,7 @@ class ElevenLabsConfig(ProviderConfig):
         Field(title="Voice", max_length=32, pattern="^[A-Za-z0-9]{15,32}$"),
         UI(group="Voice", widget="voice-picker"),
     ]
-    """The id of a voice of your account; there is no default, because stock voices are being withdrawn."""
+    """The id of a voice of your account, 15 to 32 letters and digits; no default, as stock voices are withdrawn."""
     language: Annotated[
         str | None,
         Field(max_length=10, pattern="^[a-z]{2,3}$", examples=LANGUAGES),

@@ -119,13 +119,13 @@ class OpenAIConfig(ProviderConfig):
         Field(max_length=100, pattern="^org-[A-Za-z0-9_-]+$"),
         UI(group="Connection", advanced=True),
     ] = None
-    """The OpenAI organization to act for, with a key that can act for several."""
+    """The OpenAI organization to act for, org- and more, with a key that can act for several."""
     project: Annotated[
         str | None,
         Field(max_length=100, pattern="^proj_[A-Za-z0-9_-]+$"),
         UI(group="Connection", advanced=True),
     ] = None
-    """The OpenAI project to act for; a project key needs none."""
+    """The OpenAI project to act for, proj_ and more; a project key needs none."""
     base_url: Annotated[
         ServerUrl,
         Field(title="Base URL", examples=["https://eu.api.openai.com/v1"]),

@@ -12,6 +12,14 @@ from pydantic import Field
 from voxplane.schemas.history import Actor
 from voxplane.schemas.wire import JsonObject, Wire
 
+ACTIONS = (
+    *("config.put", "config.restore", "config.delete", "order.put"),
+    *("secrets.put", "secrets.delete", "secrets.release"),
+    *("token.create", "token.revoke", "organization.create", "organization.rename"),
+    *("legacy.import", "legacy.finish", "denials.collapsed"),
+)
+"""What can be done. A reading that was refused is on record under its route's name besides."""
+
 
 class AuditRecord(Wire):
     """One row of the audit log: who did what to what, with which outcome. No value of a secret or setting is in it."""

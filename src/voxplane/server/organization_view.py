@@ -395,7 +395,7 @@ def shown_verification(
     row: VerificationRow, provider: ProviderSummary | AnyProvider, *, is_draft: bool = False
 ) -> VerificationResult:
     """Return a test as it is shown, in today's words."""
-    words = worded(row, provider)
+    words = worded(row, provider, is_draft=is_draft)
     return VerificationResult.model_validate(
         {
             "outcome": row.outcome,

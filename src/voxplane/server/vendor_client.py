@@ -21,7 +21,7 @@ from email.utils import parsedate_to_datetime
 from functools import cached_property, partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from socket import SOCK_STREAM, gaierror, getaddrinfo
+from socket import EAI_NONAME, SOCK_STREAM, gaierror, getaddrinfo
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
@@ -183,8 +183,8 @@ class VendorClient:
             return clock.unanswered("blocked")
         try:
             endpoints = list(dict.fromkeys(await self._looked_up(origin, asker)))
-        except gaierror:
-            return clock.unanswered("no_such_host")
+        except gaierror as error:  # any other says that the look-up failed, and nothing of the name
+            return clock.unanswered("no_such_host" if error.errno == EAI_NONAME else "unreachable")
         except OSError:
             return clock.unanswered("unreachable")
         if not endpoints or not all(self._may_call(address, origin) for address, _ in endpoints):

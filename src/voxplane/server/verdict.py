@@ -104,6 +104,12 @@ WORDS: dict[Outcome, Words] = {
     ),
 }
 
+# A key may be stored all the same.
+_DRAFT_WITHOUT_KEY = Words(
+    "fails",
+    "The draft holds no API key for {p}.",
+    "Give the key with it, then check again: a stored key is used with saved settings alone.",
+)
 # Where the provider itself refuses, something else answers than where another does.
 _NOT_THIS_ACCOUNT = Words(
     "fails",
@@ -117,7 +123,19 @@ _NOT_FROM_HERE = Words(
     "The key is not at fault. The provider says which countries and networks it serves: workers must be in one.",
     "open_console",
 )
-_REFUSED_AS: dict[int | None, Words] = {401: _NOT_THIS_ACCOUNT, 400: _NOT_FROM_HERE, 403: _NOT_FROM_HERE}
+# Where every resource is a host, a name that nobody has is a resource that is not there.
+_NO_SUCH_HOST = Words(
+    "fails",
+    "There is no host of this name: {at}.",
+    "Check the address in the settings: the resource must be named as the provider names it. The key was not sent.",
+    "check_settings",
+)
+_REFUSED_AS: dict[int | None, Words] = {
+    None: _NO_SUCH_HOST,
+    401: _NOT_THIS_ACCOUNT,
+    400: _NOT_FROM_HERE,
+    403: _NOT_FROM_HERE,
+}
 
 _LOCAL: dict[Outcome, Words] = {
     "verified": Words("works", "{p} is ready."),
@@ -159,10 +177,10 @@ def verdict_of(outcome: Outcome) -> Verdict:
     return WORDS[outcome].verdict
 
 
-def worded(row: VerificationRow, provider: ProviderSummary | AnyProvider) -> Words:
+def worded(row: VerificationRow, provider: ProviderSummary | AnyProvider, *, is_draft: bool = False) -> Words:
     """Return the words for one test."""
     outcome: Outcome = row.outcome  # pyright: ignore[reportAssignmentType] - a column of text
-    words = WORDS[outcome]
+    words = _DRAFT_WITHOUT_KEY if is_draft and outcome == "key_missing" else WORDS[outcome]
     if outcome == "wrong_region_or_endpoint":
         words = _REFUSED_AS.get(row.http_status, words)
     if provider.hosting == "local":

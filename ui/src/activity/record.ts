@@ -13,6 +13,12 @@ export function aboutWhat({ target, action }: AuditRecord, all: Known): string {
   return nameOf(target, all);
 }
 
+/** What was done, as a person calls it: keys are given out for more than one purpose. */
+export function actionOf({ action, detail, outcome }: AuditRecord): string {
+  const purpose = action === "secrets.release" && outcome === "success" ? (detail.purpose ?? "worker") : "";
+  return text.activity.purposes[String(purpose)] ?? text.activity.actionWord(action);
+}
+
 /** One line on what was done, beyond the action and what it was done to. */
 export function summary(record: AuditRecord, all: Known): string {
   const { action, detail, outcome } = record;

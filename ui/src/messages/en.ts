@@ -50,7 +50,7 @@ const actions: Record<string, string> = {
   "order.put": "Change the order",
   "secrets.put": "Change secrets",
   "secrets.delete": "Remove secrets",
-  "secrets.release": "Give keys to a worker",
+  "secrets.release": "Give out keys",
   "token.create": "Create a token",
   "token.revoke": "Revoke a token",
   "organization.create": "Create the organization",
@@ -58,6 +58,12 @@ const actions: Record<string, string> = {
   "legacy.import": "Import from the old system",
   "legacy.finish": "Finish the import",
   "denials.collapsed": "Further refusals",
+};
+/** What keys were given out for: to a worker, unless the record names another purpose. */
+const purposes: Record<string, string> = {
+  worker: "Give keys to a worker",
+  verification: "Use a key to test a provider",
+  list: "Use a key to list models or voices",
 };
 const refusals: Record<string, string> = {
   permission_denied: "The role does not allow it",
@@ -216,7 +222,8 @@ export const en = {
     offline: (time: string) =>
       `Offline. Showing data from ${time}. Changes can be saved when the connection is back.`,
     ends: (when: string) => `ends ${when}`,
-    modelEnds: (model: string, when: string) => `${model} ends ${when}`,
+    endsSometime: { deprecated: "deprecated", ended: "ended" },
+    ofModel: (model: string, what: string) => `${model} ${what}`,
     turnOnLocal: (name: string) => `Turn on ${name}`,
   },
   imported: {
@@ -454,6 +461,7 @@ export const en = {
     details: (action: string, time: string) => `${action}, ${time}: details`,
     actionWord: (action: string) => actions[action] ?? action.replaceAll("_", " "),
     actions,
+    purposes,
     refusal: (code: string) => refusals[code] ?? code.replaceAll("_", " "),
     token: (id: string) => `Token ${id}`,
     changed: (of: readonly string[]) => of.map((each) => parts[each] ?? each),
@@ -562,6 +570,9 @@ export const en = {
       bearer: "the word Bearer before it",
     },
     tidied: (parts: string) => `Taken off, as no part of it: ${parts}.`,
+    leaveTitle: (secret: string) => `Discard the ${secret} that you typed?`,
+    leaveBody: "It is not saved.",
+    leave: "Discard it",
     idle: "What you typed was cleared, because nothing was typed for 5 minutes.",
     hint: (hint: string) => `${hint} Check that you copied the right one; you can save it all the same.`,
     chooseFile: "Choose a file",
@@ -694,6 +705,7 @@ export const en = {
     somebody: "Somebody else",
     wrong: {
       needed: "This setting is needed.",
+      chooseOne: "Choose one.",
       notHere: "This setting is not available here.",
       choose: (choices: string) => `Choose one of: ${choices}.`,
       number: (given: NumberRange) => `Write ${range(given)}.`,

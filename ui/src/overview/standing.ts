@@ -1,5 +1,6 @@
 import type { OrganizationProvider, ProviderType } from "../api/client";
 import { formatClock, formatDay, text } from "../messages";
+import { endings } from "../retirement/replacement";
 
 /** The part of a call that a provider has: its rank words and what the row shows beside its name. */
 export interface Chain {
@@ -66,14 +67,16 @@ export function isTestable({ status, secretFields }: OrganizationProvider): bool
   return status !== "retired" && status !== "undecryptable";
 }
 
-/** When a model in use ends, in words; null while no end is known. The model that the row names is not named again. */
+/** When a model in use ends, in words; null when none does. The model that the row names is not named again. */
 export function retirement(provider: OrganizationProvider): string | null {
-  const notice = provider.notices.find((each) => each.retiresOn !== null);
-  if (notice?.retiresOn == null) return null;
-  const when = formatDay(new Date(notice.retiresOn));
-  return notice.model === null || notice.model === provider.config.model
-    ? text.overview.ends(when)
-    : text.overview.modelEnds(notice.model, when);
+  const found = endings(provider);
+  const notice = found.find((each) => each.retiresOn !== null) ?? found[0];
+  if (notice === undefined) return null;
+  const isNamed = notice.model === null || notice.model === provider.config.model;
+  const what = notice.retiresOn
+    ? text.overview.ends(formatDay(new Date(notice.retiresOn)))
+    : text.overview.endsSometime[notice.code.endsWith("_retired") ? "ended" : "deprecated"];
+  return isNamed ? what : text.overview.ofModel(notice.model ?? "", what);
 }
 
 const OF_CREDENTIALS = new Set(["secrets_missing", "destination_unapproved", "undecryptable"]);
