@@ -104,7 +104,8 @@ def legacy_scrub(
 ) -> None:
     """Take out of the old org_configs the keys that are kept here now; everything else stays in it.
 
-    What else may be a key is listed. Keep a backup: what is taken out is nowhere but here.
+    A key is kept here when that very value is stored here, or was. What else may be a key is listed, with why it
+    stays. Keep a backup: what is taken out is nowhere but here.
     """
     counts: Counter[ScrubStatus] = Counter()
 
@@ -148,8 +149,8 @@ def _print_scrubbed(report: ScrubReport, *, as_json: bool, is_first: bool) -> No
     typer.echo(f"{head}. {report.note}" if report.note else head)
     for place in report.removed:
         typer.echo(f"  key taken out: {place}")
-    for place in report.left:
-        typer.echo(f"  left: {place} may be a key, and is not kept here")
+    for left in report.left:
+        typer.echo(f"  left: {left.at}: {left.note}")
 
 
 def _print(report: OrganizationReport, *, as_json: bool, is_first: bool) -> None:
