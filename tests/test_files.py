@@ -18,7 +18,7 @@ import anyio
 import psycopg
 import pytest
 import structlog
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 from psycopg import sql
@@ -132,6 +132,24 @@ TEXTS = (
 @profile(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_is_written_as_yaml_is_read_as_it_was(value: dict[str, Any]) -> None:
     assert plain_yaml.read_all(plain_yaml.written(value)) == [value]
+
+
+KEYS = st.tuples(
+    st.from_regex(r"[ab1](-{0,3}[ab1]){0,4}", fullmatch=True),  # a slug
+    st.from_regex(r"[ab1](-?[ab1]){0,4}", fullmatch=True) | st.sampled_from(sorted(TYPES)),
+    st.from_regex(r"[ab][ab1A]{0,4}", fullmatch=True),
+)
+
+
+@given(one=KEYS, other=KEYS)
+@example(one=("acme", "azure-openai", "apiKey"), other=("acme-azure", "openai", "apiKey"))
+@example(one=("a--b", "openai", "apiKey"), other=("a-b", "openai", "apiKey"))
+@example(one=("a--b", "openai", "apiKey"), other=("a", "b-openai", "apiKey"))
+@profile(max_examples=300, deadline=None)
+def test_no_two_keys_have_one_reference(one: tuple[str, str, str], other: tuple[str, str, str]) -> None:
+    references = organization_file.suggested(*one), organization_file.suggested(*other)
+    assert (references[0] == references[1]) == (one == other)
+    assert organization_file.REFERENCE.fullmatch(references[0])
 
 
 # Export and apply
@@ -331,7 +349,7 @@ async def test_origins_that_were_approved_are_exported_and_come_back(
     await plane.providers.update_provider_secrets(administrator, "openai", secrets)
     exported = await plane.files.export(administrator)
     assert exported.providers["openai"].approved_origins == ["https://llm.acme.example:443/v1"]
-    assert exported.providers["openai"].secrets == {"apiKey": "env:DEFAULT_OPENAI_API_KEY"}
+    assert exported.providers["openai"].secrets == {"apiKey": "env:DEFAULT__OPENAI__API_KEY"}
     assert (await plane.files.plan(OPERATOR, Apply(exported))).changes == ()
     file = exported.model_copy(update={"organization": "acme"})
     assert await plane.files.missing([exported], {"default": {}}) == []

@@ -454,7 +454,7 @@ def test_a_team_is_taken_from_the_table_to_voxplane_as_the_page_says(
     [report] = json.loads((tmp_path / "report.json").read_text())["organizations"]
     assert [(each["at"], each["outcome"]) for each in report["findings"]][-1] == ("/prompts", "left")
     assert "Written." in shell("sh import")
-    assert "apiKey: env:ACME_OPENAI_API_KEY" in shell("sh check")
+    assert "apiKey: env:ACME__OPENAI__API_KEY" in shell("sh check")
     assert shell("sh files") == ""
     removed = shell("sh old")
     assert removed.count("  key taken out: /openai/apiKey\n") == 2

@@ -9,7 +9,7 @@
         config:
           temperature: 0.3
         secrets:
-          apiKey: env:ACME_OPENAI_API_KEY
+          apiKey: env:ACME__OPENAI__API_KEY
 
 A key is never in it, only where it is found.
 """
@@ -120,7 +120,11 @@ def references(file: OrganizationFile) -> Iterator[tuple[str, str, str]]:
 
 
 def suggested(slug: str, key: str, secret: str) -> str:
-    """Return the reference that an export writes for a stored key, which is nowhere but here."""
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", f"{slug}-{key}-{secret}")
-    name = re.sub(r"[^A-Za-z0-9]+", "_", words).upper()
+    """Return the reference that an export writes for a stored key, which is nowhere but here.
+
+    No two keys have the same: from the end, `__` parts the secret from the provider and that from the organization,
+    because only an organization's slug can have two hyphens in a row, and none begins or ends with one.
+    """
+    words = re.sub(r"(?<!^)(?=[A-Z])", "_", secret)
+    name = "__".join(re.sub(r"[^A-Za-z0-9]", "_", part) for part in (slug, key, words)).upper()
     return f"env:{'_' if name[0].isdigit() else ''}{name}"
