@@ -39,6 +39,10 @@ _PROBLEMS = {
     "cut_off": "is missing: the end of the log was cut off",
     "not_as_anchored": "is another than when the anchor was made",
 }
+_PUT_BACK = (
+    "If an older database was put back on purpose, begin a new file of anchors, with `voxplane audit anchor --to`, "
+    "and keep the old one: docs/history.md."
+)
 
 
 @audit.command("list")
@@ -130,6 +134,8 @@ def audit_verify(
         f"The audit log of {found.organizations} organizations, {found.rows} rows and {found.anchors} anchors,"
         f" {whole} ({seconds:.1f} s)."
     )
+    if any(each.problem != "altered" for each in found.breaks):
+        say(_PUT_BACK)
     if found.breaks:
         raise typer.Exit(1)
 
