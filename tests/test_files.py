@@ -35,7 +35,7 @@ from voxplane.errors import (
     RevisionConflict,
     VoxplaneError,
 )
-from voxplane.organization_file import OrganizationFile
+from voxplane.organization_file import OrganizationFile, ProviderEntry
 from voxplane.provider import AnyProvider
 from voxplane.registry import ProviderRegistry, installed
 from voxplane.schemas import ConfigWrite, OrganizationCreate, SecretsWrite
@@ -76,7 +76,7 @@ async def applied(plane: ControlPlane, wanted: Apply) -> OrganizationPlan:
         (f"{KEY}: [", "line 1"),
         ("x: " + "[" * 40, "deep"),
         ("\x01", "YAML"),
-        ("organization: acme\n" + "#" * organization_file.MAX_FILE_BYTES, "MiB"),
+        ("organization: acme\n" + "#" * organization_file.MAX_DOCUMENT_BYTES, "MiB"),
     ],
 )
 def test_a_file_holds_plain_values_and_nothing_else(text: str, message: str) -> None:
@@ -105,15 +105,31 @@ def test_a_document_that_is_not_valid_is_pointed_at_and_not_repeated(document: A
 
 
 def test_an_organization_stands_in_a_file_once() -> None:
-    with pytest.raises(Invalid):
+    with pytest.raises(Invalid) as refused:
         organization_file.read("organization: a\n---\norganization: a\n")
+    assert [error.pointer for error in refused.value.errors] == ["/1/organization"]
+
+
+def test_a_file_is_as_long_as_there_are_organizations_and_is_read_a_document_at_a_time() -> None:
+    remark = f"# {'x' * 998}\n" * (organization_file.MAX_DOCUMENT_BYTES // 2000)
+    text = "---\n".join(f"organization: a{number}\n{remark}" for number in range(4))
+    assert len(text) > organization_file.MAX_DOCUMENT_BYTES
+    read: list[None] = []
+    files = organization_file.read(io.StringIO(text), lambda: read.append(None))
+    assert [file.organization for file in files] == ["a0", "a1", "a2", "a3"]
+    assert len(read) == 4
+    marked = "# all\n%YAML 1.2\n---\norganization: a\n...\n%YAML 1.2\n--- # b\norganization: b\n"
+    marked += "---\n---\n--- {organization: c}\n"
+    assert [file.organization for file in organization_file.read(marked)] == ["a", "b", "c"]
+    with pytest.raises(ConfigurationError, match="at line 5, column"):
+        organization_file.read("organization: a\n---\norganization: b\nname: [\n")
 
 
 TEXTS = (
     st.text(st.characters(codec="utf-8", exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
     | st.text("a: \n\t\r\x0b\x1c\x7f\x85\x9f\u2028\u2029\u200b\u202e\u2066\ufeff", max_size=12)
     | st.sampled_from(["on", "no", "2024-10-21", "1:30", "010", "1e3", "~", "null", "0x1F", "a: b", "#x", "- x"])
-    | st.sampled_from(["two\nlines", "Speak\x85warmly", "true", ""])
+    | st.sampled_from(["two\nlines", "a\n---\nb\n...\nc", "Speak\x85warmly", "true", ""])
 )
 
 
@@ -132,6 +148,10 @@ TEXTS = (
 @profile(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_is_written_as_yaml_is_read_as_it_was(value: dict[str, Any]) -> None:
     assert plain_yaml.read_all(plain_yaml.written(value)) == [value]
+    file = OrganizationFile(organization="a", providers={"openai": ProviderEntry(config=value)})
+    other = OrganizationFile(organization="b", name="B")
+    files = [file, other]
+    assert organization_file.read("---\n".join(organization_file.written(each, TYPES) for each in files)) == files
 
 
 KEYS = st.tuples(

@@ -21,7 +21,7 @@ from voxplane.server.position import Position
 from voxplane.server.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator
 
     from voxplane.server.settings import Settings
     from voxplane.server.store import OrganizationState
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 _PAGE = 100
 
 
-async def compare(settings: Settings, since: str | None) -> AsyncGenerator[OrganizationPlan]:
-    """Yield the organizations in whose calls something changes.
+async def compare(
+    settings: Settings, since: str | None, progress: Callable[[], None] = lambda: None
+) -> AsyncGenerator[OrganizationPlan]:
+    """Yield the organizations in whose calls something changes; `progress` is told of each that was looked at.
 
     Raises:
         ConfigurationError: the database's schema is older than this release, or `since` is no catalogue.
@@ -62,6 +64,7 @@ async def compare(settings: Settings, since: str | None) -> AsyncGenerator[Organ
                         yield OrganizationPlan(
                             organization=state.slug, is_new=False, at=at, changes=(), effects=effects
                         )
+                    progress()
                 if len(page) < _PAGE:
                     return
                 after = page[-1].slug
