@@ -470,11 +470,20 @@ async def test_a_release_is_compared_with_the_catalogue_that_serves(
         """UPDATE organization_provider_configs SET config = '{"volume": 9}' WHERE provider_key = 'piper'"""
     )
     [plan] = [each async for each in release_preview.compare(settings, since)]
-    assert [(each.provider, each.what, each.kind) for each in plan.effects] == [
-        ("murmur", "offered", "removed"),
-        ("openai", "config.maxTokens", "changed"),
-        ("piper", "valid", "removed"),
-    ]
+    gone = [("murmur", "offered", "removed"), ("openai", "config.maxTokens", "changed")]
+    assert [
+        (each.provider, each.what, each.kind) for each in plan.effects
+    ] == gone  # piper's was not valid before either
+    [piper] = [entry for entry in entries if entry["key"] == "piper"]
+    piper["configSchema"]["properties"] |= {"volume": {"type": "number", "maximum": 10}, "mood": {"type": "string"}}
+    took_more = json.dumps({"providers": [*entries, murmur]})
+    for config, is_new in (({"volume": 9}, True), ({"mood": "calm"}, True), ({"tempo": 1}, False)):
+        superuser.execute(
+            "UPDATE organization_provider_configs SET config = %s WHERE provider_key = 'piper'", [json.dumps(config)]
+        )
+        [plan] = [each async for each in release_preview.compare(settings, took_more)]
+        found = [(each.provider, each.what, each.kind) for each in plan.effects]
+        assert found == [*gone, *[("piper", "valid", "removed")] * is_new], config
     with pytest.raises(ConfigurationError):
         [each async for each in release_preview.compare(settings, "{}")]
     superuser.execute("UPDATE alembic_version SET version_num = '0001'")

@@ -82,10 +82,7 @@ def counting(what: str) -> Generator[Callable[[], None]]:
     Into a file or a pipe it is a sentence now and then.
     """
     columns = (SpinnerColumn(), TextColumn("{task.completed} {task.description}"), TimeElapsedColumn())
-    # Results that go into a file go there, and not to where this is shown.
-    with Progress(
-        *columns, console=err, transient=True, disable=not err.is_terminal, redirect_stdout=sys.stdout.isatty()
-    ) as progress:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task(what, total=None)
         done = 0
 
