@@ -339,7 +339,7 @@ def test_an_older_database_that_was_put_back_shows_under_newer_anchors(
     for number in range(times):
         last = anyio.run(_written_and_anchored, here, dice.randint(0, 3), anchors)
         with _copied(postgres, database, f"older_{number}") as copy:
-            anyio.run(_written_and_anchored, here, dice.randint(1, 3), anchors)
+            anchored = anyio.run(_written_and_anchored, here, dice.randint(1, 3), anchors)
             there = settings_for(postgres, copy, template.keyring, anchors_file=file)
             found = anyio.run(_breaks, there, [[], anchors[-1:], anchors])
             assert found == [[], *[[("default", last + 1, "cut_off")]] * 2]
@@ -350,6 +350,14 @@ def test_an_older_database_that_was_put_back_shows_under_newer_anchors(
             assert _anchors_of(anyio.run(doctor.examine, there)).startswith(
                 "bad: the audit log of 1 organizations ends"
             )
+            # It is right so, and written to further than the one that it replaces: only a new file of anchors forgets.
+            anew: list[str] = []
+            for changes in (0, 5):
+                anyio.run(_written_and_anchored, there, changes, anew)
+            assert anyio.run(_breaks, there, [anew, anew[:1], [*anchors, *anew]]) == [
+                *([], []),
+                [("default", anchored, "not_as_anchored")],
+            ]
     assert anyio.run(_breaks, here, [anchors]) == [[]]
     here = here.model_copy(update={"anchors_file": file})
     assert [each["log_level"] for each in anyio.run(_said_at_start, here)] == ["info"]

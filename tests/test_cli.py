@@ -842,6 +842,13 @@ def test_the_audit_log_is_listed_written_out_anchored_and_checked(
     assert run("audit", "verify").code == 0
     cut = run("audit", "verify", "--anchors", str(anchors))
     assert (cut.code, "cut off" in cut.out, "does not hold in 1" in cut.err) == (1, True, True)
+    assert "begin a new file of anchors" in cut.err
+    # The older log is the right one: it is held against a new file from here on, whatever the old one says.
+    anew = tmp_path / "anew.jsonl"
+    for path in (anchors, anew):
+        assert run("audit", "anchor", "--to", str(path)).code == 0
+    kept = run("audit", "verify", "--anchors", str(anew))
+    assert (kept.code, "begin a new file" in kept.err) == (0, False)
     assert run("audit", "verify", "--anchors", str(tmp_path / "none")).code == 1
     for path, code in ((anchors, 1), (tmp_path / "none", 0)):
         monkeypatch.setenv("VOXPLANE_ANCHORS_FILE", str(path))

@@ -18,7 +18,7 @@ import anyio
 import psycopg
 import pytest
 import structlog
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 from psycopg import sql
@@ -35,7 +35,7 @@ from voxplane.errors import (
     RevisionConflict,
     VoxplaneError,
 )
-from voxplane.organization_file import OrganizationFile
+from voxplane.organization_file import OrganizationFile, ProviderEntry
 from voxplane.provider import AnyProvider
 from voxplane.registry import ProviderRegistry, installed
 from voxplane.schemas import ConfigWrite, OrganizationCreate, SecretsWrite
@@ -76,7 +76,7 @@ async def applied(plane: ControlPlane, wanted: Apply) -> OrganizationPlan:
         (f"{KEY}: [", "line 1"),
         ("x: " + "[" * 40, "deep"),
         ("\x01", "YAML"),
-        ("organization: acme\n" + "#" * organization_file.MAX_FILE_BYTES, "MiB"),
+        ("organization: acme\n" + "#" * organization_file.MAX_DOCUMENT_BYTES, "MiB"),
     ],
 )
 def test_a_file_holds_plain_values_and_nothing_else(text: str, message: str) -> None:
@@ -105,15 +105,31 @@ def test_a_document_that_is_not_valid_is_pointed_at_and_not_repeated(document: A
 
 
 def test_an_organization_stands_in_a_file_once() -> None:
-    with pytest.raises(Invalid):
+    with pytest.raises(Invalid) as refused:
         organization_file.read("organization: a\n---\norganization: a\n")
+    assert [error.pointer for error in refused.value.errors] == ["/1/organization"]
+
+
+def test_a_file_is_as_long_as_there_are_organizations_and_is_read_a_document_at_a_time() -> None:
+    remark = f"# {'x' * 998}\n" * (organization_file.MAX_DOCUMENT_BYTES // 2000)
+    text = "---\n".join(f"organization: a{number}\n{remark}" for number in range(4))
+    assert len(text) > organization_file.MAX_DOCUMENT_BYTES
+    read: list[None] = []
+    files = organization_file.read(io.StringIO(text), lambda: read.append(None))
+    assert [file.organization for file in files] == ["a0", "a1", "a2", "a3"]
+    assert len(read) == 4
+    marked = "# all\n%YAML 1.2\n---\norganization: a\n...\n%YAML 1.2\n--- # b\norganization: b\n"
+    marked += "---\n---\n--- {organization: c}\n"
+    assert [file.organization for file in organization_file.read(marked)] == ["a", "b", "c"]
+    with pytest.raises(ConfigurationError, match="at line 5, column"):
+        organization_file.read("organization: a\n---\norganization: b\nname: [\n")
 
 
 TEXTS = (
     st.text(st.characters(codec="utf-8", exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
     | st.text("a: \n\t\r\x0b\x1c\x7f\x85\x9f\u2028\u2029\u200b\u202e\u2066\ufeff", max_size=12)
     | st.sampled_from(["on", "no", "2024-10-21", "1:30", "010", "1e3", "~", "null", "0x1F", "a: b", "#x", "- x"])
-    | st.sampled_from(["two\nlines", "Speak\x85warmly", "true", ""])
+    | st.sampled_from(["two\nlines", "a\n---\nb\n...\nc", "Speak\x85warmly", "true", ""])
 )
 
 
@@ -132,6 +148,28 @@ TEXTS = (
 @profile(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_is_written_as_yaml_is_read_as_it_was(value: dict[str, Any]) -> None:
     assert plain_yaml.read_all(plain_yaml.written(value)) == [value]
+    file = OrganizationFile(organization="a", providers={"openai": ProviderEntry(config=value)})
+    other = OrganizationFile(organization="b", name="B")
+    files = [file, other]
+    assert organization_file.read("---\n".join(organization_file.written(each, TYPES) for each in files)) == files
+
+
+KEYS = st.tuples(
+    st.from_regex(r"[ab1](-{0,3}[ab1]){0,4}", fullmatch=True),  # a slug
+    st.from_regex(r"[ab1](-?[ab1]){0,4}", fullmatch=True) | st.sampled_from(sorted(TYPES)),
+    st.from_regex(r"[ab][ab1A]{0,4}", fullmatch=True),
+)
+
+
+@given(one=KEYS, other=KEYS)
+@example(one=("acme", "azure-openai", "apiKey"), other=("acme-azure", "openai", "apiKey"))
+@example(one=("a--b", "openai", "apiKey"), other=("a-b", "openai", "apiKey"))
+@example(one=("a--b", "openai", "apiKey"), other=("a", "b-openai", "apiKey"))
+@profile(max_examples=300, deadline=None)
+def test_no_two_keys_have_one_reference(one: tuple[str, str, str], other: tuple[str, str, str]) -> None:
+    references = organization_file.suggested(*one), organization_file.suggested(*other)
+    assert (references[0] == references[1]) == (one == other)
+    assert organization_file.REFERENCE.fullmatch(references[0])
 
 
 # Export and apply
@@ -331,7 +369,7 @@ async def test_origins_that_were_approved_are_exported_and_come_back(
     await plane.providers.update_provider_secrets(administrator, "openai", secrets)
     exported = await plane.files.export(administrator)
     assert exported.providers["openai"].approved_origins == ["https://llm.acme.example:443/v1"]
-    assert exported.providers["openai"].secrets == {"apiKey": "env:DEFAULT_OPENAI_API_KEY"}
+    assert exported.providers["openai"].secrets == {"apiKey": "env:DEFAULT__OPENAI__API_KEY"}
     assert (await plane.files.plan(OPERATOR, Apply(exported))).changes == ()
     file = exported.model_copy(update={"organization": "acme"})
     assert await plane.files.missing([exported], {"default": {}}) == []
@@ -432,11 +470,20 @@ async def test_a_release_is_compared_with_the_catalogue_that_serves(
         """UPDATE organization_provider_configs SET config = '{"volume": 9}' WHERE provider_key = 'piper'"""
     )
     [plan] = [each async for each in release_preview.compare(settings, since)]
-    assert [(each.provider, each.what, each.kind) for each in plan.effects] == [
-        ("murmur", "offered", "removed"),
-        ("openai", "config.maxTokens", "changed"),
-        ("piper", "valid", "removed"),
-    ]
+    gone = [("murmur", "offered", "removed"), ("openai", "config.maxTokens", "changed")]
+    assert [
+        (each.provider, each.what, each.kind) for each in plan.effects
+    ] == gone  # piper's was not valid before either
+    [piper] = [entry for entry in entries if entry["key"] == "piper"]
+    piper["configSchema"]["properties"] |= {"volume": {"type": "number", "maximum": 10}, "mood": {"type": "string"}}
+    took_more = json.dumps({"providers": [*entries, murmur]})
+    for config, is_new in (({"volume": 9}, True), ({"mood": "calm"}, True), ({"tempo": 1}, False)):
+        superuser.execute(
+            "UPDATE organization_provider_configs SET config = %s WHERE provider_key = 'piper'", [json.dumps(config)]
+        )
+        [plan] = [each async for each in release_preview.compare(settings, took_more)]
+        found = [(each.provider, each.what, each.kind) for each in plan.effects]
+        assert found == [*gone, *[("piper", "valid", "removed")] * is_new], config
     with pytest.raises(ConfigurationError):
         [each async for each in release_preview.compare(settings, "{}")]
     superuser.execute("UPDATE alembic_version SET version_num = '0001'")

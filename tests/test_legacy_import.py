@@ -20,7 +20,7 @@ from tests.conftest import stored_rows, worker_of
 from tests.test_docs import DOCS, blocks, environment, ran
 from tests.test_files import Typed, typed
 from tests.test_legacy import BLOBS, CANARIES
-from voxplane import legacy_commands
+from voxplane import terminal
 from voxplane.errors import ConfigurationError, Invalid, KeyUnavailable, SecretsNotFound, Unavailable
 from voxplane.schemas import ConfigWrite, OrganizationCreate, SecretsWrite
 from voxplane.schemas.import_notice import Outcome
@@ -342,7 +342,7 @@ def test_at_the_terminal_it_looks_first_and_prints_text_or_json(typed: Typed, tm
 
 def test_no_command_shows_a_key_of_the_corpus(typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports, progress, exports, plans, history and the audit log, as they are printed."""
-    monkeypatch.setattr(legacy_commands, "_PROGRESS_EVERY", 1)
+    monkeypatch.setattr(terminal, "_SAID_EVERY", 1)
     source, file = tmp_path / "org_configs.jsonl", tmp_path / "all.yaml"
     lines = [json.dumps({"organization": path.stem, "config": json.loads(path.read_text())}) for path in BLOBS]
     source.write_text("\n".join(lines))
@@ -454,7 +454,7 @@ def test_a_team_is_taken_from_the_table_to_voxplane_as_the_page_says(
     [report] = json.loads((tmp_path / "report.json").read_text())["organizations"]
     assert [(each["at"], each["outcome"]) for each in report["findings"]][-1] == ("/prompts", "left")
     assert "Written." in shell("sh import")
-    assert "apiKey: env:ACME_OPENAI_API_KEY" in shell("sh check")
+    assert "apiKey: env:ACME__OPENAI__API_KEY" in shell("sh check")
     assert shell("sh files") == ""
     removed = shell("sh old")
     assert removed.count("  key taken out: /openai/apiKey\n") == 2

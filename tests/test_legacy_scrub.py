@@ -18,6 +18,7 @@ from voxplane.legacy import convert
 from voxplane.registry import installed
 from voxplane.schemas import SecretsWrite
 from voxplane.server import legacy_scrub, legacy_source
+from voxplane.server.auth import Principal
 from voxplane.server.control_plane import ControlPlane
 from voxplane.server.legacy_scrub import ScrubReport, Status
 
@@ -52,7 +53,7 @@ __all__ = ["typed"]  # a fixture
 def test_what_the_import_takes_as_a_key_is_taken_out_and_comes_to_the_same_without(path: Any) -> None:
     blob = json.loads(path.read_text())
     before = json.dumps(blob)
-    scrubbed = legacy_keys.scrub(blob, installed(), TODAY, lambda _provider, _secret: True)
+    scrubbed = legacy_keys.scrub(blob, installed(), TODAY, lambda _key: True)
     assert json.dumps(blob) == before
     was, becomes = convert(blob, installed(), TODAY), convert(scrubbed.blob, installed(), TODAY)
     assert [provider for provider in becomes.providers if provider.secrets] == []
@@ -63,9 +64,9 @@ def test_what_the_import_takes_as_a_key_is_taken_out_and_comes_to_the_same_witho
     assert [text for text in texts if f'"{text}"' in written] == []
     for canary in CANARIES:
         assert canary not in "".join([*scrubbed.removed, *scrubbed.left])
-    again = legacy_keys.scrub(scrubbed.blob, installed(), TODAY, lambda _provider, _secret: True)
+    again = legacy_keys.scrub(scrubbed.blob, installed(), TODAY, lambda _key: True)
     assert (again.blob, again.removed, again.left) == (scrubbed.blob, (), scrubbed.left)
-    nothing = legacy_keys.scrub(blob, installed(), TODAY, lambda _provider, _secret: False)
+    nothing = legacy_keys.scrub(blob, installed(), TODAY, lambda _key: False)
     assert (nothing.blob, nothing.removed) == (blob, ())
 
 
@@ -124,18 +125,62 @@ async def test_keys_that_are_kept_here_are_taken_out_of_a_column_of_any_kind(
         *("/ELEVENLABS_API_KEY", "/apiKeys/groq", "/gemini/credentials", "/llm/apiKey", "/notes/old"),
         *("/openai/apiKey", "/providers/0/token", "/providers/1"),
     )
-    assert reports["acme"].left == ("/notes/text", "/telephony/twilio/authToken")
-    assert reports["here"].left == ("/openai/apiKey",)
+    assert [left.at for left in reports["acme"].left] == ["/notes/text", "/telephony/twilio/authToken"]
+    assert [left.at for left in reports["here"].left] == ["/openai/apiKey"]
     again = await scrubbed(plane, address)
     assert (again["acme"].status, again["acme"].removed) == (Status.UNCHANGED, ())
     said = "".join(report.model_dump_json() for report in [*reports.values(), *again.values()])
     assert "canary" not in said
-    # What is stored or was removed by hand is as good as imported.
-    who = await principal_of(plane, "here")
-    await plane.providers.update_provider_secrets(who, "openai", SecretsWrite(secrets={"apiKey": "sk-another-1"}))
-    await plane.providers.remove_provider_secrets(who, "openai")
-    assert list(await scrubbed(plane, address, "here")) == ["here"]
-    assert json.loads(contents(superuser)["here"]) == {"openai": {}}
+
+
+async def test_a_key_is_taken_out_only_where_that_very_value_is_stored_here_or_was(
+    plane: ControlPlane, superuser: Superuser
+) -> None:
+    blob = {"openai": {"apiKey": KEY}, "gemini": GOOGLE}
+    await imported(plane, ("acme", {}), ("other", {}))
+    who, other = await principal_of(plane, "acme"), await principal_of(plane, "other")
+    address = stored_in(superuser, "jsonb", ("acme", json.dumps(blob)))
+    nowhere, another = "may be a key, and is not kept here", "another key is stored here: this one is kept nowhere else"
+
+    async def left() -> dict[str, str]:
+        report = (await scrubbed(plane, address))["acme"]
+        assert report.removed == ()
+        assert json.loads(contents(superuser)["acme"]) == blob
+        return {left.at: left.note for left in report.left}
+
+    async def store(key: str | None, who: Principal = who, provider: str = "openai", name: str = "apiKey") -> None:
+        await plane.providers.update_provider_secrets(who, provider, SecretsWrite(secrets={name: key}))
+
+    await store(KEY, other)  # of another organization
+    found = await left()
+    assert found.pop("/openai/apiKey") == nowhere
+    assert found
+    assert {place.rpartition("/")[0] for place in found} == {"/gemini/credentials"}
+    assert set(found.values()) == {nowhere}
+    await store("sk-another-1")
+    document = {**GOOGLE["credentials"], "private_key_id": "another"}
+    await store(json.dumps(document), provider="google", name="serviceAccountJson")
+    assert await left() == dict.fromkeys([*found, "/openai/apiKey"], another)
+    await store(None)
+    assert await left() == dict.fromkeys(found, another) | {"/openai/apiKey": nowhere}
+    # It was stored and somebody removed it: nobody's loss.
+    await store(KEY)
+    await store(None)
+    assert (await scrubbed(plane, address))["acme"].removed == ("/openai/apiKey",)
+    # One that was stored before there were marks is told by what is stored now.
+    await store(KEY)
+    superuser.execute("UPDATE public.org_configs SET settings = %s", [json.dumps(blob)])
+    superuser.execute("ALTER TABLE audit_events DISABLE TRIGGER USER")
+    superuser.execute("UPDATE audit_events SET detail = detail - 'fingerprints'")
+    assert (await scrubbed(plane, address))["acme"].removed == ("/openai/apiKey",)
+    await store("sk-another-1")
+    blob.pop("gemini")
+    superuser.execute("UPDATE public.org_configs SET settings = %s", [json.dumps(blob)])
+    assert await left() == {"/openai/apiKey": another}
+    # What does not open tells nothing.
+    superuser.execute("UPDATE organization_data_keys SET wrapped = '\\x00'")
+    [report] = (await scrubbed(plane, address)).values()
+    assert (report.status, "cannot be read" in str(report.note)) == (Status.REFUSED, True)
 
 
 async def test_what_cannot_be_read_or_written_back_or_is_changed_meanwhile_stays_and_is_reported(
@@ -179,7 +224,7 @@ def test_at_the_terminal_it_looks_first_and_says_what_is_left(typed: Typed, supe
     assert typed("legacy", "import", address, "--apply")[0] == 0
     code, text, _ = typed("legacy", "scrub", address)
     assert (code, text.splitlines()[0]) == (0, "default: scrubbed")
-    assert "  left: /telephony/twilio/authToken may be a key, and is not kept here\n" in text
+    assert "  left: /telephony/twilio/authToken: may be a key, and is not kept here\n" in text
     assert text.endswith("1 organizations: 1 scrubbed. Nothing was written: this is what --apply does.\n")
     document = json.loads(typed("legacy", "scrub", address, "--apply", "--json")[1])
     assert document["totals"] == {"isApplied": True, "scrubbed": 1, "unchanged": 0, "missing": 0, "refused": 0}

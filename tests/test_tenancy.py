@@ -285,6 +285,7 @@ def _cases(mine: Tenant, other: Tenant) -> dict[str, Callable[[Store], Awaitable
         "version": lambda store: HistoryStore(store.connection, mine.id).version("openai", 1),
         "secrets": lambda store: HistoryStore(store.connection, mine.id).secrets("groq", None, 9),
         "chain": lambda store: AuditStore(store.connection, mine.id).chain(0, 99),
+        "marks": lambda store: AuditStore(store.connection, mine.id).marks(),
         "storings": lambda store: AuditStore(store.connection, mine.id).storings("0" * 32, 9),
         "page": lambda store: AuditStore(store.connection, mine.id).page(AuditFilter(), None, 99),
         "notice": lambda store: ImportNoticeStore(store.connection, mine.id).notice(),
@@ -385,6 +386,7 @@ async def test_a_store_bound_to_another_organization_than_its_transaction_does_n
         "audit_head": OrganizationNotFound,
         "version": None,
         "notice": None,
+        "marks": frozenset(),
         **{name: [] for name in ("versions", "secrets", "chain", "storings", "page")},
     }
     assert outcomes == {"state": OrganizationNotFound, **dict.fromkeys(refused, InternalError), **nothing}

@@ -41,6 +41,10 @@ _PROBLEMS = {
     "cut_off": "is missing: the end of the log was cut off",
     "not_as_anchored": "is another than when the anchor was made",
 }
+_PUT_BACK = (
+    "If an older database was put back on purpose, begin a new file of anchors, with `voxplane audit anchor --to`, "
+    "and keep the old one: docs/history.md."
+)
 
 
 @audit.command("list")
@@ -138,6 +142,8 @@ def audit_verify(
         numbers = ", ".join(map(str, found.foreign_lines[:_SHOWN_LINES]))
         more = ", ..." if len(found.foreign_lines) > _SHOWN_LINES else ""
         say(f"Passed over, as no anchors that this installation signed: line {numbers}{more} of the anchors.")
+    if any(each.problem != "altered" for each in found.breaks):
+        say(_PUT_BACK)
     if found.breaks:
         raise typer.Exit(1)
 

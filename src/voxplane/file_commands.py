@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,10 +17,11 @@ from voxplane.command import account, read_settings, run
 from voxplane.errors import ConfigurationError, FieldError, Invalid
 from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.organization_files import Apply, Change, Keys, OrganizationPlan, Plan
-from voxplane.terminal import compact, confirm, say
+from voxplane.terminal import compact, confirm, counting, say
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Generator
+    from typing import TextIO
 
     from voxplane.organization_file import OrganizationFile
     from voxplane.schemas import Organization
@@ -41,11 +43,13 @@ def export(
         types = {each.key: each.type.value for each in plane.registry.get_all_providers()}
         found = _everybody(plane) if everybody else _one(plane, organization)
         is_first = True
-        async for each in found:
-            file = await plane.files.export(local_administrator(each.id, account()))
-            text = organization_file.written(file, types)
-            typer.echo(text if is_first else f"---\n{text}", nl=False)
-            is_first = False
+        with counting("organizations exported") as advance:
+            async for each in found:
+                file = await plane.files.export(local_administrator(each.id, account()))
+                text = organization_file.written(file, types)
+                typer.echo(text if is_first else f"---\n{text}", nl=False)
+                is_first = False
+                advance()
 
     run(write)
 
@@ -82,7 +86,7 @@ def apply(
 
     What has changed since the plan was made is refused. Keys come from where the file's references lead.
     """
-    files = organization_file.read(_text(file))
+    files = _files(file)
     before = None if as_planned is None else _read_plan(as_planned)
 
     async def plan(plane: ControlPlane) -> tuple[list[Apply], Plan]:
@@ -133,7 +137,7 @@ def preview(
     if file is None:
         plan = _preview_release(since)
     else:
-        files = organization_file.read(_text(file))
+        files = _files(file)
 
         async def look(plane: ControlPlane) -> Plan:
             return await _plan(plane, await _wanted(plane, files, prune=prune, skip_missing_keys=True))
@@ -153,8 +157,9 @@ def _preview_release(since: Path | None) -> Plan:
     from voxplane.server import release_preview  # noqa: PLC0415 - same reason
 
     async def look() -> Plan:
-        found = release_preview.compare(read_settings(), None if since is None else _text(since))
-        return Plan(organizations=tuple([each async for each in found]))
+        with counting("organizations looked at") as advance:
+            found = release_preview.compare(read_settings(), None if since is None else _text(since), advance)
+            return Plan(organizations=tuple([each async for each in found]))
 
     return anyio.run(look)
 
@@ -164,14 +169,24 @@ def _operator() -> Principal:
 
 
 async def _plan(plane: ControlPlane, wanted: list[Apply]) -> Plan:
-    return Plan(organizations=tuple([await plane.files.plan(_operator(), each) for each in wanted]))
+    plans: list[OrganizationPlan] = []
+    with counting("organizations planned") as advance:
+        for each in wanted:
+            plans.append(await plane.files.plan(_operator(), each))
+            advance()
+    return Plan(organizations=tuple(plans))
 
 
 async def _wanted(
     plane: ControlPlane, files: list[OrganizationFile], *, prune: bool, skip_missing_keys: bool
 ) -> list[Apply]:
     keys = {each.organization: _keys(each) for each in files}
-    if not skip_missing_keys and (lacking := await plane.files.missing(files, keys)):
+    lacking: list[tuple[str, str, str]] = []
+    with counting("organizations looked at") as advance:
+        for each in () if skip_missing_keys else files:
+            lacking += await plane.files.missing([each], keys)
+            advance()
+    if lacking:
         message = "Its reference leads nowhere and no key is stored: set it, or say --skip-missing-keys."
         raise Invalid([FieldError(f"/{slug}/{key}/secrets/{name}", "missing", message) for slug, key, name in lacking])
     return [Apply(each, keys[each.organization], prune) for each in files]
@@ -202,14 +217,27 @@ def _key_file(path: Path) -> str | None:
     return text.strip()
 
 
-def _text(path: Path) -> str:
+def _files(path: Path) -> list[OrganizationFile]:
+    with counting("organizations read") as advance, _opened(path) as text:
+        return organization_file.read(text, advance)
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[TextIO]:
     try:
         if str(path) == "-":
-            return sys.stdin.read(organization_file.MAX_FILE_BYTES + 1)
+            yield sys.stdin
+            return
         with path.open(encoding="utf-8") as file:
-            return file.read(organization_file.MAX_FILE_BYTES + 1)
+            yield file
     except (OSError, UnicodeDecodeError):
         raise ConfigurationError("The file cannot be read as text.") from None
+
+
+def _text(path: Path) -> str:
+    """Read what another command of ours printed."""
+    with _opened(path) as text:
+        return text.read()
 
 
 def _read_plan(path: Path) -> Plan:

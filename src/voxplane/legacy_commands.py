@@ -8,7 +8,6 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from voxplane.command import Json, account, run
 from voxplane.errors import ConfigurationError
@@ -19,7 +18,7 @@ from voxplane.server.legacy_import import ImportOptions, OrganizationReport, Sta
 from voxplane.server.legacy_organizations import names_of
 from voxplane.server.legacy_scrub import ScrubReport
 from voxplane.server.legacy_scrub import Status as ScrubStatus
-from voxplane.terminal import compact, err, say
+from voxplane.terminal import compact, counting
 
 if TYPE_CHECKING:
     from voxplane.schemas.import_notice import Finding
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 legacy = typer.Typer(help="Bring the settings and keys of the old org_configs here.", no_args_is_help=True)
 
-_PROGRESS_EVERY = 1000
 _ONLY_LOOKED = "Nothing was written: this is what --apply does."
 
 
@@ -68,16 +66,12 @@ def legacy_import(
         who = local_administrator(None, account())
         names = () if organization is None else await names_of(plane.database, organization)
         found = legacy_source.records(source, names)
-        columns = (SpinnerColumn(), TextColumn("organizations"), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-            task = progress.add_task("organizations", total=None)
+        with counting("organizations") as advance:
             async with aclosing(found), aclosing(plane.legacy.run(who, found, options)) as reports:
                 async for report in reports:
                     tally.add(report)
                     _print(report, as_json=as_json, is_first=tally.organizations == 1)
-                    progress.advance(task)
-                    if not err.is_terminal and tally.organizations % _PROGRESS_EVERY == 0:
-                        say(f"{tally.organizations} organizations")
+                    advance()
 
     if as_json:
         typer.echo('{"organizations": [')
@@ -104,7 +98,8 @@ def legacy_scrub(
 ) -> None:
     """Take out of the old org_configs the keys that are kept here now; everything else stays in it.
 
-    What else may be a key is listed. Keep a backup: what is taken out is nowhere but here.
+    A key is kept here when that very value is stored here, or was. What else may be a key is listed, with why it
+    stays. Keep a backup: what is taken out is nowhere but here.
     """
     counts: Counter[ScrubStatus] = Counter()
 
@@ -148,8 +143,8 @@ def _print_scrubbed(report: ScrubReport, *, as_json: bool, is_first: bool) -> No
     typer.echo(f"{head}. {report.note}" if report.note else head)
     for place in report.removed:
         typer.echo(f"  key taken out: {place}")
-    for place in report.left:
-        typer.echo(f"  left: {place} may be a key, and is not kept here")
+    for left in report.left:
+        typer.echo(f"  left: {left.at}: {left.note}")
 
 
 def _print(report: OrganizationReport, *, as_json: bool, is_first: bool) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import date
 
+    from voxplane.legacy import LegacyKey
     from voxplane.registry import ProviderRegistry
     from voxplane.schemas import JsonObject
 
@@ -34,16 +35,16 @@ class Scrubbed:
     """Where there still is what may be a key: of nobody here, not kept here, or within another text."""
 
 
-def scrub(blob: JsonObject, registry: ProviderRegistry, today: date, is_kept: Callable[[str, str], bool]) -> Scrubbed:
+def scrub(blob: JsonObject, registry: ProviderRegistry, today: date, is_kept: Callable[[LegacyKey], bool]) -> Scrubbed:
     """Take the keys out of a blob that the import takes, wherever they stand, and leave everything else as it is.
 
-    `is_kept` says of a provider and the name of a secret whether this system keeps that, so that nothing is lost.
+    `is_kept` says whether this system keeps that very key, so that nothing is lost.
     """
     scrubbed: JsonObject = json.loads(json.dumps(blob))  # `deepcopy` cannot copy all that JSON may nest
     places: set[Path] = set()
     texts: set[str] = set()
     for key in convert(blob, registry, today).keys:
-        if is_kept(key.provider, key.secret):
+        if is_kept(key):
             places.add(key.path)
             texts.add(key.text)
     # The same key may stand elsewhere, under a name that nobody would look for.

@@ -9,7 +9,7 @@
         config:
           temperature: 0.3
         secrets:
-          apiKey: env:ACME_OPENAI_API_KEY
+          apiKey: env:ACME__OPENAI__API_KEY
 
 A key is never in it, only where it is found.
 """
@@ -17,6 +17,7 @@ A key is never in it, only where it is found.
 from __future__ import annotations
 
 import re
+from io import StringIO
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, StringConstraints, ValidationError
@@ -28,9 +29,12 @@ from voxplane.registry import installed
 from voxplane.schemas import MAX_PRIORITY, JsonObject, Name, OriginUrl, Slug, Sparse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import TextIO
 
-MAX_FILE_BYTES = 4 * 1024 * 1024
+MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
+_BEGIN = re.compile(r"---(?:\s|$)")
+_END = re.compile(r"\.\.\.(?:\s|$)")
 REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00-\x1f]+")
 
 
@@ -54,21 +58,45 @@ class OrganizationFile(Sparse):
     )
 
 
-def read(text: str) -> list[OrganizationFile]:
-    """Read a file.
+def read(text: str | TextIO, progress: Callable[[], None] = lambda: None) -> list[OrganizationFile]:
+    """Read a file, a document at a time; `progress` is told of each.
 
     Raises:
         ConfigurationError: it is no YAML that is taken here; the message says where.
         Invalid: a document is not of this form.
     """
-    if len(text.encode("utf-8", "replace")) > MAX_FILE_BYTES:
-        raise ConfigurationError(f"A file may have at most {MAX_FILE_BYTES // 1024 // 1024} MiB.")
-    files = [_validated(number, document) for number, document in enumerate(plain_yaml.read_all(text))]
-    slugs = [file.organization for file in files]
-    twice = [number for number, slug in enumerate(slugs) if slug in slugs[:number]]
-    if twice:
-        raise Invalid([FieldError(f"/{twice[0]}/organization", "duplicate", "Name each organization once.")])
+    files: list[OrganizationFile] = []
+    slugs: set[str] = set()
+    for first_line, part in _documents(StringIO(text) if isinstance(text, str) else text):
+        for document in plain_yaml.read_all(part, first_line):
+            file = _validated(len(files), document)
+            if file.organization in slugs:
+                at = f"/{len(files)}/organization"
+                raise Invalid([FieldError(at, "duplicate", "Name each organization once.")])
+            slugs.add(file.organization)
+            files.append(file)
+            progress()
     return files
+
+
+def _documents(stream: TextIO) -> Iterator[tuple[int, str]]:
+    """Yield the documents of a stream, each with how many lines are before it.
+
+    Nothing within a document can begin as the lines that part documents do, not even a text of several lines.
+    """
+    before, size, has_begun = 0, 0, False
+    lines: list[str] = []
+    while line := stream.readline(MAX_DOCUMENT_BYTES + 1):
+        if has_begun and (_BEGIN.match(line) or _END.match(lines[-1])):
+            yield before, "".join(lines)
+            before, size, has_begun, lines = before + len(lines), 0, False, []
+        lines.append(line)
+        size += len(line.encode("utf-8", "replace"))
+        if size > MAX_DOCUMENT_BYTES:
+            raise ConfigurationError(f"A document may have at most {MAX_DOCUMENT_BYTES // 1024 // 1024} MiB.")
+        # Directives and remarks may stand before the line that begins a document.
+        has_begun = has_begun or (bool(line.strip()) and not line.startswith(("#", "%")))
+    yield before, "".join(lines)
 
 
 def _validated(number: int, document: object) -> OrganizationFile:
@@ -120,7 +148,11 @@ def references(file: OrganizationFile) -> Iterator[tuple[str, str, str]]:
 
 
 def suggested(slug: str, key: str, secret: str) -> str:
-    """Return the reference that an export writes for a stored key, which is nowhere but here."""
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", f"{slug}-{key}-{secret}")
-    name = re.sub(r"[^A-Za-z0-9]+", "_", words).upper()
+    """Return the reference that an export writes for a stored key, which is nowhere but here.
+
+    No two keys have the same: from the end, `__` parts the secret from the provider and that from the organization,
+    because only an organization's slug can have two hyphens in a row, and none begins or ends with one.
+    """
+    words = re.sub(r"(?<!^)(?=[A-Z])", "_", secret)
+    name = "__".join(re.sub(r"[^A-Za-z0-9]", "_", part) for part in (slug, key, words)).upper()
     return f"env:{'_' if name[0].isdigit() else ''}{name}"

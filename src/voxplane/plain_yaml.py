@@ -35,8 +35,8 @@ _UNSEEN = r"\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f"
 _ESCAPED = re.compile(rf"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029{_UNSEEN}]")
 
 
-def read_all(text: str) -> list[Any]:
-    """Read the documents of a text.
+def read_all(text: str, first_line: int = 0) -> list[Any]:
+    """Read the documents of a text, which may be a part of one: `first_line` is how many lines are before it.
 
     Raises:
         ConfigurationError: it is no YAML that is taken here; the message says where, and repeats nothing of it.
@@ -45,7 +45,7 @@ def read_all(text: str) -> list[Any]:
         return [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        where = f" at line {first_line + mark.line + 1}, column {mark.column + 1}" if mark else ""
         because = f": {error.problem}" if isinstance(error, _NotTaken) else ""
         raise ConfigurationError(f"The file cannot be read as YAML{where}{because}.") from None
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError):

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import re
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from voxplane.errors import Invalid, SecretsRefused, VoxplaneError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Generator, Iterable
 
     from pydantic import BaseModel
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 # Into a file or a pipe, a table keeps its lines whole.
 out = Console(width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False)
+
+_SAID_EVERY = 1000
 
 # Control characters, marks of direction, and what has no width: a text with them does not read as it is.
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
@@ -73,6 +77,27 @@ def show(result: BaseModel, as_json: bool, drawn: Callable[[], Table] | None = N
         typer.echo(json.dumps(result.model_dump(mode="json", by_alias=True), indent=2))
     else:
         out.print(drawn())
+
+
+@contextmanager
+def counting(what: str) -> Generator[Callable[[], None]]:
+    """Show how many are done of what takes long: the function that is yielded is called for each.
+
+    Into a file or a pipe it is a sentence now and then.
+    """
+    columns = (SpinnerColumn(), TextColumn("{task.completed} {task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task(what, total=None)
+        done = 0
+
+        def advance() -> None:
+            nonlocal done
+            done += 1
+            progress.advance(task)
+            if not err.is_terminal and done % _SAID_EVERY == 0:
+                say(f"{done} {what}")
+
+        yield advance
 
 
 def confirm(question: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from psycopg.rows import class_row, tuple_row
+from psycopg.rows import class_row, scalar_row, tuple_row
 
 from voxplane.server.audit import canonical_detail, row_text
 
@@ -111,6 +111,18 @@ class AuditStore:
             {"organization_id": self._organization_id, "fingerprint": fingerprint, "limit": limit},
         )
         return await cursor.fetchall()
+
+    async def marks(self) -> frozenset[str]:
+        """Return the marks of all secrets that were ever stored."""
+        cursor = self._connection.cursor(row_factory=scalar_row)
+        await cursor.execute(
+            """
+            SELECT DISTINCT mark.value FROM audit_events, jsonb_each_text(detail->'fingerprints') AS mark
+            WHERE audit_events.organization_id = %(organization_id)s AND action = 'secrets.put'
+            """,
+            {"organization_id": self._organization_id},
+        )
+        return frozenset(await cursor.fetchall())
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,7 @@ class ControlPlane:
             ),
             access=access,
             legacy=LegacyImport(catalogue=catalogue, database=connections, changes=changes, unsealed=unsealed),
-            legacy_scrub=LegacyScrub(catalogue=catalogue, database=connections),
+            legacy_scrub=LegacyScrub(catalogue=catalogue, database=connections, unsealed=unsealed),
             import_notices=ImportNotices(database=connections, changes=changes, unsealed=unsealed),
             files=OrganizationFiles(catalogue=catalogue, database=connections, changes=changes, unsealed=unsealed),
             sign_in=SignInCodes(access),

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from pydantic import SecretStr
+
 from voxplane import legacy_keys
-from voxplane.errors import SecretsUnreadable
+from voxplane.errors import KeyUnavailable, SecretsUnreadable
+from voxplane.legacy_reading import pointer
 from voxplane.schemas import Wire
-from voxplane.server import legacy_source
+from voxplane.server import envelope, legacy_source
+from voxplane.server.audit_store import AuditStore
+from voxplane.server.envelope import DataKey, SecretContext
+from voxplane.server.fingerprints import known_key
 from voxplane.server.legacy_organizations import new_slug_of, organizations_called
 from voxplane.server.naming import spelled_alike
 from voxplane.server.organization_view import OrganizationView
 from voxplane.server.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection
+    from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+    from uuid import UUID
 
-    from voxplane.server.database import Database
+    from voxplane.legacy import LegacyKey
+    from voxplane.server.database import Connection, Database
+    from voxplane.server.envelope import Keyring
     from voxplane.server.legacy_source import Record
     from voxplane.server.provider_write import Catalogue
     from voxplane.server.store import OrganizationRow
+    from voxplane.server.write import Unsealed
 
 _BATCH = 100
 
@@ -36,6 +47,13 @@ class Status(StrEnum):
     REFUSED = "refused"
 
 
+class LeftKey(Wire):
+    """A place in a blob with what may be a key, which stays there because this system does not keep it."""
+
+    at: str
+    note: str
+
+
 class ScrubReport(Wire):
     """What became of the blob of one organization: places in it, never a value."""
 
@@ -43,28 +61,35 @@ class ScrubReport(Wire):
     status: Status
     note: str | None = None
     removed: tuple[str, ...] = ()
-    left: tuple[str, ...] = ()
-    """Where there still is what may be a key, which this system does not keep."""
+    left: tuple[LeftKey, ...] = ()
 
 
 class LegacyScrub:
     """Takes keys out of the old system's table that are kept here, a few organizations at a time."""
 
     def __init__(
-        self, *, catalogue: Catalogue, database: Database, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        *,
+        catalogue: Catalogue,
+        database: Database,
+        unsealed: Unsealed | None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """Take what it works with."""
+        """Take what it works with; `unsealed` is None while the installation is sealed."""
         self._catalogue = catalogue
         self._database = database
+        self._unsealed = unsealed
         self._clock = clock
 
     async def run(self, address: str, names: Collection[str], *, apply: bool) -> AsyncGenerator[ScrubReport]:
         """Take the keys out, of all organizations or of the one with these names, and yield what became of each.
 
+        A key is kept here when that very value is stored or was: another one under its name does not count.
         Without `apply` nothing is written. A blob that is changed while this runs is not written; run it again.
 
         Raises:
             ConfigurationError: there is no such table, or it cannot be written.
+            KeyUnavailable: the installation is sealed, so what it keeps cannot be told.
             Unavailable: a database does not answer; what was reported stays.
         """
         batch: list[Record] = []
@@ -102,35 +127,88 @@ class LegacyScrub:
         """Return what would become of a blob, and its text then if that is another one."""
         name = row.slug if row else new_slug_of(record.organization) or f"record {record.number}"
         if record.blob is None:
-            if record.content == "null":
-                return ScrubReport(organization=name, status=Status.UNCHANGED), None
-            note = f"{record.problem} Whether there is a key in it has to be looked at by hand."
-            return ScrubReport(organization=name, status=Status.REFUSED, note=note), None
+            return _unread(record, name), None
         if row is None:
             note = "No organization has this slug or id here, so none of its keys is kept here."
             return ScrubReport(organization=name, status=Status.MISSING, note=note), None
-        async with self._database.transaction(organization_id=row.id) as connection:
-            state = await Store(connection, row.id).state()
-        view = OrganizationView(state, self._catalogue.registry, self._catalogue.retired, self._clock().date())
-
-        def is_kept(provider: str, secret: str) -> bool:
-            try:
-                sealed = view.own_envelope(provider)
-            except SecretsUnreadable:
-                return False
-            # One that was stored and removed since is nobody's loss.
-            return provider in state.secret_versions and (sealed is None or secret in sealed.fields)
-
-        scrubbed = legacy_keys.scrub(record.blob, self._catalogue.registry, self._clock().date(), is_kept)
+        try:
+            kept = await self._kept(row.id)
+        except SecretsUnreadable:
+            note = "What is kept of it here cannot be read, so nothing was taken out."
+            return ScrubReport(organization=name, status=Status.REFUSED, note=note), None
+        scrubbed = legacy_keys.scrub(record.blob, self._catalogue.registry, self._clock().date(), kept.holds)
+        left = tuple(LeftKey(at=place, note=kept.note(place)) for place in scrubbed.left)
         if not scrubbed.removed:
-            return ScrubReport(organization=name, status=Status.UNCHANGED, left=scrubbed.left), None
+            return ScrubReport(organization=name, status=Status.UNCHANGED, left=left), None
         try:
             text = _written(scrubbed.blob)
         except ValueError:
             note = "It holds a number that could not be written back: take the keys out by hand."
             return ScrubReport(organization=name, status=Status.REFUSED, note=note), None
-        removed, left = scrubbed.removed, scrubbed.left
-        return ScrubReport(organization=name, status=Status.SCRUBBED, removed=removed, left=left), text
+        return ScrubReport(organization=name, status=Status.SCRUBBED, removed=scrubbed.removed, left=left), text
+
+    async def _kept(self, organization_id: UUID) -> _Kept:
+        if self._unsealed is None:
+            raise KeyUnavailable
+        async with self._database.transaction(organization_id=organization_id) as connection:
+            return await self._read(connection, organization_id, self._unsealed.keyring)
+
+    async def _read(self, connection: Connection, organization_id: UUID, keyring: Keyring) -> _Kept:
+        store = Store(connection, organization_id)
+        state = await store.state()
+        view = OrganizationView(state, self._catalogue.registry, self._catalogue.retired, self._clock().date())
+        data_keys: dict[int, DataKey] = {}
+        for version in view.data_key_versions():
+            row = await store.data_key(version)
+            if row is None:
+                raise SecretsUnreadable
+            key = keyring.unwrap(row.kek_id, row.wrapped, purpose="data", owner=organization_id, version=version)
+            data_keys[version] = DataKey(version, key)
+        mark_key = await known_key(store, organization_id, keyring)
+        return _Kept(view, data_keys, mark_key, await AuditStore(connection, organization_id).marks())
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What tells whether a key is kept for one organization: that very value, under whichever name."""
+
+    view: OrganizationView
+    data_keys: Mapping[int, DataKey] = field(repr=False)
+    mark_key: bytes | None = field(repr=False)
+    marks: frozenset[str]
+    others: set[str] = field(default_factory=set[str])
+    """Where keys were found that are not held, and in whose place another one is."""
+
+    def holds(self, key: LegacyKey) -> bool:
+        """Whether the key is stored now or, by the audit log, was: one that was removed since is nobody's loss."""
+        secret = SecretStr(key.text)
+        if self.mark_key is not None and envelope.fingerprint(self.mark_key, secret) in self.marks:
+            return True
+        try:
+            sealed = self.view.own_envelope(key.provider)
+            if sealed is None or key.secret not in sealed.fields:
+                return False
+            # It may have been stored before there were marks.
+            context = SecretContext(self.view.state.id, key.provider)
+            is_held = envelope.holds(self.data_keys[sealed.data_key], context, sealed, {key.secret: secret})
+        except SecretsUnreadable:
+            return False
+        if not is_held:
+            self.others.add(pointer(key.path))
+        return is_held
+
+    def note(self, place: str) -> str:
+        """Say why what stands at a place, which may be a part of a key, is left."""
+        if any(f"{place}/".startswith(f"{other}/") for other in self.others):
+            return "another key is stored here: this one is kept nowhere else"
+        return "may be a key, and is not kept here"
+
+
+def _unread(record: Record, name: str) -> ScrubReport:
+    if record.content == "null":
+        return ScrubReport(organization=name, status=Status.UNCHANGED)
+    note = f"{record.problem} Whether there is a key in it has to be looked at by hand."
+    return ScrubReport(organization=name, status=Status.REFUSED, note=note)
 
 
 def _written(blob: object) -> str:

@@ -6,6 +6,7 @@ is compared instead.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
@@ -21,16 +22,21 @@ from voxplane.server.position import Position
 from voxplane.server.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator
 
+    from voxplane.errors import FieldError
     from voxplane.server.settings import Settings
     from voxplane.server.store import OrganizationState
 
 _PAGE = 100
+_REMARKS = frozenset({"title", "description", "default", "examples", "deprecated", "x-ui"})
+"""What a JSON Schema says of a setting that no value is held to."""
 
 
-async def compare(settings: Settings, since: str | None) -> AsyncGenerator[OrganizationPlan]:
-    """Yield the organizations in whose calls something changes.
+async def compare(
+    settings: Settings, since: str | None, progress: Callable[[], None] = lambda: None
+) -> AsyncGenerator[OrganizationPlan]:
+    """Yield the organizations in whose calls something changes; `progress` is told of each that was looked at.
 
     Raises:
         ConfigurationError: the database's schema is older than this release, or `since` is no catalogue.
@@ -62,6 +68,7 @@ async def compare(settings: Settings, since: str | None) -> AsyncGenerator[Organ
                         yield OrganizationPlan(
                             organization=state.slug, is_new=False, at=at, changes=(), effects=effects
                         )
+                    progress()
                 if len(page) < _PAGE:
                     return
                 after = page[-1].slug
@@ -89,15 +96,33 @@ def _effects(state: OrganizationState, old: dict[str, Provider], registry: Provi
         provider, entry = offered[key], old[key]
         if provider.entry.model_dump(exclude={"retired_at"}) == entry.model_dump(exclude={"retired_at"}):
             continue  # its upgrades are in force already, though rows are rewritten only when somebody changes them
+        overrides = provider.upgrade(row.config, row.schema_version)
         try:
-            overrides = provider.upgrade(row.config, row.schema_version)
             effective = provider.validate(overrides).effective()
         except Invalid as invalid:
-            reasons = [f"{error.pointer.lstrip('/')}: {error.message}" for error in invalid.errors]
-            yield Change(provider=key, what="valid", kind="removed", before=True, after=reasons)
-            continue
+            if all(_is_new(error, entry, provider.entry, row.config, overrides) for error in invalid.errors):
+                reasons = [f"{error.pointer.lstrip('/')}: {error.message}" for error in invalid.errors]
+                yield Change(provider=key, what="valid", kind="removed", before=True, after=reasons)
+            continue  # if one was there before, the provider could not be used then either
         before, after = entry.default_config | row.config, provider.config.defaults() | overrides
         yield from compared(key, *_moved(before, after, effective))
+
+
+def _is_new(error: FieldError, old: Provider, new: Provider, stored: dict[str, Any], overrides: dict[str, Any]) -> bool:
+    """Whether what is wrong with an override is so since this release, by what the two say of the setting."""
+    name = error.pointer.split("/")[1] if error.pointer else None
+    if name is None:  # a setting that is unknown now
+        unknown = set(overrides) - set(new.config_schema["properties"])
+        return unknown <= {*old.config_schema["properties"], *(set(overrides) - set(stored))}
+    return stored.get(name) != overrides.get(name) or _rules(old, name) != _rules(new, name)
+
+
+def _rules(provider: Provider, name: str) -> list[Any]:
+    """Return what a definition says of the values of one setting, by itself and beside others."""
+    schema = provider.config_schema
+    own = {word: value for word, value in schema["properties"].get(name, {}).items() if word not in _REMARKS}
+    beside = [rule for rule in schema.get("allOf", ()) if f'"{name}"' in json.dumps(rule)]
+    return [own, name in schema.get("required", ()), beside]
 
 
 def _moved(
