@@ -139,7 +139,7 @@ def test_what_is_written_as_yaml_is_read_as_it_was(value: dict[str, Any]) -> Non
 CONFIGS: dict[str, list[dict[str, Any]]] = {
     "openai": [{}, {"temperature": 0.3, "model": "gpt-4o-mini"}, {"organization": "org-x", "maxTokens": 7}],
     "deepgram": [{"model": "nova-2", "keywords": ["no", "on:2"]}, {"language": "de", "redact": ["pci"]}],
-    "elevenlabs": [{"voiceId": "21m00Tcm4TlvDq8ikWAM", "applyTextNormalization": "on", "language": "no"}],
+    "elevenlabs": [{}, {"voiceId": "21m00Tcm4TlvDq8ikWAM", "applyTextNormalization": "on", "language": "no"}],
     "openai-tts": [{"instructions": "Speak warmly.\nWithout haste: please."}],
     "azure-openai": [
         {
@@ -397,6 +397,24 @@ async def test_an_override_that_is_no_longer_valid_keeps_nobody_from_the_file(
     for other in ({"volume": True}, {"volume": 1, "speed": 1.1}):
         with pytest.raises(Invalid):
             await plane.files.plan(OPERATOR, Apply(file_of("default", piper={"config": other})))
+
+
+async def test_a_provider_that_lacks_a_setting_is_exported_and_applied_again(
+    plane: ControlPlane, superuser: Superuser, administrator: Principal
+) -> None:
+    for change in (ConfigWrite(is_enabled=True), ConfigWrite(config={}, is_enabled=False)):
+        await plane.providers.upsert_organization_provider_config(administrator, "elevenlabs", change)
+        exported = (await plane.files.export(administrator)).model_copy(update={"organization": "acme"})
+        assert exported.providers["elevenlabs"].config == {}
+        await applied(plane, Apply(exported, prune=True))
+        before = stored_rows(superuser)
+        assert (await applied(plane, Apply(exported, prune=True))).changes == ()
+        assert stored_rows(superuser) == before
+        await applied(plane, Apply(file_of("acme", elevenlabs={"config": {"voiceId": "21m00Tcm4TlvDq8ikWAM"}})))
+    plan = await applied(plane, Apply(exported))
+    assert [(each.what, each.kind) for each in plan.changes] == [("config.voiceId", "removed")]
+    with pytest.raises(Invalid):
+        await plane.files.plan(OPERATOR, Apply(file_of("acme", elevenlabs={"config": {"speed": 1.1}})))
 
 
 # A release
