@@ -332,9 +332,7 @@ def test_an_older_database_that_was_put_back_shows_under_newer_anchors(
             file.write_text("".join(f"{anchor}\n" for anchor in anchors))
             [seen] = anyio.run(_said_at_start, there)
             assert (seen["log_level"], seen["organizations"], seen["of"]) == ("error", 1, 1)
-            assert _anchors_of(anyio.run(doctor.examine, there)).startswith(
-                "bad: the audit log of 1 organizations ends"
-            )
+            assert _anchors_of(anyio.run(doctor.examine, there)).startswith("bad: the audit log of 1 organization ends")
     assert anyio.run(_breaks, here, [anchors]) == [[]]
     here = here.model_copy(update={"anchors_file": file})
     assert [each["log_level"] for each in anyio.run(_said_at_start, here)] == ["info"]

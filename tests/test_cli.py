@@ -356,7 +356,7 @@ def test_a_secret_given_as_an_argument_is_refused_and_not_repeated(
 @pytest.mark.parametrize(
     ("arguments", "stdin", "said"),
     [
-        (["openai", "--file", "missing"], "", "The file with the secret cannot be read as text."),
+        (["openai", "--file", "missing"], "", "There is no file of this name."),
         (["openai", "--file", "-"], "\n", "secrets/apiKey: Give 1 to 8192 characters."),
         (["openai", "--file", "-"], "***", "secrets/apiKey: This is a placeholder, not a secret"),
         (["openai", "--file", "-", "--approve-origin", "ftp://x"], "k", "approvedOrigins/0: To approve an origin"),

@@ -31,9 +31,7 @@ from voxplane.errors import (
     ConfigurationError,
     Invalid,
     OrganizationExists,
-    ProviderNotFound,
     RevisionConflict,
-    VoxplaneError,
 )
 from voxplane.organization_file import OrganizationFile
 from voxplane.provider import AnyProvider
@@ -92,6 +90,10 @@ def test_a_file_holds_plain_values_and_nothing_else(text: str, message: str) -> 
         ({"organization": "No!"}, "/0/organization"),
         ({"organization": "a", "providers": {"openai": {"secrets": {"apiKey": KEY}}}}, "/0/providers/openai/secrets"),
         ({"organization": "a", "providers": {"openai": {"priority": 2000}}}, "/0/providers/openai/priority"),
+        (
+            {"organization": "a", "providers": {"openai": {"secrets": {"apiKey": KEY, KEY: KEY}, "priority": "x"}}},
+            "/0/providers/openai/priority /0/providers/openai/secrets",
+        ),
         ({"organization": "a", "providers": {KEY: {"frob": 1}}}, "/0/providers"),
         ({"organization": "a", "providers": {"openai": None}}, "/0/providers/openai"),
         ([1], "/0"),
@@ -100,13 +102,16 @@ def test_a_file_holds_plain_values_and_nothing_else(text: str, message: str) -> 
 def test_a_document_that_is_not_valid_is_pointed_at_and_not_repeated(document: Any, pointer: str) -> None:
     with pytest.raises(Invalid) as refused:
         organization_file.read(json.dumps(document))
-    assert [error.pointer for error in refused.value.errors] == [pointer]
+    assert " ".join(error.pointer for error in refused.value.errors) == pointer
     assert KEY not in str([vars(OrganizationFile), refused.value.errors])
 
 
 def test_an_organization_stands_in_a_file_once() -> None:
     with pytest.raises(Invalid):
         organization_file.read("organization: a\n---\norganization: a\n")
+    with pytest.raises(Invalid) as refused:
+        organization_file.read("organization: No\n---\norganization: a\nnmae: x\n")
+    assert [error.pointer for error in refused.value.errors] == ["/0/organization", "/1"]
 
 
 TEXTS = (
@@ -293,30 +298,30 @@ async def test_what_moved_on_since_the_plan_is_refused_and_stays(
 
 
 @pytest.mark.parametrize(
-    ("providers", "error", "pointer"),
+    ("providers", "pointers"),
     [
+        ({"openai": {"priority": 1}, "groq": {"config": {"temperature": 9}}}, ["/groq/config/temperature"]),
+        ({"openai": {"config": {"apiKey": "x"}}}, ["/openai/config"]),
         (
-            {"openai": {"priority": 1}, "groq": {"config": {"temperature": 9}}},
-            Invalid,
-            "/default/groq/config/temperature",
+            {
+                KEY: {"priority": 1},
+                "groq": {"config": {"temperature": 9}},
+                "openai": {"approvedOrigins": ["ftp://x"]},
+            },
+            ["", "/groq/config/temperature", "/openai/approvedOrigins/0"],
         ),
-        ({"openai": {"config": {"apiKey": "x"}}}, Invalid, "/default/openai/config"),
-        ({"openai": {"approvedOrigins": ["ftp://x"]}}, Invalid, "/default/openai/approvedOrigins/0"),
-        ({"nobody": {"priority": 1}}, ProviderNotFound, None),
     ],
 )
 async def test_a_file_that_is_refused_leaves_everything_as_it_was(
     plane: ControlPlane,
     superuser: Superuser,
     providers: dict[str, Any],
-    error: type[VoxplaneError],
-    pointer: str | None,
+    pointers: list[str],
 ) -> None:
     before = stored_rows(superuser)
-    with pytest.raises(error) as refused:
+    with pytest.raises(Invalid) as refused:
         await plane.files.plan(OPERATOR, Apply(file_of("default", **providers)))
-    if isinstance(refused.value, Invalid):
-        assert [each.pointer for each in refused.value.errors] == [pointer]
+    assert [each.pointer for each in refused.value.errors] == [f"/default{pointer}" for pointer in pointers]
     assert stored_rows(superuser) == before
 
 
@@ -517,6 +522,16 @@ def typed(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     structlog.reset_defaults()
 
 
+def test_at_the_terminal_a_file_that_is_not_there_is_called_so(typed: Typed, tmp_path: Path) -> None:
+    for *words, said in (
+        ("apply", "-f", "There is no file of this name."),
+        ("audit", "verify", "--anchors", "There is no file of anchors of this name."),
+        ("legacy", "import", "There is no file and no folder of this name."),
+    ):
+        code, out, err = typed(*words, tmp_path / "missing")
+        assert (code, out, err) == (1, "", f"{said}\n")
+
+
 def test_at_the_terminal_a_file_goes_round(typed: Typed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file, plan = tmp_path / "acme.yaml", tmp_path / "plan.json"
     (tmp_path / "key").write_text(f"{KEY}\n")
@@ -536,9 +551,16 @@ def test_at_the_terminal_a_file_goes_round(typed: Typed, monkeypatch: pytest.Mon
     monkeypatch.setenv("GROQ_KEY", "gsk_canary7f3a9c51e8")
     plan.write_text(typed("apply", "-f", file, "--plan")[1])
     code, _, err = typed("apply", "-f", "-", stdin=file.read_text())
-    assert (code, "Write this?" in err, "--yes" in err) == (2, True, True)
-    code, done, _ = typed("apply", "-f", file, "--as-planned", plan, "--yes")
-    assert (code, "+ acme\n" in done, "  + groq secrets.apiKey\n" in done) == (0, True, True)
+    assert (code, "Write this, and create 1 organization?" in err, "--yes" in err) == (2, True, True)
+    agreed = ("apply", "-f", file, "--as-planned", plan, "--yes")
+    code, out, err = typed(*agreed)
+    assert (code, "+ acme (new organization)\n" in out, "1 organization of this file is not here" in err) == (
+        1,
+        True,
+        True,
+    )
+    code, done, _ = typed(*agreed, "--create-organizations")
+    assert (code, "+ acme (new organization)\n" in done, "  + groq secrets.apiKey\n" in done) == (0, True, True)
     assert typed("apply", "-f", file) == (0, "", "Nothing changes.\n")
     assert "no longer what the plan says" in typed("apply", "-f", file, "--as-planned", plan)[2]
     assert "This is no plan" in typed("apply", "-f", file, "--as-planned", file)[2]

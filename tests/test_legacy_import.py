@@ -450,7 +450,7 @@ def test_a_team_is_taken_from_the_table_to_voxplane_as_the_page_says(
         return ran("sh", "-eu", "-c", page[block], cwd=tmp_path)
 
     looked = shell("sh look")
-    assert "1 organizations: 1 imported; 1 keys sealed; 4 moved, 1 converted, 1 left. Nothing was written" in looked
+    assert "1 organization: 1 imported; 1 key sealed; 4 moved, 1 converted, 1 left. Nothing was written" in looked
     [report] = json.loads((tmp_path / "report.json").read_text())["organizations"]
     assert [(each["at"], each["outcome"]) for each in report["findings"]][-1] == ("/prompts", "left")
     assert "Written." in shell("sh import")

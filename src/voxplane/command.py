@@ -21,6 +21,7 @@ from voxplane.server.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
+    from pathlib import Path
 
     from voxplane.server.auth import Principal
 
@@ -60,6 +61,23 @@ def installed_catalogue() -> ProviderRegistry:
     registry = ProviderRegistry()
     registry.initialize(read_settings().catalogue_file)
     return registry
+
+
+def read_text(path: Path, most: int | None = None) -> str:
+    """Read a file that an option names, or standard input for `-`; at most so many characters.
+
+    Raises:
+        ConfigurationError: there is none, or it is no text. The message does not repeat the name: some give a key.
+    """
+    try:
+        if str(path) == "-":
+            return sys.stdin.read(most)
+        with path.open(encoding="utf-8") as file:
+            return file.read(most)
+    except FileNotFoundError:
+        raise ConfigurationError("There is no file of this name.") from None
+    except (OSError, ValueError):  # a name with NUL is a ValueError, and so is what is no text
+        raise ConfigurationError("The file cannot be read as text.") from None
 
 
 def account() -> str:

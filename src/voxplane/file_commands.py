@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,11 +11,11 @@ import typer
 from pydantic import SecretStr, ValidationError
 
 from voxplane import organization_file
-from voxplane.command import account, read_settings, run
+from voxplane.command import account, read_settings, read_text, run
 from voxplane.errors import ConfigurationError, FieldError, Invalid
 from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.organization_files import Apply, Change, Keys, OrganizationPlan, Plan
-from voxplane.terminal import compact, confirm, say
+from voxplane.terminal import compact, confirm, counted, say
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -69,6 +68,9 @@ def apply(
         bool,
         typer.Option("--prune", help="Put providers that the file does not name back to their defaults, disabled."),
     ] = False,
+    create_organizations: Annotated[
+        bool, typer.Option("--create-organizations", help="Create organizations that are not here yet.")
+    ] = False,
     skip_missing_keys: Annotated[
         bool, typer.Option("--skip-missing-keys", help="Go on without keys whose references lead nowhere.")
     ] = False,
@@ -82,12 +84,11 @@ def apply(
 
     What has changed since the plan was made is refused. Keys come from where the file's references lead.
     """
-    files = organization_file.read(_text(file))
+    files = organization_file.read(_read(file))
     before = None if as_planned is None else _read_plan(as_planned)
 
     async def plan(plane: ControlPlane) -> tuple[list[Apply], Plan]:
-        wanted = await _wanted(plane, files, prune=prune, skip_missing_keys=skip_missing_keys)
-        return wanted, await _plan(plane, wanted)
+        return await _plan(plane, files, prune=prune, skip_missing_keys=skip_missing_keys)
 
     async def write(plane: ControlPlane) -> None:
         for each, planned in zip(wanted, agreed.organizations, strict=True):
@@ -104,9 +105,19 @@ def apply(
         say("Nothing changes.")
         return
     _show(agreed, effects=False)
-    if not yes:
-        confirm("Write this?")
+    _ask(agreed, yes=yes, create_organizations=create_organizations)
     run(write)
+
+
+def _ask(plan: Plan, *, yes: bool, create_organizations: bool) -> None:
+    new = sum(each.is_new for each in plan.organizations)
+    if not yes:
+        confirm(f"Write this, and create {counted(new, 'organization')}?" if new else "Write this?")
+    elif new and not create_organizations:
+        raise ConfigurationError(
+            f"{counted(new, 'organization')} of this file {'is' if new == 1 else 'are'} not here: "
+            "mend the slug, or say --create-organizations."
+        )
 
 
 def _agree(before: Plan | None, now: Plan) -> None:
@@ -133,10 +144,10 @@ def preview(
     if file is None:
         plan = _preview_release(since)
     else:
-        files = organization_file.read(_text(file))
+        files = organization_file.read(_read(file))
 
         async def look(plane: ControlPlane) -> Plan:
-            return await _plan(plane, await _wanted(plane, files, prune=prune, skip_missing_keys=True))
+            return (await _plan(plane, files, prune=prune, skip_missing_keys=True))[1]
 
         plan = run(look)
     if as_json:
@@ -153,7 +164,7 @@ def _preview_release(since: Path | None) -> Plan:
     from voxplane.server import release_preview  # noqa: PLC0415 - same reason
 
     async def look() -> Plan:
-        found = release_preview.compare(read_settings(), None if since is None else _text(since))
+        found = release_preview.compare(read_settings(), None if since is None else _read(since))
         return Plan(organizations=tuple([each async for each in found]))
 
     return anyio.run(look)
@@ -163,18 +174,28 @@ def _operator() -> Principal:
     return local_administrator(None, account())
 
 
-async def _plan(plane: ControlPlane, wanted: list[Apply]) -> Plan:
-    return Plan(organizations=tuple([await plane.files.plan(_operator(), each) for each in wanted]))
-
-
-async def _wanted(
+async def _plan(
     plane: ControlPlane, files: list[OrganizationFile], *, prune: bool, skip_missing_keys: bool
-) -> list[Apply]:
+) -> tuple[list[Apply], Plan]:
+    """Return what is to be applied, and what that changes.
+
+    Raises:
+        Invalid: with all that is wrong in all of the files.
+    """
     keys = {each.organization: _keys(each) for each in files}
-    if not skip_missing_keys and (lacking := await plane.files.missing(files, keys)):
-        message = "Its reference leads nowhere and no key is stored: set it, or say --skip-missing-keys."
-        raise Invalid([FieldError(f"/{slug}/{key}/secrets/{name}", "missing", message) for slug, key, name in lacking])
-    return [Apply(each, keys[each.organization], prune) for each in files]
+    lacking = [] if skip_missing_keys else await plane.files.missing(files, keys)
+    message = "Its reference leads nowhere and no key is stored: set it, or say --skip-missing-keys."
+    wrong = [FieldError(f"/{slug}/{key}/secrets/{name}", "missing", message) for slug, key, name in lacking]
+    wanted = [Apply(each, keys[each.organization], prune) for each in files]
+    plans: list[OrganizationPlan] = []
+    for each in wanted:
+        try:
+            plans.append(await plane.files.plan(_operator(), each))
+        except Invalid as invalid:
+            wrong += invalid.errors
+    if wrong:
+        raise Invalid(wrong)
+    return wanted, Plan(organizations=tuple(plans))
 
 
 def _keys(file: OrganizationFile) -> Keys:
@@ -202,19 +223,13 @@ def _key_file(path: Path) -> str | None:
     return text.strip()
 
 
-def _text(path: Path) -> str:
-    try:
-        if str(path) == "-":
-            return sys.stdin.read(organization_file.MAX_FILE_BYTES + 1)
-        with path.open(encoding="utf-8") as file:
-            return file.read(organization_file.MAX_FILE_BYTES + 1)
-    except (OSError, UnicodeDecodeError):
-        raise ConfigurationError("The file cannot be read as text.") from None
+def _read(path: Path) -> str:
+    return read_text(path, organization_file.MAX_FILE_BYTES + 1)
 
 
 def _read_plan(path: Path) -> Plan:
     try:
-        return Plan.model_validate_json(_text(path))
+        return Plan.model_validate_json(_read(path))
     except ValidationError:
         raise ConfigurationError("This is no plan: `voxplane apply --plan` prints one.") from None
 
@@ -234,7 +249,7 @@ def _show(plan: Plan, *, effects: bool) -> None:
 
 
 def _at(plan: OrganizationPlan) -> str:
-    return "" if plan.at is None else f" (revision {plan.at.rpartition('.')[2]})"
+    return " (new organization)" if plan.at is None else f" (revision {plan.at.rpartition('.')[2]})"
 
 
 def _values(change: Change) -> str:

@@ -19,7 +19,7 @@ from voxplane.server.legacy_import import ImportOptions, OrganizationReport, Sta
 from voxplane.server.legacy_organizations import names_of
 from voxplane.server.legacy_scrub import ScrubReport
 from voxplane.server.legacy_scrub import Status as ScrubStatus
-from voxplane.terminal import compact, err, say
+from voxplane.terminal import compact, counted, err, say
 
 if TYPE_CHECKING:
     from voxplane.schemas.import_notice import Finding
@@ -77,7 +77,7 @@ def legacy_import(
                     _print(report, as_json=as_json, is_first=tally.organizations == 1)
                     progress.advance(task)
                     if not err.is_terminal and tally.organizations % _PROGRESS_EVERY == 0:
-                        say(f"{tally.organizations} organizations")
+                        say(counted(tally.organizations, "organization"))
 
     if as_json:
         typer.echo('{"organizations": [')
@@ -113,7 +113,10 @@ def legacy_scrub(
         async with aclosing(plane.legacy_scrub.run(address, names, apply=apply)) as reports:
             async for report in reports:
                 counts[report.status] += 1
-                _print_scrubbed(report, as_json=as_json, is_first=counts.total() == 1)
+                if as_json:
+                    _print_element(report, is_first=counts.total() == 1)
+                else:
+                    _print_scrubbed(report, apply=apply)
 
     if as_json:
         typer.echo('{"organizations": [')
@@ -122,8 +125,9 @@ def legacy_scrub(
         totals = {"isApplied": apply} | {status.value: counts[status] for status in ScrubStatus}
         typer.echo(f'], "totals": {json.dumps(totals)}}}')
     else:
-        said = ", ".join(f"{number} {status}" for status, number in counts.items()) or "none"
-        typer.echo(f"{counts.total()} organizations: {said}.{'' if apply else f' {_ONLY_LOOKED}'}")
+        said = ", ".join(f"{number} {_tense(status, apply=apply)}" for status, number in counts.items()) or "none"
+        end = "" if apply else f" {_ONLY_LOOKED}"
+        typer.echo(f"{counted(counts.total(), 'organization')}: {said}.{end}")
     if not counts:
         raise _nothing(organization)
     if counts[ScrubStatus.MISSING] or counts[ScrubStatus.REFUSED]:
@@ -140,14 +144,15 @@ def _print_element(report: ScrubReport | OrganizationReport, *, is_first: bool) 
     typer.echo(document if is_first else f",{document}")
 
 
-def _print_scrubbed(report: ScrubReport, *, as_json: bool, is_first: bool) -> None:
-    if as_json:
-        _print_element(report, is_first=is_first)
-        return
-    head = f"{report.organization}: {report.status}"
+def _tense(status: ScrubStatus, *, apply: bool) -> str:
+    return "would be scrubbed" if status is ScrubStatus.SCRUBBED and not apply else status.value
+
+
+def _print_scrubbed(report: ScrubReport, *, apply: bool) -> None:
+    head = f"{report.organization}: {_tense(report.status, apply=apply)}"
     typer.echo(f"{head}. {report.note}" if report.note else head)
     for place in report.removed:
-        typer.echo(f"  key taken out: {place}")
+        typer.echo(f"  key {'taken out' if apply else 'that would be taken out'}: {place}")
     for place in report.left:
         typer.echo(f"  left: {place} may be a key, and is not kept here")
 
@@ -187,7 +192,7 @@ def _worded(finding: Finding) -> str:
 
 
 def _summary(totals: Totals) -> str:
-    counted = ", ".join(
+    became = ", ".join(
         f"{number} {word}"
         for word, number in (
             (Status.IMPORTED.value, totals.imported),
@@ -198,8 +203,9 @@ def _summary(totals: Totals) -> str:
         if number
     )
     said = ", ".join(f"{number} {outcome}" for outcome, number in totals.findings.items() if number)
-    keys = f"{totals.secrets} keys sealed; " if totals.secrets else ""
+    keys = f"{counted(totals.secrets, 'key')} sealed; " if totals.secrets else ""
     end = "Written." if totals.imported else "Nothing had to be written."
     if not totals.is_applied:
         end = _ONLY_LOOKED
-    return f"{totals.organizations} organizations: {counted or 'none'}; {keys}{said or 'nothing found'}. {end}"
+    of = counted(totals.organizations, "organization")
+    return f"{of}: {became or 'none'}; {keys}{said or 'nothing found'}. {end}"

@@ -19,7 +19,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
 
 from voxplane import plain_yaml
 from voxplane.errors import ConfigurationError, FieldError, Invalid
@@ -31,7 +32,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
-REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00-\x1f]+")
+_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00-\x1f]+")
+
+
+def _reference(text: str) -> str:
+    if not _REFERENCE.fullmatch(text):
+        message = "Write where a key is found, as env:NAME or file:PATH, never the key."
+        raise PydanticCustomError("no_reference", message)
+    return text
 
 
 class ProviderEntry(Sparse):
@@ -40,7 +48,7 @@ class ProviderEntry(Sparse):
     enabled: bool | None = None
     priority: int | None = Field(default=None, ge=0, le=MAX_PRIORITY)
     config: JsonObject | None = None
-    secrets: dict[str, str] | None = None
+    secrets: dict[str, Annotated[str, AfterValidator(_reference)]] | None = None
     approved_origins: Annotated[list[OriginUrl], Field(max_length=16)] | None = None
 
 
@@ -63,29 +71,21 @@ def read(text: str) -> list[OrganizationFile]:
     """
     if len(text.encode("utf-8", "replace")) > MAX_FILE_BYTES:
         raise ConfigurationError(f"A file may have at most {MAX_FILE_BYTES // 1024 // 1024} MiB.")
-    files = [_validated(number, document) for number, document in enumerate(plain_yaml.read_all(text))]
+    files: list[OrganizationFile] = []
+    wrong: list[FieldError] = []
+    for number, document in enumerate(plain_yaml.read_all(text)):
+        try:
+            files.append(OrganizationFile.model_validate(document))
+        except ValidationError as error:
+            # A name in the file may be anything, a key too: of a place, only what stands before such a name is told.
+            wrong += [_above_names(each) for each in pointed(error, f"/{number}")]
+    if wrong:
+        raise Invalid(list(dict.fromkeys(wrong)))
     slugs = [file.organization for file in files]
     twice = [number for number, slug in enumerate(slugs) if slug in slugs[:number]]
     if twice:
         raise Invalid([FieldError(f"/{twice[0]}/organization", "duplicate", "Name each organization once.")])
     return files
-
-
-def _validated(number: int, document: object) -> OrganizationFile:
-    try:
-        file = OrganizationFile.model_validate(document)
-    except ValidationError as error:
-        # A name in the file may be anything, a key too: of a place, only what stands before such a name is told.
-        raise Invalid([_above_names(each) for each in pointed(error, f"/{number}")]) from None
-    message = "Write where a key is found, as env:NAME or file:PATH, never the key."
-    errors = [
-        FieldError(f"/{number}/providers/{key}/secrets", "no_reference", message)
-        for key, entry in file.providers.items()
-        if not all(REFERENCE.fullmatch(reference) for reference in (entry.secrets or {}).values())
-    ]
-    if errors:
-        raise Invalid([_above_names(each) for each in errors])
-    return file
 
 
 def _above_names(error: FieldError) -> FieldError:

@@ -87,6 +87,11 @@ def confirm(question: str) -> None:
         raise typer.Abort
 
 
+def counted(number: int, noun: str) -> str:
+    """Write how many there are of what a regular noun names."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def table(*columns: str, rows: Iterable[Iterable[object]]) -> Table:
     """Draw rows under columns, without lines."""
     made = Table(*columns, box=None, header_style="bold", pad_edge=False)

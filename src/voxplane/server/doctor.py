@@ -118,9 +118,10 @@ async def _held_against(path: Path | None, plane: ControlPlane) -> tuple[Verdict
     when = f"{found.anchored_at:%Y-%m-%d %H:%M:%S} UTC"
     if not found.behind:
         return "good", f"the audit log reaches the anchor of {when}"
+    number = len(found.behind)
     return "bad", (
-        f"the audit log of {len(found.behind)} organizations ends before the anchor of {when}: this database is an "
-        "older one, or the end was cut off; `voxplane audit verify --anchors` says where"
+        f"the audit log of {number} organization{'' if number == 1 else 's'} ends before the anchor of {when}: "
+        "this database is an older one, or the end was cut off; `voxplane audit verify --anchors` says where"
     )
 
 
