@@ -457,7 +457,7 @@ def test_a_team_is_taken_from_the_table_to_voxplane_as_the_page_says(
     assert "apiKey: env:ACME_OPENAI_API_KEY" in shell("sh check")
     assert shell("sh files") == ""
     removed = shell("sh old")
-    assert removed.count("  key taken out: /openai/apiKey\n") == 2
+    assert removed.count("/openai/apiKey\n") == 2
     assert "left:" not in removed
     del blob["openai"]["apiKey"]
     assert superuser.execute("SELECT config FROM org_configs").fetchall() == [(blob,)]
