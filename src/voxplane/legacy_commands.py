@@ -12,6 +12,7 @@ from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColum
 
 from voxplane.command import Json, account, run
 from voxplane.errors import ConfigurationError
+from voxplane.schemas import ProviderType
 from voxplane.schemas.import_notice import Outcome
 from voxplane.server import collector, legacy_source
 from voxplane.server.control_plane import ControlPlane, local_administrator
@@ -22,6 +23,8 @@ from voxplane.server.legacy_scrub import Status as ScrubStatus
 from voxplane.terminal import compact, counted, err, say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from voxplane.schemas.import_notice import Finding
     from voxplane.server.legacy_import import ImportedProvider, Totals
 
@@ -167,9 +170,17 @@ def _print(report: OrganizationReport, *, as_json: bool, is_first: bool) -> None
         typer.echo(f"  {_described(provider)}")
         for notice in provider.notices:
             typer.echo(f"    {notice}")
+    if report.status is Status.IMPORTED:
+        typer.echo(f"  next call: {', '.join(_answering(report))}")
     for finding in report.findings:
         if finding.outcome is not Outcome.MOVED:
             typer.echo(f"  {_worded(finding)}")
+
+
+def _answering(report: OrganizationReport) -> Iterator[str]:
+    for kind in ProviderType:
+        answering = report.next_call.get(kind)
+        yield f"{kind} {answering}" if answering else f"{kind} nobody"
 
 
 def _described(provider: ImportedProvider) -> str:
