@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from voxplane.server.auth import Principal
 
 _MAX_KEY_BYTES = 16 * 1024
-_PAGE = 100
 
 File = Annotated[Path, typer.Option("--file", "-f", help="The YAML file; - is standard input.")]
 
@@ -38,7 +37,7 @@ def export(
 
     async def write(plane: ControlPlane) -> None:
         types = {each.key: each.type.value for each in plane.registry.get_all_providers()}
-        found = _everybody(plane) if everybody else _one(plane, organization)
+        found = plane.access.every_organization() if everybody else _one(plane, organization)
         is_first = True
         async for each in found:
             file = await plane.files.export(local_administrator(each.id, account()))
@@ -51,14 +50,6 @@ def export(
 
 async def _one(plane: ControlPlane, slug: str) -> AsyncIterator[Organization]:
     yield await plane.access.find_organization(slug)
-
-
-async def _everybody(plane: ControlPlane) -> AsyncIterator[Organization]:
-    after = ""
-    while found := (await plane.access.get_organizations(after=after, limit=_PAGE)).organizations:
-        for each in found:
-            yield each
-        after = found[-1].slug
 
 
 def apply(

@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from voxplane.errors import Invalid, SecretsRefused, VoxplaneError
+from voxplane.remedies import remedy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pydantic import BaseModel
 
-    from voxplane.schemas import OrganizationProvider, Unusable
+    from voxplane.schemas import OrganizationProvider
 
 # Into a file or a pipe, a table keeps its lines whole.
 out = Console(width=None if sys.stdout.isatty() else 200)
@@ -35,14 +36,6 @@ _SAID = {
     "provider_not_found": "No provider has this key: `voxplane providers list` lists them.",
     "organization_not_found": "No organization has this slug: `voxplane organization list` lists them.",
     "token_not_found": "This organization has no live token of this id: `voxplane token list` lists them.",
-}
-
-_REMEDIES: dict[Unusable, str] = {
-    "disabled": "`voxplane config set {key} --enable` switches it on",
-    "secrets_missing": "`voxplane secrets set {key}` stores one",
-    "destination_unapproved": "`voxplane secrets set {key} --approve-origin ADDRESS` approves where calls go",
-    "invalid_config": "`voxplane config set {key}` mends it",
-    "undecryptable": "`voxplane secrets remove {key}`, then store it again",
 }
 
 
@@ -124,5 +117,5 @@ def say_state(one: OrganizationProvider) -> None:
 def _state(one: OrganizationProvider) -> str:
     if one.reason is None:
         return "usable"
-    remedy = _REMEDIES.get(one.reason, "").format(key=one.provider.key)
-    return f"not usable: {one.reason.replace('_', ' ')}{f' ({remedy})' if remedy else ''}"
+    helps = remedy(one)
+    return f"not usable: {one.reason.replace('_', ' ')}{f' ({helps})' if helps else ''}"
