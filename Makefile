@@ -22,7 +22,7 @@ ui/node_modules/.package-lock.json: ui/package-lock.json | $(VENV)/.run
 	@touch $@
 
 $(CONSOLE): ui/node_modules/.package-lock.json $(shell find ui/src -type f) ui/index.html $(wildcard ui/*.ts ui/*.js)
-	@$(NPM) run --silent build
+	@$(NPM) run --silent build -- --logLevel warn
 
 $(VENV)/.dev: requirements/dev.txt pyproject.toml tools/venv.sh
 	@PYTHON=$(PYTHON) sh tools/venv.sh $(VENV) requirements/build.txt requirements/dev.txt

@@ -130,7 +130,7 @@ async def test_a_log_that_is_cut_off_while_the_service_runs_is_found_and_stays_f
         await kept.anchors.look()
     assert _levels(said) == [("error", 1)]
     for path, verdict, said_of_it in (
-        (kept.path, "bad", "of 1 organizations ends before"),
+        (kept.path, "bad", "of 1 organization ends before"),
         (anchor_file.STANDARD_OUTPUT, "good", "the service prints them"),
     ):
         report = await doctor.examine(settings.model_copy(update={"anchors_file": path}))

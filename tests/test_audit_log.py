@@ -347,9 +347,7 @@ def test_an_older_database_that_was_put_back_shows_under_newer_anchors(
             file.write_text("".join(f"{anchor}\n" for anchor in anchors))
             [seen] = anyio.run(_said_at_start, there)
             assert (seen["log_level"], seen["organizations"], seen["of"]) == ("error", 1, 1)
-            assert _anchors_of(anyio.run(doctor.examine, there)).startswith(
-                "bad: the audit log of 1 organizations ends"
-            )
+            assert _anchors_of(anyio.run(doctor.examine, there)).startswith("bad: the audit log of 1 organization ends")
             # It is right so, and written to further than the one that it replaces: only a new file of anchors forgets.
             anew: list[str] = []
             for changes in (0, 5):

@@ -357,7 +357,7 @@ def test_a_secret_given_as_an_argument_is_refused_and_not_repeated(
 @pytest.mark.parametrize(
     ("arguments", "stdin", "said"),
     [
-        (["openai", "--file", "missing"], "", "The file with the secret cannot be read as text."),
+        (["openai", "--file", "missing"], "", "There is no file of this name."),
         (["openai", "--file", "-"], "\n", "secrets/apiKey: Give 1 to 8192 characters."),
         (["openai", "--file", "-"], "***", "secrets/apiKey: This is a placeholder, not a secret"),
         (["openai", "--file", "-", "--approve-origin", "ftp://x"], "k", "approvedOrigins/0: To approve an origin"),
@@ -582,12 +582,20 @@ def test_the_doctor_says_that_all_is_well_and_who_answers_next(run: Run) -> None
     }
     assert found["default: stt"]["verdict"] == "note"
     assert found["default: stt"]["finding"].startswith("Nobody answers. Deepgram is enabled but not usable: secrets")
+    assert found["default: stt"]["finding"].endswith("missing. `voxplane secrets set deepgram` stores one.")
     run("secrets", "set", "openai", "--file", "-", stdin=CANARY)
     run("config", "set", "anthropic", "--enable")
     later = run("doctor")
     assert (later.code, later.err) == (0, "")
     assert "The next call goes to OpenAI. gpt-4o-mini end" in later.out
     assert "Anthropic Claude is enabled but not usable: secrets missing." in later.out
+    run("organization", "create", "acme")
+    run("config", "set", "groq", "--enable", "--organization", "acme")
+    [others] = [each for each in run("doctor", "--json").json["findings"] if each["subject"] == "organizations"]
+    assert others["finding"] == "2, of which this looks at default: `voxplane doctor --all` looks at all"
+    found = {each["subject"]: each["finding"] for each in run("doctor", "--all", "--json").json["findings"]}
+    assert "`voxplane secrets set groq --organization acme` stores one" in found["acme: llm"]
+    assert ("default: llm" in found, "organizations" in found) == (True, False)
 
 
 def test_verify_tells_of_each_provider_what_keeps_it_from_working(run: Run) -> None:
@@ -668,6 +676,16 @@ def test_the_doctor_tells_a_sealed_installation(
     assert stored_rows(superuser) == before
     shutil.copy(template.keyring, tmp_path / "gone.json")
     assert run("doctor").code == 0
+
+
+def test_the_doctor_shows_an_error_of_several_lines_line_by_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "facts.json").write_text("{}")
+    monkeypatch.setenv("VOXPLANE_CATALOGUE_FILE", str(tmp_path / "facts.json"))
+    report = run("doctor")
+    assert (report.code, "\\u000a" in report.out) == (1, False)
+    assert re.search("CATALOGUE_FILE.* not valid: *\n +/asOf: This field is required", report.out)
 
 
 def test_a_database_that_does_not_answer_is_said(anywhere: Run, monkeypatch: pytest.MonkeyPatch) -> None:

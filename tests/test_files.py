@@ -31,9 +31,7 @@ from voxplane.errors import (
     ConfigurationError,
     Invalid,
     OrganizationExists,
-    ProviderNotFound,
     RevisionConflict,
-    VoxplaneError,
 )
 from voxplane.organization_file import OrganizationFile, ProviderEntry
 from voxplane.provider import AnyProvider
@@ -92,6 +90,10 @@ def test_a_file_holds_plain_values_and_nothing_else(text: str, message: str) -> 
         ({"organization": "No!"}, "/0/organization"),
         ({"organization": "a", "providers": {"openai": {"secrets": {"apiKey": KEY}}}}, "/0/providers/openai/secrets"),
         ({"organization": "a", "providers": {"openai": {"priority": 2000}}}, "/0/providers/openai/priority"),
+        (
+            {"organization": "a", "providers": {"openai": {"secrets": {"apiKey": KEY, KEY: KEY}, "priority": "x"}}},
+            "/0/providers/openai/priority /0/providers/openai/secrets",
+        ),
         ({"organization": "a", "providers": {KEY: {"frob": 1}}}, "/0/providers"),
         ({"organization": "a", "providers": {"openai": None}}, "/0/providers/openai"),
         ([1], "/0"),
@@ -100,7 +102,7 @@ def test_a_file_holds_plain_values_and_nothing_else(text: str, message: str) -> 
 def test_a_document_that_is_not_valid_is_pointed_at_and_not_repeated(document: Any, pointer: str) -> None:
     with pytest.raises(Invalid) as refused:
         organization_file.read(json.dumps(document))
-    assert [error.pointer for error in refused.value.errors] == [pointer]
+    assert " ".join(error.pointer for error in refused.value.errors) == pointer
     assert KEY not in str([vars(OrganizationFile), refused.value.errors])
 
 
@@ -108,6 +110,9 @@ def test_an_organization_stands_in_a_file_once() -> None:
     with pytest.raises(Invalid) as refused:
         organization_file.read("organization: a\n---\norganization: a\n")
     assert [error.pointer for error in refused.value.errors] == ["/1/organization"]
+    with pytest.raises(Invalid) as refused:
+        organization_file.read("organization: No\n---\norganization: a\nnmae: x\n")
+    assert [error.pointer for error in refused.value.errors] == ["/0/organization", "/1"]
 
 
 def test_a_file_is_as_long_as_there_are_organizations_and_is_read_a_document_at_a_time() -> None:
@@ -177,7 +182,7 @@ def test_no_two_keys_have_one_reference(one: tuple[str, str, str], other: tuple[
 CONFIGS: dict[str, list[dict[str, Any]]] = {
     "openai": [{}, {"temperature": 0.3, "model": "gpt-4o-mini"}, {"organization": "org-x", "maxTokens": 7}],
     "deepgram": [{"model": "nova-2", "keywords": ["no", "on:2"]}, {"language": "de", "redact": ["pci"]}],
-    "elevenlabs": [{"voiceId": "21m00Tcm4TlvDq8ikWAM", "applyTextNormalization": "on", "language": "no"}],
+    "elevenlabs": [{}, {"voiceId": "21m00Tcm4TlvDq8ikWAM", "applyTextNormalization": "on", "language": "no"}],
     "openai-tts": [{"instructions": "Speak warmly.\nWithout haste: please."}],
     "azure-openai": [
         {
@@ -331,30 +336,30 @@ async def test_what_moved_on_since_the_plan_is_refused_and_stays(
 
 
 @pytest.mark.parametrize(
-    ("providers", "error", "pointer"),
+    ("providers", "pointers"),
     [
+        ({"openai": {"priority": 1}, "groq": {"config": {"temperature": 9}}}, ["/groq/config/temperature"]),
+        ({"openai": {"config": {"apiKey": "x"}}}, ["/openai/config"]),
         (
-            {"openai": {"priority": 1}, "groq": {"config": {"temperature": 9}}},
-            Invalid,
-            "/default/groq/config/temperature",
+            {
+                KEY: {"priority": 1},
+                "groq": {"config": {"temperature": 9}},
+                "openai": {"approvedOrigins": ["ftp://x"]},
+            },
+            ["", "/groq/config/temperature", "/openai/approvedOrigins/0"],
         ),
-        ({"openai": {"config": {"apiKey": "x"}}}, Invalid, "/default/openai/config"),
-        ({"openai": {"approvedOrigins": ["ftp://x"]}}, Invalid, "/default/openai/approvedOrigins/0"),
-        ({"nobody": {"priority": 1}}, ProviderNotFound, None),
     ],
 )
 async def test_a_file_that_is_refused_leaves_everything_as_it_was(
     plane: ControlPlane,
     superuser: Superuser,
     providers: dict[str, Any],
-    error: type[VoxplaneError],
-    pointer: str | None,
+    pointers: list[str],
 ) -> None:
     before = stored_rows(superuser)
-    with pytest.raises(error) as refused:
+    with pytest.raises(Invalid) as refused:
         await plane.files.plan(OPERATOR, Apply(file_of("default", **providers)))
-    if isinstance(refused.value, Invalid):
-        assert [each.pointer for each in refused.value.errors] == [pointer]
+    assert [each.pointer for each in refused.value.errors] == [f"/default{pointer}" for pointer in pointers]
     assert stored_rows(superuser) == before
 
 
@@ -435,6 +440,24 @@ async def test_an_override_that_is_no_longer_valid_keeps_nobody_from_the_file(
     for other in ({"volume": True}, {"volume": 1, "speed": 1.1}):
         with pytest.raises(Invalid):
             await plane.files.plan(OPERATOR, Apply(file_of("default", piper={"config": other})))
+
+
+async def test_a_provider_that_lacks_a_setting_is_exported_and_applied_again(
+    plane: ControlPlane, superuser: Superuser, administrator: Principal
+) -> None:
+    for change in (ConfigWrite(is_enabled=True), ConfigWrite(config={}, is_enabled=False)):
+        await plane.providers.upsert_organization_provider_config(administrator, "elevenlabs", change)
+        exported = (await plane.files.export(administrator)).model_copy(update={"organization": "acme"})
+        assert exported.providers["elevenlabs"].config == {}
+        await applied(plane, Apply(exported, prune=True))
+        before = stored_rows(superuser)
+        assert (await applied(plane, Apply(exported, prune=True))).changes == ()
+        assert stored_rows(superuser) == before
+        await applied(plane, Apply(file_of("acme", elevenlabs={"config": {"voiceId": "21m00Tcm4TlvDq8ikWAM"}})))
+    plan = await applied(plane, Apply(exported))
+    assert [(each.what, each.kind) for each in plan.changes] == [("config.voiceId", "removed")]
+    with pytest.raises(Invalid):
+        await plane.files.plan(OPERATOR, Apply(file_of("acme", elevenlabs={"config": {"speed": 1.1}})))
 
 
 # A release
@@ -546,6 +569,16 @@ def typed(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     structlog.reset_defaults()
 
 
+def test_at_the_terminal_a_file_that_is_not_there_is_called_so(typed: Typed, tmp_path: Path) -> None:
+    for *words, said in (
+        ("apply", "-f", "There is no file of this name."),
+        ("audit", "verify", "--anchors", "There is no file of anchors of this name."),
+        ("legacy", "import", "There is no file and no folder of this name."),
+    ):
+        code, out, err = typed(*words, tmp_path / "missing")
+        assert (code, out, err) == (1, "", f"{said}\n")
+
+
 def test_at_the_terminal_a_file_goes_round(typed: Typed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file, plan = tmp_path / "acme.yaml", tmp_path / "plan.json"
     (tmp_path / "key").write_text(f"{KEY}\n")
@@ -565,9 +598,16 @@ def test_at_the_terminal_a_file_goes_round(typed: Typed, monkeypatch: pytest.Mon
     monkeypatch.setenv("GROQ_KEY", "gsk_canary7f3a9c51e8")
     plan.write_text(typed("apply", "-f", file, "--plan")[1])
     code, _, err = typed("apply", "-f", "-", stdin=file.read_text())
-    assert (code, "Write this?" in err, "--yes" in err) == (2, True, True)
-    code, done, _ = typed("apply", "-f", file, "--as-planned", plan, "--yes")
-    assert (code, "+ acme\n" in done, "  + groq secrets.apiKey\n" in done) == (0, True, True)
+    assert (code, "Write this, and create 1 organization?" in err, "--yes" in err) == (2, True, True)
+    agreed = ("apply", "-f", file, "--as-planned", plan, "--yes")
+    code, out, err = typed(*agreed)
+    assert (code, "+ acme (new organization)\n" in out, "1 organization of this file is not here" in err) == (
+        1,
+        True,
+        True,
+    )
+    code, done, _ = typed(*agreed, "--create-organizations")
+    assert (code, "+ acme (new organization)\n" in done, "  + groq secrets.apiKey\n" in done) == (0, True, True)
     assert typed("apply", "-f", file) == (0, "", "Nothing changes.\n")
     assert "no longer what the plan says" in typed("apply", "-f", file, "--as-planned", plan)[2]
     assert "This is no plan" in typed("apply", "-f", file, "--as-planned", file)[2]

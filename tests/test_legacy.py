@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from voxplane import legacy_keys
 from voxplane.legacy import MAX_FINDINGS, Converted, Outcome, convert
-from voxplane.legacy_reading import pointer
+from voxplane.legacy_reading import key_places, pointer
 from voxplane.registry import installed
 
 CORPUS = Path(__file__).parent / "data" / "legacy"
@@ -94,7 +94,7 @@ def test_what_is_made_to_take_for_ever_to_read_is_read() -> None:
     for blob in hostile:
         converted = convert(blob, installed(), TODAY)
         assert [each.config for each in converted.providers if each.config] == []
-        assert legacy_keys.scrub(blob, installed(), TODAY, lambda _provider, _secret: False).blob == blob
+        assert legacy_keys.scrub(blob, installed(), TODAY, lambda _key: False).blob == blob
 
 
 def test_a_key_of_one_provider_is_in_no_setting_of_another() -> None:
@@ -107,6 +107,18 @@ def test_a_key_of_one_provider_is_in_no_setting_of_another() -> None:
     ):
         converted = convert(blob, installed(), TODAY)
         assert key not in json.dumps([report_of(converted), [each.config for each in converted.providers]])
+
+
+@pytest.mark.parametrize("path", [None, *BLOBS], ids=lambda path: path.stem if path else "by-name-alone")
+def test_what_may_be_a_key_and_is_left_is_reported_so(path: Path | None) -> None:
+    by_name = {"assemblyai": {"apiKey": "aai-SECRET-9999"}, "twilio": {"authToken": "twtoken123456"}}
+    blob = json.loads(path.read_text()) if path else by_name
+    converted = convert(blob, installed(), TODAY)
+    said = [f"{each.at}/" for each in converted.findings if each.needs_a_person and "may hold a key" in str(each.note)]
+    taken = {key.path for key in converted.keys}
+    left = [at for at in key_places(blob, installed()) if not any(at[: len(key)] == key for key in taken)]
+    assert all(f"{pointer(at)}/".startswith(tuple(said)) for at in left)
+    assert path or said == ["/assemblyai/", "/twilio/"]
 
 
 def test_a_name_is_shown_when_it_reads_as_one_and_not_when_it_could_be_a_key() -> None:

@@ -86,6 +86,22 @@ async def test_the_blob_of_the_seed_comes_to_its_two_providers_and_nothing_else(
     assert {finding.outcome for finding in again.findings} == {Outcome.MOVED}
 
 
+async def test_where_a_blob_does_not_say_who_is_first_the_report_and_the_notice_do(plane: ControlPlane) -> None:
+    azure = {"endpoint": "https://acme.openai.azure.com", "deployment": "chat", "apiKey": KEY}
+    blob = {"openai": {"apiKey": KEY, "temperature": 0.3}, "azureOpenai": azure}
+    note = "It does not say which answers first: Azure OpenAI, OpenAI. Here it is Azure OpenAI: see that this is right."
+    [report] = await imported(plane, ("acme", blob), approve_origins=True)
+    assert report.next_call == {"llm": "azure-openai"}
+    assert [each.note for each in report.findings if each.at == ""] == [note]
+    notice = await plane.import_notices.get_notice(await principal_of(plane, "acme"))
+    assert [(each.provider, each.setting, each.note) for each in notice.findings] == [
+        ("azure-openai", "priority", note)
+    ]
+    for slug, said in (("b", {"llm": {"provider": "openai"}}), ("c", {"openai": {**blob["openai"], "priority": 60}})):
+        [report] = await imported(plane, (slug, blob | said), approve_origins=True)
+        assert (report.next_call, [each for each in report.findings if each.at == ""]) == ({"llm": "openai"}, [])
+
+
 async def test_the_whole_corpus_is_imported_once_and_no_key_is_in_a_report_or_a_row(
     plane: ControlPlane, superuser: Superuser, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -316,6 +332,7 @@ def test_at_the_terminal_it_looks_first_and_prints_text_or_json(typed: Typed, tm
     code, text, _ = typed(*command)
     assert code == 0
     assert "clamped /tts/speed to elevenlabs speed (1.2)" in text
+    assert text.count("  next call: stt nobody, tts elevenlabs, llm nobody\n") == 3
     assert "3 organizations: 3 imported; 3 keys sealed" in text
     assert text.rstrip().endswith("Nothing was written: this is what --apply does.")
     document = json.loads(typed(*command, "--apply", "--json")[1])
@@ -450,14 +467,14 @@ def test_a_team_is_taken_from_the_table_to_voxplane_as_the_page_says(
         return ran("sh", "-eu", "-c", page[block], cwd=tmp_path)
 
     looked = shell("sh look")
-    assert "1 organizations: 1 imported; 1 keys sealed; 4 moved, 1 converted, 1 left. Nothing was written" in looked
+    assert "1 organization: 1 imported; 1 key sealed; 4 moved, 1 converted, 1 left. Nothing was written" in looked
     [report] = json.loads((tmp_path / "report.json").read_text())["organizations"]
     assert [(each["at"], each["outcome"]) for each in report["findings"]][-1] == ("/prompts", "left")
     assert "Written." in shell("sh import")
     assert "apiKey: env:ACME__OPENAI__API_KEY" in shell("sh check")
     assert shell("sh files") == ""
     removed = shell("sh old")
-    assert removed.count("  key taken out: /openai/apiKey\n") == 2
+    assert removed.count("/openai/apiKey\n") == 2
     assert "left:" not in removed
     del blob["openai"]["apiKey"]
     assert superuser.execute("SELECT config FROM org_configs").fetchall() == [(blob,)]

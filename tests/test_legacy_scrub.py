@@ -73,7 +73,7 @@ def test_what_the_import_takes_as_a_key_is_taken_out_and_comes_to_the_same_witho
 def test_a_key_beside_what_is_nested_as_deep_as_it_can_be_read_is_taken_out() -> None:
     deep = json.loads('{"a":' * 900 + "1" + "}" * 900)
     blob = {"openai": {"apiKey": "sk-hunter2hunter2"}, "notes": deep}
-    scrubbed = legacy_keys.scrub(blob, installed(), TODAY, lambda _provider, _secret: True)
+    scrubbed = legacy_keys.scrub(blob, installed(), TODAY, lambda _key: True)
     assert scrubbed.removed == ("/openai/apiKey",)
     assert json.dumps(scrubbed.blob) == json.dumps({"openai": {}, "notes": deep})
 
@@ -223,9 +223,12 @@ def test_at_the_terminal_it_looks_first_and_says_what_is_left(typed: Typed, supe
     address = stored_in(superuser, "jsonb", ("default", json.dumps(BLOB)))
     assert typed("legacy", "import", address, "--apply")[0] == 0
     code, text, _ = typed("legacy", "scrub", address)
-    assert (code, text.splitlines()[0]) == (0, "default: scrubbed")
+    assert (code, text.splitlines()[0]) == (0, "default: would be scrubbed")
+    assert "  key that would be taken out: /openai/apiKey\n" in text
     assert "  left: /telephony/twilio/authToken: may be a key, and is not kept here\n" in text
-    assert text.endswith("1 organizations: 1 scrubbed. Nothing was written: this is what --apply does.\n")
+    assert text.endswith("1 organization: 1 would be scrubbed. Nothing was written: this is what --apply does.\n")
+    code, _, err = typed("legacy", "scrub", "blob.json")
+    assert (code, "takes the address of the PostgreSQL" in err) == (1, True)
     document = json.loads(typed("legacy", "scrub", address, "--apply", "--json")[1])
     assert document["totals"] == {"isApplied": True, "scrubbed": 1, "unchanged": 0, "missing": 0, "refused": 0}
     assert "1 unchanged" in typed("legacy", "scrub", address, "--apply", "--organization", "DEFAULT")[1]

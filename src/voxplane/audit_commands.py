@@ -18,7 +18,7 @@ from voxplane.server import anchor_file
 from voxplane.server.audit_export import comma_separated, json_lines
 from voxplane.server.audit_store import AuditFilter
 from voxplane.server.control_plane import ControlPlane
-from voxplane.terminal import compact, err, say, show, table
+from voxplane.terminal import compact, counted, err, say, show, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -135,7 +135,8 @@ def audit_verify(
     seconds = max(time.monotonic() - started, 0.001)
     whole = "is whole" if not found.breaks else f"does not hold in {len(found.breaks)} of them"
     say(
-        f"The audit log of {found.organizations} organizations, {found.rows} rows and {found.anchors} anchors,"
+        f"The audit log of {counted(found.organizations, 'organization')}, {counted(found.rows, 'row')}"
+        f" and {counted(found.anchors, 'anchor')},"
         f" {whole} ({seconds:.1f} s)."
     )
     if found.foreign_lines:

@@ -396,12 +396,20 @@ def doctor_command(
     ask_providers: Annotated[
         bool, typer.Option("--verify", help="Test the enabled providers too: a request to each.")
     ] = False,
+    everybody: Annotated[
+        bool, typer.Option("--all", help="Look at all organizations, not at `default` alone.")
+    ] = False,
 ) -> None:
     """Check this installation, and say what to do about what is wrong."""
     with err.status("Checking…"):
-        report = anyio.run(doctor.examine, read_settings(), ask_providers)
+        report = anyio.run(doctor.examine, read_settings(), ask_providers, everybody)
     marks = {"good": "[green]✓[/]", "note": "[yellow]![/]", "bad": "[red]✗[/]"}
-    rows = [(marks[each.verdict], each.subject, each.finding) for each in report.findings]
+    # Some errors are several lines, and a cell is one.
+    rows = [
+        (marks[each.verdict], each.subject, line) if number == 0 else ("", "", line)
+        for each in report.findings
+        for number, line in enumerate(each.finding.splitlines())
+    ]
     show(report, as_json, lambda: table("", "Subject", "Finding", rows=rows))
     if not report.is_healthy:
         raise typer.Exit(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import anyio
@@ -20,7 +20,9 @@ from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from pathlib import Path
+    from typing import TextIO
 
     from voxplane.server.auth import Principal
 
@@ -60,6 +62,39 @@ def installed_catalogue() -> ProviderRegistry:
     registry = ProviderRegistry()
     registry.initialize(read_settings().catalogue_file)
     return registry
+
+
+@contextmanager
+def opened(path: Path) -> Generator[TextIO]:
+    """Open a file that an option names, or standard input for `-`, to be read as text.
+
+    Raises:
+        ConfigurationError: there is none, or it is no text. The message does not repeat the name: some give a key.
+    """
+    if str(path) == "-":
+        yield sys.stdin
+        return
+    try:
+        file = path.open(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigurationError("There is no file of this name.") from None
+    except (OSError, ValueError):  # the latter of a name with NUL
+        raise ConfigurationError("The file cannot be read as text.") from None
+    with file:
+        try:
+            yield file
+        except (OSError, UnicodeDecodeError):
+            raise ConfigurationError("The file cannot be read as text.") from None
+
+
+def read_text(path: Path, most: int = -1) -> str:
+    """Read such a file, at most so many characters.
+
+    Raises:
+        ConfigurationError: there is none, or it is no text.
+    """
+    with opened(path) as file:
+        return file.read(most)
 
 
 def account() -> str:

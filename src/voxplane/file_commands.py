@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,22 +11,20 @@ import typer
 from pydantic import SecretStr, ValidationError
 
 from voxplane import organization_file
-from voxplane.command import account, read_settings, run
+from voxplane.command import account, opened, read_settings, read_text, run
 from voxplane.errors import ConfigurationError, FieldError, Invalid
 from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.organization_files import Apply, Change, Keys, OrganizationPlan, Plan
-from voxplane.terminal import compact, confirm, counting, say
+from voxplane.terminal import compact, confirm, counted, counting, say
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator
-    from typing import TextIO
+    from collections.abc import AsyncIterator
 
     from voxplane.organization_file import OrganizationFile
     from voxplane.schemas import Organization
     from voxplane.server.auth import Principal
 
 _MAX_KEY_BYTES = 16 * 1024
-_PAGE = 100
 
 File = Annotated[Path, typer.Option("--file", "-f", help="The YAML file; - is standard input.")]
 
@@ -41,7 +37,7 @@ def export(
 
     async def write(plane: ControlPlane) -> None:
         types = {each.key: each.type.value for each in plane.registry.get_all_providers()}
-        found = _everybody(plane) if everybody else _one(plane, organization)
+        found = plane.access.every_organization() if everybody else _one(plane, organization)
         is_first = True
         with counting("organizations exported") as advance:
             async for each in found:
@@ -58,20 +54,15 @@ async def _one(plane: ControlPlane, slug: str) -> AsyncIterator[Organization]:
     yield await plane.access.find_organization(slug)
 
 
-async def _everybody(plane: ControlPlane) -> AsyncIterator[Organization]:
-    after = ""
-    while found := (await plane.access.get_organizations(after=after, limit=_PAGE)).organizations:
-        for each in found:
-            yield each
-        after = found[-1].slug
-
-
 def apply(
     file: File,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     prune: Annotated[
         bool,
         typer.Option("--prune", help="Put providers that the file does not name back to their defaults, disabled."),
+    ] = False,
+    create_organizations: Annotated[
+        bool, typer.Option("--create-organizations", help="Create organizations that are not here yet.")
     ] = False,
     skip_missing_keys: Annotated[
         bool, typer.Option("--skip-missing-keys", help="Go on without keys whose references lead nowhere.")
@@ -90,8 +81,7 @@ def apply(
     before = None if as_planned is None else _read_plan(as_planned)
 
     async def plan(plane: ControlPlane) -> tuple[list[Apply], Plan]:
-        wanted = await _wanted(plane, files, prune=prune, skip_missing_keys=skip_missing_keys)
-        return wanted, await _plan(plane, wanted)
+        return await _plan(plane, files, prune=prune, skip_missing_keys=skip_missing_keys)
 
     async def write(plane: ControlPlane) -> None:
         for each, planned in zip(wanted, agreed.organizations, strict=True):
@@ -108,9 +98,19 @@ def apply(
         say("Nothing changes.")
         return
     _show(agreed, effects=False)
-    if not yes:
-        confirm("Write this?")
+    _ask(agreed, yes=yes, create_organizations=create_organizations)
     run(write)
+
+
+def _ask(plan: Plan, *, yes: bool, create_organizations: bool) -> None:
+    new = sum(each.is_new for each in plan.organizations)
+    if not yes:
+        confirm(f"Write this, and create {counted(new, 'organization')}?" if new else "Write this?")
+    elif new and not create_organizations:
+        raise ConfigurationError(
+            f"{counted(new, 'organization')} of this file {'is' if new == 1 else 'are'} not here: "
+            "mend the slug, or say --create-organizations."
+        )
 
 
 def _agree(before: Plan | None, now: Plan) -> None:
@@ -140,7 +140,7 @@ def preview(
         files = _files(file)
 
         async def look(plane: ControlPlane) -> Plan:
-            return await _plan(plane, await _wanted(plane, files, prune=prune, skip_missing_keys=True))
+            return (await _plan(plane, files, prune=prune, skip_missing_keys=True))[1]
 
         plan = run(look)
     if as_json:
@@ -158,7 +158,7 @@ def _preview_release(since: Path | None) -> Plan:
 
     async def look() -> Plan:
         with counting("organizations looked at") as advance:
-            found = release_preview.compare(read_settings(), None if since is None else _text(since), advance)
+            found = release_preview.compare(read_settings(), None if since is None else read_text(since), advance)
             return Plan(organizations=tuple([each async for each in found]))
 
     return anyio.run(look)
@@ -168,28 +168,35 @@ def _operator() -> Principal:
     return local_administrator(None, account())
 
 
-async def _plan(plane: ControlPlane, wanted: list[Apply]) -> Plan:
+async def _plan(
+    plane: ControlPlane, files: list[OrganizationFile], *, prune: bool, skip_missing_keys: bool
+) -> tuple[list[Apply], Plan]:
+    """Return what is to be applied, and what that changes.
+
+    Raises:
+        Invalid: with all that is wrong in all of the files.
+    """
+    keys = {each.organization: _keys(each) for each in files}
+    lacking: list[tuple[str, str, str]] = []
+    if not skip_missing_keys:
+        with counting("organizations looked at") as advance:
+            for each in files:
+                lacking += await plane.files.missing([each], keys)
+                advance()
+    message = "Its reference leads nowhere and no key is stored: set it, or say --skip-missing-keys."
+    wrong = [FieldError(f"/{slug}/{key}/secrets/{name}", "missing", message) for slug, key, name in lacking]
+    wanted = [Apply(each, keys[each.organization], prune) for each in files]
     plans: list[OrganizationPlan] = []
     with counting("organizations planned") as advance:
         for each in wanted:
-            plans.append(await plane.files.plan(_operator(), each))
+            try:
+                plans.append(await plane.files.plan(_operator(), each))
+            except Invalid as invalid:
+                wrong += invalid.errors
             advance()
-    return Plan(organizations=tuple(plans))
-
-
-async def _wanted(
-    plane: ControlPlane, files: list[OrganizationFile], *, prune: bool, skip_missing_keys: bool
-) -> list[Apply]:
-    keys = {each.organization: _keys(each) for each in files}
-    lacking: list[tuple[str, str, str]] = []
-    with counting("organizations looked at") as advance:
-        for each in () if skip_missing_keys else files:
-            lacking += await plane.files.missing([each], keys)
-            advance()
-    if lacking:
-        message = "Its reference leads nowhere and no key is stored: set it, or say --skip-missing-keys."
-        raise Invalid([FieldError(f"/{slug}/{key}/secrets/{name}", "missing", message) for slug, key, name in lacking])
-    return [Apply(each, keys[each.organization], prune) for each in files]
+    if wrong:
+        raise Invalid(wrong)
+    return wanted, Plan(organizations=tuple(plans))
 
 
 def _keys(file: OrganizationFile) -> Keys:
@@ -218,31 +225,13 @@ def _key_file(path: Path) -> str | None:
 
 
 def _files(path: Path) -> list[OrganizationFile]:
-    with counting("organizations read") as advance, _opened(path) as text:
+    with counting("organizations read") as advance, opened(path) as text:
         return organization_file.read(text, advance)
-
-
-@contextmanager
-def _opened(path: Path) -> Generator[TextIO]:
-    try:
-        if str(path) == "-":
-            yield sys.stdin
-            return
-        with path.open(encoding="utf-8") as file:
-            yield file
-    except (OSError, UnicodeDecodeError):
-        raise ConfigurationError("The file cannot be read as text.") from None
-
-
-def _text(path: Path) -> str:
-    """Read what another command of ours printed."""
-    with _opened(path) as text:
-        return text.read()
 
 
 def _read_plan(path: Path) -> Plan:
     try:
-        return Plan.model_validate_json(_text(path))
+        return Plan.model_validate_json(read_text(path))
     except ValidationError:
         raise ConfigurationError("This is no plan: `voxplane apply --plan` prints one.") from None
 
@@ -262,7 +251,7 @@ def _show(plan: Plan, *, effects: bool) -> None:
 
 
 def _at(plan: OrganizationPlan) -> str:
-    return "" if plan.at is None else f" (revision {plan.at.rpartition('.')[2]})"
+    return " (new organization)" if plan.at is None else f" (revision {plan.at.rpartition('.')[2]})"
 
 
 def _values(change: Change) -> str:

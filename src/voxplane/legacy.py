@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from voxplane import legacy_names as names
 from voxplane import retirement
 from voxplane.errors import Invalid
-from voxplane.legacy_reading import Reading, bare, secret_places, secrets_of, settings_of, with_keys
+from voxplane.legacy_reading import Reading, bare, key_places, secret_places, secrets_of, settings_of
 from voxplane.legacy_values import Refused, empty, fit, is_list, is_object, looks_like_a_key, within_rules
 from voxplane.schemas import MAX_PRIORITY, JsonObject
 from voxplane.schemas.import_notice import Finding, Outcome
@@ -78,7 +78,7 @@ def convert(blob: JsonObject, registry: ProviderRegistry, today: date) -> Conver
     Every part of it is in exactly one finding, up to `MAX_FINDINGS`. The config of each provider is one that its
     definition accepts; what it does not accept is left.
     """
-    reading = Reading(registry)
+    reading = Reading(registry, key_places(blob, registry))
     reading.read(blob, ())
     reading.settle()
     texts = frozenset(text for _, text in secret_places(blob, registry))
@@ -140,7 +140,7 @@ class _Taking:
         )
 
     def _left(self, entry: Entry, note: str) -> None:
-        self.reading.found(entry, Outcome.LEFT, provider=self.provider.key, note=with_keys(note, entry.value))
+        self.reading.found(entry, Outcome.LEFT, provider=self.provider.key, note=note)
 
     def _take_secret(self, entry: Entry, name: str) -> None:
         is_document = name == "serviceAccountJson"

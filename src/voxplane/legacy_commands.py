@@ -11,6 +11,7 @@ import typer
 
 from voxplane.command import Json, account, run
 from voxplane.errors import ConfigurationError
+from voxplane.schemas import ProviderType
 from voxplane.schemas.import_notice import Outcome
 from voxplane.server import collector, legacy_source
 from voxplane.server.control_plane import ControlPlane, local_administrator
@@ -18,9 +19,11 @@ from voxplane.server.legacy_import import ImportOptions, OrganizationReport, Sta
 from voxplane.server.legacy_organizations import names_of
 from voxplane.server.legacy_scrub import ScrubReport
 from voxplane.server.legacy_scrub import Status as ScrubStatus
-from voxplane.terminal import compact, counting
+from voxplane.terminal import compact, counted, counting
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from voxplane.schemas.import_notice import Finding
     from voxplane.server.legacy_import import ImportedProvider, Totals
 
@@ -108,7 +111,10 @@ def legacy_scrub(
         async with aclosing(plane.legacy_scrub.run(address, names, apply=apply)) as reports:
             async for report in reports:
                 counts[report.status] += 1
-                _print_scrubbed(report, as_json=as_json, is_first=counts.total() == 1)
+                if as_json:
+                    _print_element(report, is_first=counts.total() == 1)
+                else:
+                    _print_scrubbed(report, apply=apply)
 
     if as_json:
         typer.echo('{"organizations": [')
@@ -117,8 +123,9 @@ def legacy_scrub(
         totals = {"isApplied": apply} | {status.value: counts[status] for status in ScrubStatus}
         typer.echo(f'], "totals": {json.dumps(totals)}}}')
     else:
-        said = ", ".join(f"{number} {status}" for status, number in counts.items()) or "none"
-        typer.echo(f"{counts.total()} organizations: {said}.{'' if apply else f' {_ONLY_LOOKED}'}")
+        said = ", ".join(f"{number} {_tense(status, apply=apply)}" for status, number in counts.items()) or "none"
+        end = "" if apply else f" {_ONLY_LOOKED}"
+        typer.echo(f"{counted(counts.total(), 'organization')}: {said}.{end}")
     if not counts:
         raise _nothing(organization)
     if counts[ScrubStatus.MISSING] or counts[ScrubStatus.REFUSED]:
@@ -135,14 +142,15 @@ def _print_element(report: ScrubReport | OrganizationReport, *, is_first: bool) 
     typer.echo(document if is_first else f",{document}")
 
 
-def _print_scrubbed(report: ScrubReport, *, as_json: bool, is_first: bool) -> None:
-    if as_json:
-        _print_element(report, is_first=is_first)
-        return
-    head = f"{report.organization}: {report.status}"
+def _tense(status: ScrubStatus, *, apply: bool) -> str:
+    return "would be scrubbed" if status is ScrubStatus.SCRUBBED and not apply else status.value
+
+
+def _print_scrubbed(report: ScrubReport, *, apply: bool) -> None:
+    head = f"{report.organization}: {_tense(report.status, apply=apply)}"
     typer.echo(f"{head}. {report.note}" if report.note else head)
     for place in report.removed:
-        typer.echo(f"  key taken out: {place}")
+        typer.echo(f"  key {'taken out' if apply else 'that would be taken out'}: {place}")
     for left in report.left:
         typer.echo(f"  left: {left.at}: {left.note}")
 
@@ -157,9 +165,17 @@ def _print(report: OrganizationReport, *, as_json: bool, is_first: bool) -> None
         typer.echo(f"  {_described(provider)}")
         for notice in provider.notices:
             typer.echo(f"    {notice}")
+    if report.status is Status.IMPORTED:
+        typer.echo(f"  next call: {', '.join(_answering(report))}")
     for finding in report.findings:
         if finding.outcome is not Outcome.MOVED:
             typer.echo(f"  {_worded(finding)}")
+
+
+def _answering(report: OrganizationReport) -> Iterator[str]:
+    for kind in ProviderType:
+        answering = report.next_call.get(kind)
+        yield f"{kind} {answering}" if answering else f"{kind} nobody"
 
 
 def _described(provider: ImportedProvider) -> str:
@@ -182,7 +198,7 @@ def _worded(finding: Finding) -> str:
 
 
 def _summary(totals: Totals) -> str:
-    counted = ", ".join(
+    became = ", ".join(
         f"{number} {word}"
         for word, number in (
             (Status.IMPORTED.value, totals.imported),
@@ -193,8 +209,9 @@ def _summary(totals: Totals) -> str:
         if number
     )
     said = ", ".join(f"{number} {outcome}" for outcome, number in totals.findings.items() if number)
-    keys = f"{totals.secrets} keys sealed; " if totals.secrets else ""
+    keys = f"{counted(totals.secrets, 'key')} sealed; " if totals.secrets else ""
     end = "Written." if totals.imported else "Nothing had to be written."
     if not totals.is_applied:
         end = _ONLY_LOOKED
-    return f"{totals.organizations} organizations: {counted or 'none'}; {keys}{said or 'nothing found'}. {end}"
+    of = counted(totals.organizations, "organization")
+    return f"{of}: {became or 'none'}; {keys}{said or 'nothing found'}. {end}"

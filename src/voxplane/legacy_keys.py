@@ -10,19 +10,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from voxplane.legacy import convert
-from voxplane.legacy_reading import bare, pointer, secret_places
-from voxplane.legacy_values import is_list, is_object, looks_like_a_key
-from voxplane.secret_value import not_a_secret
+from voxplane.legacy_reading import bare, key_places, leaves, pointer
+from voxplane.legacy_values import is_list
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from datetime import date
 
     from voxplane.legacy import LegacyKey
+    from voxplane.legacy_reading import Path
     from voxplane.registry import ProviderRegistry
     from voxplane.schemas import JsonObject
-
-Path = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -48,28 +46,10 @@ def scrub(blob: JsonObject, registry: ProviderRegistry, today: date, is_kept: Ca
             places.add(key.path)
             texts.add(key.text)
     # The same key may stand elsewhere, under a name that nobody would look for.
-    places |= {path for path, value in _leaves(blob) if isinstance(value, str) and bare(value) in texts}
+    places |= {path for path, value in leaves(blob) if isinstance(value, str) and bare(value) in texts}
     for path in places:
         _remove(scrubbed, path)
-    left = {path for path, text in secret_places(scrubbed, registry) if not not_a_secret("", text)}
-    left |= {path for path, value in _leaves(scrubbed) if _may_be_a_key(path, value)}
-    return Scrubbed(scrubbed, _pointers(places), _pointers(left))
-
-
-def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    waiting: list[tuple[Path, Any]] = [(path, value)]
-    while waiting:
-        at, each = waiting.pop()
-        if is_object(each) and each:
-            waiting += [((*at, name), inner) for name, inner in each.items()]
-        elif is_list(each) and each:
-            waiting += [((*at, str(index)), inner) for index, inner in enumerate(each)]
-        else:
-            yield at, each
-
-
-def _may_be_a_key(path: Path, value: Any) -> bool:
-    return any(looks_like_a_key(name) for name in path) or (isinstance(value, str) and looks_like_a_key(value))
+    return Scrubbed(scrubbed, _pointers(places), _pointers(key_places(scrubbed, registry)))
 
 
 def _remove(blob: JsonObject, path: Path) -> None:

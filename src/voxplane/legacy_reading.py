@@ -10,16 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from voxplane import legacy_names as names
 from voxplane.legacy_names import fold
-from voxplane.legacy_values import empty, holds_keys, is_list, is_object, looks_like_a_key
+from voxplane.legacy_values import empty, is_list, is_object, looks_like_a_key
 from voxplane.schemas import JsonObject, ProviderType
 from voxplane.schemas.import_notice import Finding, Outcome
+from voxplane.secret_value import not_a_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from voxplane.provider import AnyProvider
     from voxplane.registry import ProviderRegistry
 
+Path = tuple[str, ...]
+"""A place in a blob."""
+
+_HOLDS_KEYS = "It may hold a key: move it by hand, with `voxplane secrets set`."
 _MAX_DEPTH = 8
 _MAX_INDEX_DIGITS = 5
 # A name of a few words, as `topP`, `OPENAI_API_KEY` or `openAI`. What is longer, or goes between capitals and small
@@ -37,7 +42,7 @@ class Entry:
     """One named value of a blob. `number` is its place in it."""
 
     number: int
-    path: tuple[str, ...]
+    path: Path
     name: str
     value: Any = field(repr=False)
 
@@ -53,8 +58,10 @@ class _Section:
 class Reading:
     """A blob taken apart into what is said of each provider."""
 
-    def __init__(self, registry: ProviderRegistry) -> None:
+    def __init__(self, registry: ProviderRegistry, keys: Iterable[Path] = ()) -> None:
+        """Take the places in the blob of what may be a key, as `key_places` returns them."""
         self.registry = registry
+        self._holding = {path[:length] for path in keys for length in range(len(path) + 1)}
         self.findings: list[tuple[int, Finding]] = []
         self.own: dict[str, list[Entry]] = defaultdict(list)
         self.sections: dict[ProviderType, list[_Section]] = defaultdict(list)
@@ -64,7 +71,7 @@ class Reading:
 
     # Reading
 
-    def read(self, members: JsonObject, path: tuple[str, ...], *, is_key_ring: bool = False) -> None:
+    def read(self, members: JsonObject, path: Path, *, is_key_ring: bool = False) -> None:
         """Take an object apart that holds sections."""
         for entry in self._entries(members, path):
             if is_object(entry.value) and entry.value:
@@ -74,7 +81,7 @@ class Reading:
             elif not self._read_value(entry, is_key_ring=is_key_ring):
                 self.rest(entry)
 
-    def _entries(self, members: JsonObject, path: tuple[str, ...]) -> Iterator[Entry]:
+    def _entries(self, members: JsonObject, path: Path) -> Iterator[Entry]:
         for name, value in members.items():
             self._number += 1
             yield Entry(self._number, (*path, name), fold(name), value)
@@ -113,7 +120,7 @@ class Reading:
     def _names_vendor(self, name: str, value: object) -> bool:
         return fold(name) in {*names.CHOICE, "key"} and isinstance(value, str) and fold(value) in self.vendors
 
-    def _read_section(self, kind: ProviderType, members: JsonObject, path: tuple[str, ...]) -> None:
+    def _read_section(self, kind: ProviderType, members: JsonObject, path: Path) -> None:
         section = _Section(None, [])
         found = list(self._flat(members, path))
         by_name = {each.name: each for each in found if isinstance(each.value, str)}
@@ -132,7 +139,7 @@ class Reading:
                 section.entries.append(each)
         self.sections[kind].append(section)
 
-    def _flat(self, members: JsonObject, path: tuple[str, ...]) -> Iterator[Entry]:
+    def _flat(self, members: JsonObject, path: Path) -> Iterator[Entry]:
         """Yield what a section says, whatever objects it is sorted into."""
         for entry in self._entries(members, path):
             if is_object(entry.value) and entry.value and entry.name in names.INNER and len(path) < _MAX_DEPTH:
@@ -276,12 +283,11 @@ class Reading:
         if empty(entry.value):
             self.empty(entry)
         elif entry.name in names.FALLBACKS:
-            self.found(entry, Outcome.LEFT, note=with_keys(names.FALLBACK, entry.value))
+            self.found(entry, Outcome.LEFT, note=names.FALLBACK)
         elif note is not None:
-            is_settled = not holds_keys(entry.value)
-            self.found(entry, Outcome.LEFT, note=with_keys(note, entry.value), is_settled=is_settled)
+            self.found(entry, Outcome.LEFT, note=note, is_settled=True)
         else:
-            self.found(entry, Outcome.UNKNOWN, note=with_keys("Nothing here goes by this name.", entry.value))
+            self.found(entry, Outcome.UNKNOWN, note="Nothing here goes by this name.")
 
     def empty(self, entry: Entry, provider: str | None = None) -> None:
         """Report one that says nothing."""
@@ -299,7 +305,10 @@ class Reading:
         value: Any = None,
         is_settled: bool = False,
     ) -> None:
-        """Report one entry."""
+        """Report one entry. Of what stays in the blob, it says when there may be a key in it: that needs a person."""
+        if outcome in {Outcome.LEFT, Outcome.UNKNOWN} and entry.path in self._holding:
+            note = f"{note} {_HOLDS_KEYS}"
+            is_settled = False
         finding = Finding(
             at=pointer(entry.path),
             outcome=outcome,
@@ -313,7 +322,7 @@ class Reading:
         self.findings.append((entry.number, finding))
 
 
-def pointer(path: tuple[str, ...]) -> str:
+def pointer(path: Path) -> str:
     """Write a place in a blob without anything in it that could be a key."""
     return "".join(
         f"/{name if (name.isdecimal() and len(name) <= _MAX_INDEX_DIGITS) or _is_shown(name) else '?'}" for name in path
@@ -322,13 +331,6 @@ def pointer(path: tuple[str, ...]) -> str:
 
 def _is_shown(name: str) -> bool:
     return len(name) <= _MAX_SHOWN and _SHOWN.fullmatch(name) is not None and not looks_like_a_key(name)
-
-
-def with_keys(note: str, value: object) -> str:
-    """Add to a note that a value holds what looks like a key, when it does."""
-    if not holds_keys(value):
-        return note
-    return f"{note} It holds what looks like a key: move it by hand, with `voxplane secrets set`."
 
 
 @lru_cache(maxsize=4)
@@ -344,10 +346,10 @@ def _has(registry: ProviderRegistry, key: str) -> bool:
     return any(each.key == key for each in registry.get_all_providers())
 
 
-def secret_places(blob: JsonObject, registry: ProviderRegistry) -> Iterator[tuple[tuple[str, ...], str]]:
+def secret_places(blob: JsonObject, registry: ProviderRegistry) -> Iterator[tuple[Path, str]]:
     """Yield every text that stands where keys stand, and its place, whoever's it is and whether or not it is taken."""
     own, settings, vendors = _key_names(registry)
-    waiting: list[tuple[tuple[str, ...], Any, bool]] = [((), blob, False)]
+    waiting: list[tuple[Path, Any, bool]] = [((), blob, False)]
     while waiting:
         path, value, is_secret = waiting.pop()
         if is_object(value):
@@ -361,6 +363,29 @@ def secret_places(blob: JsonObject, registry: ProviderRegistry) -> Iterator[tupl
             waiting += [((*path, str(index)), each, is_secret) for index, each in enumerate(value)]
         elif is_secret and isinstance(value, str) and bare(value) and fold(bare(value)) not in vendors:
             yield path, bare(value)
+
+
+def key_places(blob: JsonObject, registry: ProviderRegistry) -> set[Path]:
+    """Return where there is what may be a key: a text that stands where keys stand, or that has the shape of one."""
+    named = {path for path, text in secret_places(blob, registry) if not not_a_secret("", text)}
+    return named | {path for path, value in leaves(blob) if _may_be_a_key(path, value)}
+
+
+def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Yield all that holds nothing else, and its place."""
+    waiting: list[tuple[Path, Any]] = [(path, value)]
+    while waiting:
+        at, each = waiting.pop()
+        if is_object(each) and each:
+            waiting += [((*at, name), inner) for name, inner in each.items()]
+        elif is_list(each) and each:
+            waiting += [((*at, str(index)), inner) for index, inner in enumerate(each)]
+        else:
+            yield at, each
+
+
+def _may_be_a_key(path: Path, value: Any) -> bool:
+    return any(looks_like_a_key(name) for name in path) or (isinstance(value, str) and looks_like_a_key(value))
 
 
 @lru_cache(maxsize=4)

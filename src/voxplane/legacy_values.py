@@ -202,18 +202,3 @@ def empty(value: object) -> bool:
 def looks_like_a_key(text: str) -> bool:
     """Whether a text has, anywhere in it, the shape of a vendor's key."""
     return _KEY.search(text[:_MAX_SCANNED]) is not None
-
-
-def holds_keys(value: object) -> bool:
-    """Whether anything in a value, names included, has the shape of a vendor's key."""
-    waiting: list[Any] = [value]
-    while waiting:
-        each = waiting.pop()
-        if is_object(each):
-            waiting += each.keys()
-            waiting += each.values()
-        elif is_list(each):
-            waiting += each
-        elif isinstance(each, str) and looks_like_a_key(each):
-            return True
-    return False

@@ -20,7 +20,8 @@ import re
 from io import StringIO
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
 
 from voxplane import plain_yaml
 from voxplane.errors import ConfigurationError, FieldError, Invalid
@@ -38,13 +39,20 @@ _END = re.compile(r"\.\.\.(?:\s|$)")
 REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00-\x1f]+")
 
 
+def _reference(text: str) -> str:
+    if not REFERENCE.fullmatch(text):
+        message = "Write where a key is found, as env:NAME or file:PATH, never the key."
+        raise PydanticCustomError("no_reference", message)
+    return text
+
+
 class ProviderEntry(Sparse):
     """One provider in a file; what is left out stays as it is."""
 
     enabled: bool | None = None
     priority: int | None = Field(default=None, ge=0, le=MAX_PRIORITY)
     config: JsonObject | None = None
-    secrets: dict[str, str] | None = None
+    secrets: dict[str, Annotated[str, AfterValidator(_reference)]] | None = None
     approved_origins: Annotated[list[OriginUrl], Field(max_length=16)] | None = None
 
 
@@ -66,16 +74,24 @@ def read(text: str | TextIO, progress: Callable[[], None] = lambda: None) -> lis
         Invalid: a document is not of this form.
     """
     files: list[OrganizationFile] = []
-    slugs: set[str] = set()
+    wrong: list[FieldError] = []
+    number = 0
     for first_line, part in _documents(StringIO(text) if isinstance(text, str) else text):
         for document in plain_yaml.read_all(part, first_line):
-            file = _validated(len(files), document)
-            if file.organization in slugs:
-                at = f"/{len(files)}/organization"
-                raise Invalid([FieldError(at, "duplicate", "Name each organization once.")])
-            slugs.add(file.organization)
-            files.append(file)
+            try:
+                files.append(OrganizationFile.model_validate(document))
+            except ValidationError as error:
+                # A name in the file may be anything, a key too: only what stands before such a name is told.
+                wrong += [_above_names(each) for each in pointed(error, f"/{number}")]
+            number += 1
             progress()
+    if wrong:
+        raise Invalid(list(dict.fromkeys(wrong)))
+    slugs: set[str] = set()
+    for number, file in enumerate(files):
+        if file.organization in slugs:
+            raise Invalid([FieldError(f"/{number}/organization", "duplicate", "Name each organization once.")])
+        slugs.add(file.organization)
     return files
 
 
@@ -97,23 +113,6 @@ def _documents(stream: TextIO) -> Iterator[tuple[int, str]]:
         # Directives and remarks may stand before the line that begins a document.
         has_begun = has_begun or (bool(line.strip()) and not line.startswith(("#", "%")))
     yield before, "".join(lines)
-
-
-def _validated(number: int, document: object) -> OrganizationFile:
-    try:
-        file = OrganizationFile.model_validate(document)
-    except ValidationError as error:
-        # A name in the file may be anything, a key too: of a place, only what stands before such a name is told.
-        raise Invalid([_above_names(each) for each in pointed(error, f"/{number}")]) from None
-    message = "Write where a key is found, as env:NAME or file:PATH, never the key."
-    errors = [
-        FieldError(f"/{number}/providers/{key}/secrets", "no_reference", message)
-        for key, entry in file.providers.items()
-        if not all(REFERENCE.fullmatch(reference) for reference in (entry.secrets or {}).values())
-    ]
-    if errors:
-        raise Invalid([_above_names(each) for each in errors])
-    return file
 
 
 def _above_names(error: FieldError) -> FieldError:

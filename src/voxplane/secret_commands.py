@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,7 @@ import typer
 from pydantic import SecretStr
 
 from voxplane import errors
-from voxplane.command import Json, Key, Organization, model, run_for
+from voxplane.command import Json, Key, Organization, model, read_text, run_for
 from voxplane.errors import Invalid, SecretsRefused
 from voxplane.provider import unknown_field
 from voxplane.registry import ProviderRegistry
@@ -106,13 +105,7 @@ def _warn(hint: str | None) -> None:
 
 
 def _secret_value(file: Path | None, field: str) -> str:
-    if file is None:
-        return _asked(field)
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise errors.ConfigurationError("The file with the secret cannot be read as text.") from None
-    return text.strip()
+    return _asked(field) if file is None else read_text(file).strip()
 
 
 def _asked(field: str) -> str:
@@ -142,7 +135,7 @@ def secrets_was_stored(
         raise typer.BadParameter("The value is never an argument: it is asked for, or give --file.")
     value = SecretStr(_secret_value(file, "secret"))
     found = run_for(organization, lambda plane, who: plane.audit.was_stored(who, value))
-    rows = [(each.at, each.actor.name, each.target, each.seq) for each in found.records]
+    rows = [(each.at.strftime("%Y-%m-%d %H:%M:%S"), each.actor.name, each.target, each.seq) for each in found.records]
     show(found, as_json, lambda: table("When", "Who", "Provider", "Number", rows=rows))
     if not found.records:
         say("It was never stored here.")

@@ -14,13 +14,14 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from voxplane.errors import Invalid, SecretsRefused, VoxplaneError
+from voxplane.remedies import remedy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
     from pydantic import BaseModel
 
-    from voxplane.schemas import OrganizationProvider, Unusable
+    from voxplane.schemas import OrganizationProvider
 
 # Into a file or a pipe, a table keeps its lines whole.
 out = Console(width=None if sys.stdout.isatty() else 200)
@@ -43,14 +44,6 @@ _SAID = {
 
 # Where an error points to, as somebody at a terminal says it.
 _OPTIONS = {"/approvedOrigins": "--approve-origin", "/rebind": "--rebind"}
-
-_REMEDIES: dict[Unusable, str] = {
-    "disabled": "`voxplane config set {key} --enable` switches it on",
-    "secrets_missing": "`voxplane secrets set {key}` stores one",
-    "destination_unapproved": "`voxplane secrets set {key} --approve-origin ADDRESS` approves where calls go",
-    "invalid_config": "`voxplane config set {key}` mends it",
-    "undecryptable": "`voxplane secrets remove {key}`, then store it again",
-}
 
 
 def say(sentence: str, style: str | None = None) -> None:
@@ -116,6 +109,11 @@ def confirm(question: str) -> None:
         raise typer.Abort
 
 
+def counted(number: int, noun: str) -> str:
+    """Write how many there are of what a regular noun names."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def table(*columns: str, rows: Iterable[Iterable[object]]) -> Table:
     """Draw rows under columns, without lines."""
     made = Table(*columns, box=None, header_style="bold", pad_edge=False)
@@ -148,5 +146,5 @@ def say_state(one: OrganizationProvider) -> None:
 def _state(one: OrganizationProvider) -> str:
     if one.reason is None:
         return "usable"
-    remedy = _REMEDIES.get(one.reason, "").format(key=one.provider.key)
-    return f"not usable: {one.reason.replace('_', ' ')}{f' ({remedy})' if remedy else ''}"
+    helps = remedy(one)
+    return f"not usable: {one.reason.replace('_', ' ')}{f' ({helps})' if helps else ''}"

@@ -36,7 +36,7 @@ from voxplane.server.store import ConfigRow, Store, TokenRow
 from voxplane.server.write import Unsealed, begin, found
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 
     from voxplane.schemas import AccessTokenCreate, JsonObject, OrganizationCreate
     from voxplane.server.changes import Changes
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("voxplane")
 _CACHE_SIZE = 10_000
+_PAGE = 1000
 _NO_HASH = bytes(32)
 _NOT_SHOWN = frozenset({"hash", "organization_id", "organizations"})
 
@@ -192,6 +193,14 @@ class AccessService:
         async with self._database.transaction(platform=True) as connection:
             rows = await store.organizations(connection, after, limit)
         return Organizations(organizations=tuple(Organization(**vars(row)) for row in rows))
+
+    async def every_organization(self) -> AsyncGenerator[Organization]:
+        """Yield all organizations by slug."""
+        after = ""
+        while found := (await self.get_organizations(after=after, limit=_PAGE)).organizations:
+            for each in found:
+                yield each
+            after = found[-1].slug
 
     async def find_organization(self, slug: str) -> Organization:
         """Return one organization by its slug, for the platform's own use.

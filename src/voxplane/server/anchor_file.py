@@ -79,6 +79,8 @@ def read(path: Path) -> Iterator[str]:
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             yield from filter(_says_something, (line.rstrip("\n") for line in file))
+    except FileNotFoundError:
+        raise ConfigurationError("There is no file of anchors of this name.") from None
     except OSError:
         raise _unreadable() from None
 

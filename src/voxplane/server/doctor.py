@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Literal
 
-from voxplane.errors import ConfigurationError, OrganizationNotFound, VoxplaneError
+from voxplane.errors import ConfigurationError, VoxplaneError
+from voxplane.remedies import remedy
 from voxplane.resolution import chain
 from voxplane.schemas import ProviderType, Wire, verification
 from voxplane.server.anchor_file import STANDARD_OUTPUT
@@ -51,10 +52,11 @@ def require_installation(settings: Settings) -> None:
         )
 
 
-async def examine(settings: Settings, ask_providers: bool = False) -> Report:  # noqa: FBT001, FBT002 - as anyio.run hands it on
+async def examine(settings: Settings, ask_providers: bool = False, everybody: bool = False) -> Report:  # noqa: FBT001, FBT002 - as anyio.run hands it on
     """Open the installation as the service would, and look at each part of it; nothing else is changed.
 
-    With `ask_providers`, the enabled ones of the organization are tested: that makes a request to each.
+    It looks at the organization `default`, or at the first one, unless `everybody`. With `ask_providers`, the enabled
+    ones of an organization are tested: that makes a request to each.
     """
     findings = [_python()]
     try:
@@ -63,7 +65,7 @@ async def examine(settings: Settings, ask_providers: bool = False) -> Report:  #
             findings += [
                 *_foundations(plane),
                 *await _anchors(plane),
-                *await _default_organization(plane, ask_providers=ask_providers),
+                *await _organizations(plane, ask_providers=ask_providers, everybody=everybody),
             ]
     except VoxplaneError as error:
         findings.append(Finding(subject="installation", verdict="bad", finding=error.message))
@@ -118,9 +120,10 @@ async def _held_against(path: Path | None, plane: ControlPlane) -> tuple[Verdict
     when = f"{found.anchored_at:%Y-%m-%d %H:%M:%S} UTC"
     if not found.behind:
         return "good", f"the audit log reaches the anchor of {when}"
+    number = len(found.behind)
     return "bad", (
-        f"the audit log of {len(found.behind)} organizations ends before the anchor of {when}: this database is an "
-        "older one, or the end was cut off; `voxplane audit verify --anchors` says where"
+        f"the audit log of {number} organization{'' if number == 1 else 's'} ends before the anchor of {when}: "
+        "this database is an older one, or the end was cut off; `voxplane audit verify --anchors` says where"
     )
 
 
@@ -133,14 +136,25 @@ def _catalogue_file(plane: ControlPlane) -> list[Finding]:
     return [Finding(subject="catalogue file", verdict="good", finding=found)]
 
 
-async def _default_organization(plane: ControlPlane, *, ask_providers: bool) -> list[Finding]:
-    found = await _an_organization(plane)
-    if found is None:
+async def _organizations(plane: ControlPlane, *, ask_providers: bool, everybody: bool) -> list[Finding]:
+    found = [each async for each in plane.access.every_organization()]
+    if not found:
         return [Finding(subject="organizations", verdict="note", finding="none yet: `voxplane organization create`")]
+    looked_at = found if everybody else [next((each for each in found if each.slug == "default"), found[0])]
+    findings: list[Finding] = []
+    if len(found) > len(looked_at):
+        said = f"{len(found)}, of which this looks at {looked_at[0].slug}: `voxplane doctor --all` looks at all"
+        findings.append(Finding(subject="organizations", verdict="good", finding=said))
+    for each in looked_at:
+        findings += await _organization(plane, each, ask_providers=ask_providers)
+    return findings
+
+
+async def _organization(plane: ControlPlane, found: Organization, *, ask_providers: bool) -> list[Finding]:
     principal = local_administrator(found.id, "doctor")
     shown = (await plane.providers.get_organization_providers(principal)).providers
     findings = [
-        _next_call(f"{found.slug}: {each}", [provider for provider in shown if provider.provider.type is each])
+        _next_call(found.slug, each, [provider for provider in shown if provider.provider.type is each])
         for each in ProviderType
     ]
     if ask_providers:
@@ -157,24 +171,19 @@ def _tried(subject: str, tried: Tried) -> Finding:
     return Finding(subject=subject, verdict=verdict, finding=f"{tried.result.sentence} {tried.result.advice}".strip())
 
 
-async def _an_organization(plane: ControlPlane) -> Organization | None:
-    try:
-        return await plane.access.find_organization("default")
-    except OrganizationNotFound:
-        return next(iter((await plane.access.get_organizations(limit=1)).organizations), None)
-
-
-def _next_call(subject: str, ranked: list[OrganizationProvider]) -> Finding:
+def _next_call(organization: str, kind: ProviderType, ranked: list[OrganizationProvider]) -> Finding:
     """Say who answers the next call, and what stands in the way of whoever should."""
+    subject = f"{organization}: {kind}"
     passed_over = [
         f"{each.provider.name} is enabled but not usable: {each.reason.replace('_', ' ')}."
+        f"{f' {helps}.' if (helps := remedy(each, organization)) else ''}"
         for each in ranked
         if each.is_enabled and each.reason is not None
     ]
     usable = chain(ranked)
     if not usable:
-        remedy = "`voxplane config get` shows why." if passed_over else "Enable a provider."
-        return Finding(subject=subject, verdict="note", finding=" ".join(["Nobody answers.", *passed_over, remedy]))
+        remarks = passed_over or ["Enable a provider."]
+        return Finding(subject=subject, verdict="note", finding=" ".join(["Nobody answers.", *remarks]))
     notices = [notice.message for notice in usable[0].notices]
     remarks = [f"The next call goes to {usable[0].provider.name}.", *notices, *passed_over]
     return Finding(subject=subject, verdict="note" if len(remarks) > 1 else "good", finding=" ".join(remarks))

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import anyio
+from pydantic import Field
 
 from voxplane.errors import Invalid, OrganizationExists, VoxplaneError
 from voxplane.legacy import Converted, LegacyProvider, convert
-from voxplane.schemas import ConfigWrite, JsonObject, OrganizationCreate, SecretsWrite, Wire
+from voxplane.schemas import ConfigWrite, JsonObject, OrganizationCreate, ProviderType, SecretsWrite, Wire
 from voxplane.schemas.import_notice import Finding, Outcome
 from voxplane.server import import_notice
 from voxplane.server.history_store import HistoryStore
@@ -28,10 +29,11 @@ from voxplane.server.provider_write import ProviderWrite, secret_values
 from voxplane.server.write import TakenBack, begin_as
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
 
     from voxplane.destination import Origin
     from voxplane.provider import AnyProvider
+    from voxplane.schemas import OrganizationProvider
     from voxplane.server.auth import Principal
     from voxplane.server.changes import Changes
     from voxplane.server.database import Database
@@ -77,6 +79,8 @@ class OrganizationReport(Wire):
     is_new: bool = False
     note: str | None = None
     providers: tuple[ImportedProvider, ...] = ()
+    next_call: dict[ProviderType, str] = Field(default_factory=dict[ProviderType, str])
+    """Who answers the next call then, by type; without a type when nobody can."""
     findings: tuple[Finding, ...] = ()
 
 
@@ -269,11 +273,14 @@ class _Organization:
     async def take(self, name: str) -> OrganizationReport:
         """Write what is not there yet, and report everything."""
         taken = [each for legacy in self._converted.providers if (each := await self._take(legacy)) is not None]
+        listed = self._providers.view.listed(list(ProviderType))
+        self._findings += _undecided(listed.providers, taken)
         return OrganizationReport(
             organization=name,
             status=Status.IMPORTED if taken or self._is_new else Status.UNCHANGED,
             is_new=self._is_new,
             providers=tuple(taken),
+            next_call=listed.next_call,
             findings=tuple(self._findings),
         )
 
@@ -364,6 +371,20 @@ class _Organization:
         for number, finding in enumerate(self._findings):
             if finding.provider == key and finding.outcome not in {Outcome.LEFT, Outcome.UNKNOWN} and of(finding):
                 self._findings[number] = finding.model_copy(update=left)
+
+
+def _undecided(ranked: tuple[OrganizationProvider, ...], taken: Sequence[ImportedProvider]) -> Generator[Finding]:
+    """Say of each type of which a blob names several providers and not which is first, who is first here."""
+    for kind in ProviderType:
+        enabled = [each for each in ranked if each.provider.type is kind and each.is_enabled]
+        keys = {each.provider.key for each in enabled}
+        top = max((each.priority for each in taken if each.key in keys), default=None)
+        equal = {each.key for each in taken if each.key in keys and each.priority == top}
+        if len(equal) > 1:
+            names = ", ".join(each.provider.name for each in enabled if each.provider.key in equal)
+            first = enabled[0].provider
+            note = f"It does not say which answers first: {names}. Here it is {first.name}: see that this is right."
+            yield Finding(at="", outcome=Outcome.LEFT, provider=first.key, setting="priority", note=note)
 
 
 def _refused(record: Record, name: str | None, note: str) -> OrganizationReport:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_BLOB_BYTES = 4 * 1024 * 1024
 TABLE = "org_configs"
+_ADDRESS = ("postgres://", "postgresql://")
 _ORGANIZATION = ("organization", "organizationslug", "slug", "organizationid", "orgid", "org", "tenantid", "tenant")
 _BLOB = ("config", "configs", "configuration", "settings", "blob", "data", "value")
 # A text becomes JSON only when that is asked for.
@@ -57,7 +58,7 @@ async def records(source: str, names: Sequence[str] = ()) -> AsyncGenerator[Reco
         ConfigurationError: there is no such source, or it cannot be told what is in it.
         Unavailable: the database does not answer.
     """
-    if source.startswith(("postgres://", "postgresql://")):
+    if source.startswith(_ADDRESS):
         async for record in table(source):
             if not names or spelled_alike(record.organization) in names:
                 yield record
@@ -76,6 +77,8 @@ def _files(path: Path, organization: str) -> Iterator[Record]:
             yield from _lines(path)
         else:
             yield _record(1, _content(path), organization)
+    except FileNotFoundError:
+        raise ConfigurationError("There is no file and no folder of this name.") from None
     except (OSError, ValueError):  # a name with NUL is a ValueError
         raise ConfigurationError(
             "The source cannot be read: give a file, a folder, or the address of a PostgreSQL database."
@@ -134,9 +137,13 @@ async def table(address: str) -> AsyncGenerator[Record]:
     """Read the table at the address of a PostgreSQL.
 
     Raises:
-        ConfigurationError: there is no such table.
+        ConfigurationError: this is no such address, or there is no such table.
         Unavailable: the database does not answer.
     """
+    if not address.startswith(_ADDRESS):
+        raise ConfigurationError(
+            f"This takes the address of the PostgreSQL that has {TABLE}, as postgresql://HOST/NAME: no file is changed."
+        )
     try:
         async with await _connected(address) as connection:
             await connection.set_read_only(True)

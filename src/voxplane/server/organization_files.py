@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 from pydantic import SecretStr
 
-from voxplane.errors import FieldError, Invalid, RevisionConflict, SecretsUnreadable
+from voxplane.errors import FieldError, Invalid, ProviderNotFound, ProviderRetired, RevisionConflict, SecretsUnreadable
 from voxplane.organization_file import OrganizationFile, ProviderEntry, references, suggested
 from voxplane.schemas import ConfigWrite, OrganizationCreate, ProviderType, SecretsWrite, Wire
 from voxplane.server import store
@@ -151,7 +151,7 @@ class OrganizationFiles:
         """Return what applying would change; nothing is written.
 
         Raises:
-            Invalid, ProviderNotFound, ProviderRetired: what the file says is not valid.
+            Invalid: what the file says is not valid; it has all that is wrong.
             KeyUnavailable: the installation is sealed.
         """
         return await self._run(operator, wanted, None, keep=False)
@@ -162,7 +162,7 @@ class OrganizationFiles:
         Raises:
             RevisionConflict: the organization has changed since the plan was made.
             OrganizationExists: it was new then and is there now.
-            Invalid, ProviderNotFound, ProviderRetired, KeyUnavailable: as for `plan`.
+            Invalid, KeyUnavailable: as for `plan`.
         """
         return await self._run(operator, wanted, planned, keep=True)
 
@@ -200,36 +200,41 @@ class OrganizationFiles:
         return plans[0]
 
     async def _take(self, write: Write, wanted: Apply) -> None:
-        """Write what the file says. Its errors point into it."""
+        """Write what the file says. Its errors, all of them, point into it."""
         changing = ProviderWrite(write, self._catalogue, self._clock().date())
+        at = f"/{wanted.file.organization}"
+        wrong: list[FieldError] = []
         for key, entry in wanted.file.providers.items():
-            provider = self._catalogue.offered(key)
-            at = f"/{wanted.file.organization}/{key}"
-            given = {"config": entry.config, "isEnabled": entry.enabled, "priority": entry.priority}
-            change = ConfigWrite.model_validate({name: value for name, value in given.items() if value is not None})
-            keys: dict[str, Any] = {
-                name: key_of.get_secret_value() for (of, name), key_of in wanted.keys.items() if of == key
-            }
-            secrets: dict[str, Any] = {"secrets": keys, "rebind": entry.approved_origins is not None}
-            if entry.approved_origins is not None:
-                secrets["approvedOrigins"] = entry.approved_origins
             try:
-                if change.model_fields_set:
-                    await changing.put_config(provider, change)
-                if keys or entry.approved_origins is not None:
-                    new = SecretsWrite.model_validate(secrets)
-                    await changing.put_secrets(
-                        provider, new, secret_values(provider, new.secrets, new.label), is_precise=True
-                    )
+                await self._take_provider(changing, key, entry, wanted.keys)
             except Invalid as invalid:
-                raise Invalid(
-                    [FieldError(at + each.pointer, each.code, each.message) for each in invalid.errors]
-                ) from None
+                wrong += [FieldError(f"{at}/{key}{each.pointer}", each.code, each.message) for each in invalid.errors]
+            except ProviderRetired as error:
+                wrong.append(FieldError(f"{at}/{key}", error.code, error.message))
+            except ProviderNotFound as error:
+                # A name that nobody knows may be anything, a key too.
+                wrong.append(FieldError(at, error.code, error.message))
+        if wrong:
+            raise Invalid(wrong)
         if wanted.prune:
             # Of what is no longer offered an export says nothing, so that it is not in a file says nothing either.
             offered = {provider.key for provider in self._catalogue.registry.get_all_providers()}
             for key in sorted(set(write.state.configs) & offered - set(wanted.file.providers)):
                 await changing.delete_config(key)
+
+    async def _take_provider(self, changing: ProviderWrite, key: str, entry: ProviderEntry, given: Keys) -> None:
+        provider = self._catalogue.offered(key)
+        said = {"config": entry.config, "isEnabled": entry.enabled, "priority": entry.priority}
+        change = ConfigWrite.model_validate({name: value for name, value in said.items() if value is not None})
+        keys: dict[str, Any] = {name: key_of.get_secret_value() for (of, name), key_of in given.items() if of == key}
+        secrets: dict[str, Any] = {"secrets": keys, "rebind": entry.approved_origins is not None}
+        if entry.approved_origins is not None:
+            secrets["approvedOrigins"] = entry.approved_origins
+        if change.model_fields_set:
+            await changing.put_config(provider, change)
+        if keys or entry.approved_origins is not None:
+            new = SecretsWrite.model_validate(secrets)
+            await changing.put_secrets(provider, new, secret_values(provider, new.secrets, new.label), is_precise=True)
 
     def _view(self, state: OrganizationState) -> OrganizationView:
         return OrganizationView(state, self._catalogue.registry, self._catalogue.retired, self._clock().date())

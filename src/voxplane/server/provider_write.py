@@ -75,7 +75,8 @@ class ProviderWrite:
     async def put_config(self, provider: AnyProvider, change: ConfigWrite) -> bool:
         """Change settings, switch or priority of one provider; whether that changed anything.
 
-        Overrides that are those already stored are left alone, also when the definition no longer takes them.
+        Overrides that are those already stored are left alone, also when the definition no longer takes them. That
+        there are none is never refused: so it is before anybody set one, and after a reset.
 
         Raises:
             Invalid: a setting is not valid, or belongs in the secrets.
@@ -84,9 +85,10 @@ class ProviderWrite:
         key, view = provider.key, self.view
         present = view.config_row(key)
         overrides = view.overrides(provider)
-        if change.config is not None and not (key in self.write.state.configs and _same(change.config, overrides)):
+        if change.config is not None and not _same(change.config, overrides):
             overrides = change.config
-            self.gate(view, provider, overrides)
+            if overrides:
+                self.gate(view, provider, overrides)
         row = replace(
             present,
             config=overrides,
