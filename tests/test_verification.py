@@ -374,6 +374,10 @@ async def test_what_cannot_be_tested_is_stored_untested(
     moved = {"config": {"baseUrl": "https://gateway.example.com/v1"}}
     assert (await admin.put(f"{URL}/groq/config", json=moved)).status_code == 200
     assert why(await put_checked(admin, "groq", KEY)) == "destination_unapproved"
+    # Approved for a gateway alone, it goes to no provider: not when entered, nor when settings were put back since.
+    gateway = ["https://gateway.example.com/v1"]
+    assert why(await put_checked(admin, "anthropic", KEY, approvedOrigins=gateway)) == "destination_unapproved"
+    assert why(await put_checked(admin, "anthropic", f"{KEY}-2")) == "destination_unapproved"
     labelled = {"label": "of last year", "check": True}
     assert why(await admin.put(f"{URL}/groq/secrets", json=labelled)) == "nothing_entered"
     account = json.dumps({"type": "service_account", "token_uri": "https://oauth2.googleapis.com/token"})

@@ -35,7 +35,7 @@ from voxplane.server.auth import Principal, Scope
 from voxplane.server.organization_view import OrganizationView, shown_verification
 from voxplane.server.position import Position
 from voxplane.server.probe_runner import Finding, Subject, before_asking
-from voxplane.server.provider_write import parsed_origins, secret_values
+from voxplane.server.provider_write import bound_origins, parsed_origins, secret_values
 from voxplane.server.service import check_precondition
 from voxplane.server.store import Store
 from voxplane.server.verdict import verdict_of
@@ -121,7 +121,8 @@ class VerificationService:
             raise KeyUnavailable
         view = await self._view(principal)
         if wanted.is_draft:
-            subject = _drafted(provider, view.overrides(provider), wanted)
+            approved = provider.default_origins | parsed_origins(provider, wanted.approved_origins or [])
+            subject = _drafted(provider, view.overrides(provider), wanted, approved)
             self.allow(principal.tenant)
             finding = await self._runner.run(subject, principal.tenant)
             return shown_verification(self._row(subject, principal, finding), provider, is_draft=True)
@@ -233,10 +234,10 @@ class VerificationService:
         if not given:
             return Untested.because("nothing_entered")
         overrides = view.overrides(provider)
-        origins = view.approved_origins(provider, view.own_envelope(key))
-        approved = [str(origin) for origin in origins] if change.approved_origins is None else change.approved_origins
+        # What the key would be bound to stands in the place of the provider's own addresses, in a test as later on.
+        bound = bound_origins(provider, change, view.own_envelope(key))
         try:
-            subject = _drafted(provider, overrides, VerificationWrite(secrets=given, approved_origins=approved))
+            subject = _drafted(provider, overrides, VerificationWrite(secrets=given), bound)
             if provider.required_secrets(subject.settings) - set(given):
                 return Untested.because("secrets_missing")
             self.allow(principal.tenant)
@@ -286,14 +287,13 @@ class _Tried:
     row: VerificationRow
 
 
-def _drafted(provider: AnyProvider, stored: JsonObject, wanted: VerificationWrite) -> Subject:
+def _drafted(
+    provider: AnyProvider, stored: JsonObject, wanted: VerificationWrite, approved: frozenset[Origin]
+) -> Subject:
     overrides = stored if wanted.config is None else wanted.config
     # Who enters a key alone may be about to look what can be chosen with it.
     config = provider.validate(overrides, at="/config", is_whole=wanted.config is not None)
     values = secret_values(provider, wanted.secrets or {})
-    approved = provider.default_origins
-    if wanted.approved_origins is not None:
-        approved |= parsed_origins(provider, wanted.approved_origins)
     origins = provider.effective_origins(config)
     if not origins <= approved:
         message = (
