@@ -8,6 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import httpx
 import psycopg
 import pytest
@@ -209,6 +211,21 @@ async def test_the_release_is_on_record_and_limited(
     refused = await admin.post(f"{URL}/openai/verify", json={})
     assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
     assert 0 < int(refused.headers["Retry-After"]) <= 60
+
+
+async def test_two_tests_of_an_organization_are_under_way_at_a_time(
+    admin: httpx.AsyncClient, vendor: SecureVendor, plane: ControlPlane, administrator: Principal
+) -> None:
+    await set_key(admin, "openai")
+    turns = plane.verification._allowance.turn(administrator.tenant)  # pyright: ignore[reportPrivateUsage]
+    async with anyio.create_task_group() as group, turns, turns:
+        group.start_soon(verify, admin, "openai")
+        while not turns.statistics().tasks_waiting:
+            await anyio.lowlevel.checkpoint()
+        assert vendor.asked == []
+        await verify_each(plane, administrator, ["openai"])
+        assert len(vendor.asked) == 1, "a round waits for nothing"
+    assert len(vendor.asked) == 2
 
 
 async def test_local_engines_are_looked_for_where_the_operator_said(admin: httpx.AsyncClient, tmp_path: Path) -> None:

@@ -133,7 +133,8 @@ def _label(text: str | None) -> str | None:
     """Keep what can be read of a label: no control, format or private characters, one line, and not too long."""
     if text is None:
         return None
-    plain = "".join(each if unicodedata.category(each)[0] != "C" else " " for each in text)
+    begins = text[: 2 * MAX_LABEL_LENGTH]
+    plain = "".join(each if unicodedata.category(each)[0] != "C" else " " for each in begins)
     return " ".join(plain.split())[:MAX_LABEL_LENGTH] or None
 
 

@@ -163,12 +163,13 @@ class ListService:
         place = _preview_place(provider, url)
         if url is None or place is None or self._allowance.take(principal.tenant):
             raise PreviewNotFound
-        answer = await self._client.ask(
-            VendorRequest(url, {"accept": "audio/*"}),
-            within=frozenset({place}),
-            asker=principal.tenant,
-            max_bytes=MAX_PREVIEW_BYTES,
-        )
+        async with self._allowance.turn(principal.tenant):
+            answer = await self._client.ask(
+                VendorRequest(url, {"accept": "audio/*"}),
+                within=frozenset({place}),
+                asker=principal.tenant,
+                max_bytes=MAX_PREVIEW_BYTES,
+            )
         if isinstance(answer, Unanswered) or answer.status != _OK or not answer.is_whole:
             raise PreviewNotFound
         for start, content_type in _AUDIO:
@@ -202,7 +203,8 @@ class ListService:
             if self._allowance.take(principal.tenant):
                 return replace(kept, reason="too_often"), False
             kept.asked_at = now
-            kept.reason = await self._ask(principal, provider, listings, kept)
+            async with self._allowance.turn(principal.tenant):
+                kept.reason = await self._ask(principal, provider, listings, kept)
             return kept, kept.reason is None
 
     async def _basis(

@@ -3,7 +3,8 @@
 Who asks may hold a key that only admin:secrets can enter, and the address comes from an organization's settings. So:
 the name is looked up once, every address that it has must be a public one or one that the operator allowed, and the
 connection goes to the address that was looked at, under the name that was asked for. No redirect is followed, no
-proxy, cookie or key of the environment is used, nothing is unpacked, and time and size of an answer are limited.
+proxy, cookie or key of the environment is used, nothing is unpacked, and time and size of an answer are limited, and
+in how many pieces it comes.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import httpx
 
 from voxplane.destination import Origin
 from voxplane.errors import ConfigurationError
+from voxplane.server.bounded_transport import BoundedTransport
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -42,6 +44,8 @@ Resolve = Callable[[str, int], Awaitable[Sequence[Endpoint]]]
 """Looks up a host and a port: the addresses to connect to, as text, each with its port."""
 
 MAX_ANSWER_BYTES = 64 * 1024
+_MAX_PIECES = 4096
+"""In how many pieces an answer may come: each costs the same time, however short it is."""
 MAX_LOOK_UPS = 4
 """How many names may be looked up at once for one organization: a look-up that hangs cannot be called back."""
 _LOOK_UP_THREADS = 64
@@ -226,11 +230,11 @@ class VendorClient:
     async def _send(self, request: httpx.Request, max_bytes: int, clock: _Clock) -> Answered | Unanswered:
         # A handshake that is cut off from outside leaves its socket open, so each step of connecting ends by itself.
         request.extensions |= {"trace": clock.trace, "timeout": {"connect": _CONNECTING * self._timeout_seconds}}
-        # The transport by itself: it follows nothing, reads no environment, and unpacks nothing.
-        transport = httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False, http2=False, retries=0)
+        transport = BoundedTransport(self._tls)
         try:
             async with transport:
                 response = await transport.handle_async_request(request)
+                transport.expect(max_bytes)
                 body, is_whole = await _read(response, max_bytes)
         except httpx.TimeoutException:
             return clock.unanswered("timeout")
@@ -350,9 +354,11 @@ async def _read(response: httpx.Response, max_bytes: int) -> tuple[bytes, bool]:
         return b"", False
     body = bytearray()
     chunks: AsyncIterator[bytes] = response.aiter_raw()
+    pieces = 0
     async for chunk in chunks:
         body += chunk
-        if len(body) > max_bytes:
+        pieces += 1
+        if len(body) > max_bytes or pieces > _MAX_PIECES:
             return bytes(body[:max_bytes]), False
     return bytes(body), True
 

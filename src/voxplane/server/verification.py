@@ -124,7 +124,7 @@ class VerificationService:
             approved = provider.default_origins | parsed_origins(provider, wanted.approved_origins or [])
             subject = _drafted(provider, view.overrides(provider), wanted, approved)
             self.allow(principal.tenant)
-            finding = await self._runner.run(subject, principal.tenant)
+            finding = await self._run(subject, principal)
             return shown_verification(self._row(subject, principal, finding), provider, is_draft=True)
         return await self._verify_saved(principal, provider, view, is_allowed=is_allowed)
 
@@ -173,10 +173,16 @@ class VerificationService:
                 _require_for_custom(principal, provider, subject.origins)
                 at = Position.parse(released.at)
                 revision = at.revision if at else revision
-                finding = await self._runner.run(subject, principal.tenant)
+                # A round asks all at once: it is the operator's, and alone in its process.
+                run = self._runner.run(subject, principal.tenant) if is_allowed else self._run(subject, principal)
+                finding = await run
         row = self._row(subject, principal, finding, revision)
         await self._keep(principal, row)
         return shown_verification(row, provider)
+
+    async def _run(self, subject: Subject, principal: Principal) -> Finding:
+        async with self._allowance.turn(principal.tenant):
+            return await self._runner.run(subject, principal.tenant)
 
     async def _keep(self, principal: Principal, row: VerificationRow) -> None:
         async with self._database.transaction(organization_id=principal.tenant) as connection:
@@ -246,7 +252,7 @@ class VerificationService:
             return Untested.because("destination_unapproved" if is_elsewhere else "invalid_config")
         except RateLimited:
             return Untested.because("too_often")
-        finding = await self._runner.run(subject, principal.tenant)
+        finding = await self._run(subject, principal)
         return _Tried(overrides, given, self._row(subject, principal, finding, view.state.revision))
 
     async def _view(self, principal: Principal) -> OrganizationView:
