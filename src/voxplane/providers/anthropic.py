@@ -244,7 +244,7 @@ PROBE = Probe(
     ),
     signs=(
         Sign("quota", (400, 402, 403, 429), "billing_error|credit balance is too low"),
-        Sign("wrong_region_or_endpoint", (403,), r'"forbidden"|request not allowed'),
+        Sign("unreachable", (403,), r'"forbidden"|request not allowed'),
         Sign("model_unavailable", (404,), "not_found_error"),
     ),
 )

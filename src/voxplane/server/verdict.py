@@ -111,13 +111,21 @@ _NOT_THIS_ACCOUNT = Words(
     "Check organization, project and address in the settings: all must be those that the key was made for.",
     "check_settings",
 )
+# It is reached and turns away who asks. Workers may be elsewhere, so this says nothing of key or settings.
 _NOT_FROM_HERE = Words(
-    "fails",
+    "inconclusive",
     "{p} does not serve calls from where the control plane is.",
-    "The key is not at fault. The provider says which countries and networks it serves: workers must be in one.",
+    "The key is not at fault. The provider says which countries it serves, and the account which networks: workers "
+    "must be in one.",
     "open_console",
 )
-_REFUSED_AS: dict[int | None, Words] = {401: _NOT_THIS_ACCOUNT, 400: _NOT_FROM_HERE, 403: _NOT_FROM_HERE}
+_REFUSED_AS: dict[tuple[Outcome, int | None], Words] = {
+    ("wrong_region_or_endpoint", 401): _NOT_THIS_ACCOUNT,
+    ("wrong_region_or_endpoint", 403): _NOT_THIS_ACCOUNT,
+    ("unreachable", 400): _NOT_FROM_HERE,
+    ("unreachable", 401): _NOT_FROM_HERE,
+    ("unreachable", 403): _NOT_FROM_HERE,
+}
 
 _LOCAL: dict[Outcome, Words] = {
     "verified": Words("works", "{p} is ready."),
@@ -162,9 +170,7 @@ def verdict_of(outcome: Outcome) -> Verdict:
 def worded(row: VerificationRow, provider: ProviderSummary | AnyProvider) -> Words:
     """Return the words for one test."""
     outcome: Outcome = row.outcome  # pyright: ignore[reportAssignmentType] - a column of text
-    words = WORDS[outcome]
-    if outcome == "wrong_region_or_endpoint":
-        words = _REFUSED_AS.get(row.http_status, words)
+    words = _REFUSED_AS.get((outcome, row.http_status), WORDS[outcome])
     if provider.hosting == "local":
         words = _LOCAL.get(outcome, words)
         if row.origin is None:
