@@ -63,6 +63,8 @@ class Listing:
     """The names to keep (a pattern), where a vendor lists all that it has."""
     serves: tuple[str, str] | None = None
     """A member of an item, and what its list must hold."""
+    ended: tuple[str, str] | None = None
+    """A member of an item, and its value where the vendor lists what it no longer offers."""
     label: str | None = None
     language: str | None = None
     retires_on: str | None = None
@@ -111,6 +113,8 @@ class Listing:
             served = item.get(self.serves[0])
             if not isinstance(served, list) or self.serves[1] not in served:
                 return None
+        if self.ended is not None and item.get(self.ended[0]) == self.ended[1]:
+            return None
         return Listed(
             name,
             label=_label(self._text(item, self.label)),
