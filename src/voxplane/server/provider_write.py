@@ -158,7 +158,8 @@ class ProviderWrite:
             "fingerprints": await fingerprints(write, values),
         }
         await write.audit("secrets.put", key, detail)
-        await write.put_secrets(key, sealed, self.view.secret_users(key))
+        is_same = present is not None and present.is_same(sealed)
+        await write.put_secrets(key, sealed, self.view.secret_users(key), is_same=is_same)
         return True
 
     async def holds_secrets(self, provider: AnyProvider, values: Mapping[str, SecretStr]) -> bool:

@@ -102,7 +102,7 @@ class VerificationService:
     ) -> VerificationResult:
         """Test one provider, as it is saved or as a draft has it, and say what was found.
 
-        `is_allowed` says that the test is part of a round that was counted.
+        `is_allowed` says that the test is part of a round, which was counted, or of the schedule, which is not.
 
         Raises:
             PermissionDenied: a draft, or a destination that is not the provider's own, needs admin:secrets; what is
@@ -173,7 +173,7 @@ class VerificationService:
                 _require_for_custom(principal, provider, subject.origins)
                 at = Position.parse(released.at)
                 revision = at.revision if at else revision
-                # A round asks all at once: it is the operator's, and alone in its process.
+                # A round asks all at once: it is the operator's, and alone in its process. The schedule asks one.
                 run = self._runner.run(subject, principal.tenant) if is_allowed else self._run(subject, principal)
                 finding = await run
         row = self._row(subject, principal, finding, revision)
