@@ -298,6 +298,10 @@ async def test_a_vendor_says_when_to_come_back_as_seconds_or_a_date(
     answer = await client.ask(VendorRequest("https://api.openai.com/v1/models", KEY), within=within)
     assert isinstance(answer, Answered)
     seconds = answer.retry_after_seconds
+    vendor.say(Reply(200, b"{}", {"Retry-After": header}))
+    answer = await client.ask(VendorRequest("https://api.openai.com/v1/models", KEY), within=within)
+    assert isinstance(answer, Answered)
+    assert answer.retry_after_seconds is None, "it was answered"
     assert seconds is None if least is None or most is None else seconds is not None and least <= seconds <= most
 
 

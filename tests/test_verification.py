@@ -439,6 +439,7 @@ async def test_a_test_of_settings_that_somebody_changed_meanwhile_is_not_kept(
     monkeypatch.setattr(plane.providers, "update_provider_secrets", late)
     stored = (await put_checked(admin, "openai", KEY)).json()
     assert (stored["overrides"], stored["verification"], stored["status"]) == ({"model": "gpt-9"}, None, "unverified")
+    assert stored["untested"]["reason"] == "changed"
     assert len(vendor.asked) == 1
 
 
@@ -576,6 +577,15 @@ async def test_a_server_that_has_a_list_alone_is_asked_for_it(admin: httpx.Async
         draft["config"]["model"] = model
         found = await verify(admin, "openai", **draft, approvedOrigins=["https://gateway.example.com/v1"])
         assert (found["outcome"], found["httpStatus"]) == (outcome, 200)
+
+
+async def test_a_server_that_speaks_may_have_no_list(admin: httpx.AsyncClient, vendor: SecureVendor) -> None:
+    gateway = "https://gateway.example.com/v1"
+    vendor.say(tested.Reply(404, b'{"detail": "Not Found"}'))
+    draft = {"config": {"baseUrl": gateway}, "secrets": {"apiKey": KEY}, "approvedOrigins": [gateway]}
+    found = await verify(admin, "openai-tts", **draft)
+    assert (found["outcome"], found["verdict"]) == ("not_checkable", "inconclusive")
+    assert (await verify(admin, "openai", **draft))["verdict"] == "fails"
 
 
 async def test_an_end_that_was_told_stays_known_while_a_test_is_inconclusive(

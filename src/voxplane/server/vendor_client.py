@@ -50,6 +50,7 @@ MAX_LOOK_UPS = 4
 """How many names may be looked up at once for one organization: a look-up that hangs cannot be called back."""
 _LOOK_UP_THREADS = 64
 _LONGEST_RETRY_AFTER_SECONDS = 3600
+_WAITED_AFTER = frozenset({429, 503})
 _CONNECTING = 0.45
 """How much of the time for an answer may go into each of the two steps of connecting, TCP and TLS."""
 _MAX_DEPTH = 32
@@ -245,7 +246,9 @@ class VendorClient:
             body=body,
             is_whole=is_whole,
             content_type=response.headers.get("content-type", "").partition(";")[0].strip().lower(),
-            retry_after_seconds=_retry_after(response.headers.get("retry-after", "")),
+            retry_after_seconds=(
+                _retry_after(response.headers.get("retry-after", "")) if response.status_code in _WAITED_AFTER else None
+            ),
             connected_milliseconds=clock.connected or 0,
             milliseconds=clock.milliseconds(),
         )

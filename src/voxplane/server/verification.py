@@ -219,7 +219,7 @@ class VerificationService:
             view = self._view_of(state)
             # Somebody else's change between the test and now makes it one of something else.
             if view.etag(key) != changed.etag or changed.overrides != found.overrides:
-                return StoredSecrets(**dict(changed), untested=None)
+                return StoredSecrets(**dict(changed), untested=Untested.because("changed"))
             await add_verification(connection, principal.tenant, replace(found.row, revision=state.revision))
         self._changes.note(principal.tenant)
         shown = await self._providers.get_organization_provider(principal, key)

@@ -1774,7 +1774,7 @@ export interface components {
              * Reason
              * @enum {string}
              */
-            reason: "nothing_entered" | "secrets_missing" | "invalid_config" | "destination_unapproved" | "too_often";
+            reason: "nothing_entered" | "secrets_missing" | "invalid_config" | "destination_unapproved" | "too_often" | "changed";
         };
         /**
          * VerificationResult
