@@ -17,8 +17,10 @@ from tests.vendors import tested
 from tests.vendors.secure import HOSTS, Asked, Reply, SecureVendor
 from voxplane.listing import MAX_ITEMS, MAX_LABEL_LENGTH
 from voxplane.registry import ProviderRegistry
+from voxplane.resolution import ResolvedProviderConfig
 from voxplane.schemas import SecretsWrite
 from voxplane.server import lists
+from voxplane.server.auth import Principal
 from voxplane.server.control_plane import ControlPlane
 from voxplane.server.settings import Settings
 
@@ -43,6 +45,7 @@ ANSWERS: dict[tuple[str, str], Any] = {
             {"id": "gpt-6-luna", "object": "model", "created": 1, "owned_by": "openai", "shutdown_date": None},
             {"id": "gpt-4o-mini", "object": "model", "created": 1, "owned_by": "openai", "shutdown_date": "2027-01-15"},
             {"id": "gpt-9", "object": "model", "created": 1, "owned_by": "openai", "shutdown_date": "2030-01-01"},
+            {"id": "gpt-8", "object": "model", "created": 1, "owned_by": "openai", "shutdown_date": "2024-01-01"},
             {"id": "gpt-4o-mini-tts", "object": "model", "created": 1, "owned_by": "openai"},
             {"id": "text-embedding-3-small", "object": "model", "created": 1, "owned_by": "openai"},
         ],
@@ -73,7 +76,8 @@ ANSWERS: dict[tuple[str, str], Any] = {
                 "display_name": "Sonnet 4.6",
                 "created_at": "2026-01-01T00:00:00Z",
                 "retires_at": "2027-09-01T00:00:00Z",
-            }
+            },
+            {"id": "claude-opus-4-1", "type": "model", "lifecycle": "retired", "retires_at": "2026-08-05T00:00:00Z"},
         ],
         "has_more": False,
     },
@@ -160,11 +164,12 @@ async def test_a_list_is_the_vendors_with_what_is_known_of_its_models(
     found = await listed(admin, "openai")
     assert (found["source"], found["reason"], found["isWhole"]) == ("live", None, True)
     assert found["fetchedAt"] is not None
-    assert names(found) == ["gpt-6-luna", "gpt-4o-mini", "gpt-9"]
+    assert names(found) == ["gpt-6-luna", "gpt-4o-mini", "gpt-9", "gpt-8"]
     items = {each["name"]: each for each in found["items"]}
     mini = items["gpt-4o-mini"]
     assert (mini["status"], mini["retiresOn"], mini["replacement"]) == ("deprecated", "2027-01-15", "gpt-6-luna")
     assert (items["gpt-9"]["status"], items["gpt-9"]["retiresOn"]) == ("deprecated", "2030-01-01")
+    assert (items["gpt-8"]["status"], items["gpt-8"]["retiresOn"]) == ("deprecated", "2024-01-01"), "it is late"
     assert items["gpt-6-luna"]["status"] == "current"
     assert (items["gpt-4.1"]["isListed"], items["gpt-4.1"]["retiresOn"]) == (False, "2027-01-14")
     statement = "SELECT action, target, detail FROM audit_events ORDER BY seq DESC LIMIT 1"
@@ -258,6 +263,42 @@ async def test_a_vendor_that_fails_or_is_hostile_leaves_the_built_in_list(
     assert (found["source"], found["reason"], found["fetchedAt"]) == ("built-in", reason, None)
     assert "gpt-4o-mini" in [each["name"] for each in found["items"]]
     assert tested.UPSTREAM not in json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("key", "situation", "reason"),
+    [
+        ("google", "bad", "key_refused"),
+        ("google", "region", "unreachable"),
+        ("elevenlabs", "restricted", "key_restricted"),
+        ("groq", "region", "unreachable"),
+        ("openai", "quota", "quota"),
+    ],
+)
+async def test_a_refusal_is_read_as_in_a_test(key: str, situation: str, reason: str, admin: httpx.AsyncClient) -> None:
+    await set_key(admin, key, f"key-{situation}-x")
+    assert (await listed(admin, key))["reason"] == reason
+
+
+async def test_a_list_of_another_address_is_not_kept(
+    admin: httpx.AsyncClient, vendor: SecureVendor, plane: ControlPlane, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = ["https://api.groq.com/openai/v1", "https://gateway.example.com/v1"]
+    await set_key(admin, "groq", KEY, approvedOrigins=both)
+    vendor.answer = lambda asked: Reply(200, json.dumps({"data": [{"id": f"of-{asked.host}"}]}).encode())
+    assert names(await listed(admin, "groq")) == ["of-api.groq.com"]
+    hands.now += 31
+    release = plane.workers.release_for_list
+
+    async def late(who: Principal, key: str) -> ResolvedProviderConfig:
+        await admin.put(f"{URL}/groq/config", json={"config": {"baseUrl": both[1]}})
+        return await release(who, key)
+
+    monkeypatch.setattr(plane.workers, "release_for_list", late)
+    assert names(await listed(admin, "groq", refresh=True)) == ["of-gateway.example.com"]
+    monkeypatch.setattr(plane.workers, "release_for_list", release)
+    await admin.put(f"{URL}/groq/config", json={"config": {}})
+    assert names(await listed(admin, "groq")) == ["of-api.groq.com"]
 
 
 async def test_a_vendor_that_hangs_is_given_up(settings: Settings, vendor: SecureVendor, said: Said) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import AsyncIterator, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from ipaddress import ip_address, ip_network
@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import anyio
+import anyio.abc
 import pytest
 
 from tests.vendors import tested
@@ -243,6 +244,39 @@ async def test_names_that_hang_keep_nobody_else_waiting(vendor: SecureVendor) ->
 
 
 @pytest.mark.parametrize(
+    ("head", "piece", "expected"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n", "unreachable"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n", (200, False)),
+        (b"HTTP/1.1 200 OK\r\n", b"X-More: x\r\n", "unreachable"),
+    ],
+    ids=["announcements", "pieces", "headers"],
+)
+async def test_an_answer_without_end_is_not_read_to_the_end_of_the_time(
+    head: bytes, piece: bytes, expected: object
+) -> None:
+    async def serve(connection: anyio.abc.SocketStream) -> None:
+        async with connection:
+            await connection.receive()
+            await connection.send(head)
+            with suppress(anyio.BrokenResourceError):
+                while True:
+                    await connection.send(piece * 2000)
+
+    client = VendorClient(allowed=[ip_network("127.0.0.1/32")], timeout_seconds=600)
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - not Django's
+    url = f"http://127.0.0.1:{port}"
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, serve)
+        within = frozenset({Origin.parse(url)})
+        found = await client.ask(VendorRequest(f"{url}/v1"), within=within, max_bytes=1024 * 1024)
+        group.cancel_scope.cancel()
+    said = found.reason if isinstance(found, Unanswered) else (found.status, found.is_whole)
+    assert said == expected
+
+
+@pytest.mark.parametrize(
     ("header", "least", "most"),
     [
         ("in a quarter of an hour", 300, 900),
@@ -264,6 +298,10 @@ async def test_a_vendor_says_when_to_come_back_as_seconds_or_a_date(
     answer = await client.ask(VendorRequest("https://api.openai.com/v1/models", KEY), within=within)
     assert isinstance(answer, Answered)
     seconds = answer.retry_after_seconds
+    vendor.say(Reply(200, b"{}", {"Retry-After": header}))
+    answer = await client.ask(VendorRequest("https://api.openai.com/v1/models", KEY), within=within)
+    assert isinstance(answer, Answered)
+    assert answer.retry_after_seconds is None, "it was answered"
     assert seconds is None if least is None or most is None else seconds is not None and least <= seconds <= most
 
 

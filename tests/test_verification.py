@@ -9,6 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import httpx
 import psycopg
 import pytest
@@ -94,8 +96,9 @@ async def test_what_a_saved_test_found_holds_until_something_changes(
     await verify(admin, "openai")
     assert (await shown(admin, "openai"))["statusSince"] == found["checkedAt"]
 
-    # The switch is no setting that a test depends on; a setting is, and so is a key.
+    # The switch is no setting that a test depends on, nor is a label; a setting is, and so is a key.
     await admin.put(f"{URL}/openai/config", json={"isEnabled": False})
+    await admin.put(f"{URL}/openai/secrets", json={"label": "of last year"})
     assert (await shown(admin, "openai"))["status"] == "verified"
     await admin.put(f"{URL}/openai/config", json={"config": {"temperature": 0.1}})
     assert (await shown(admin, "openai"))["status"] == "unverified"
@@ -212,16 +215,43 @@ async def test_the_release_is_on_record_and_limited(
     assert 0 < int(refused.headers["Retry-After"]) <= 60
 
 
+async def test_two_tests_of_an_organization_are_under_way_at_a_time(
+    admin: httpx.AsyncClient, vendor: SecureVendor, plane: ControlPlane, administrator: Principal
+) -> None:
+    await set_key(admin, "openai")
+    turns = plane.verification._allowance.turn(administrator.tenant)  # pyright: ignore[reportPrivateUsage]
+    async with anyio.create_task_group() as group, turns, turns:
+        group.start_soon(verify, admin, "openai")
+        while not turns.statistics().tasks_waiting:
+            await anyio.lowlevel.checkpoint()
+        assert vendor.asked == []
+        await verify_each(plane, administrator, ["openai"])
+        assert len(vendor.asked) == 1, "a round waits for nothing"
+    assert len(vendor.asked) == 2
+
+
 async def test_local_engines_are_looked_for_where_the_operator_said(admin: httpx.AsyncClient, tmp_path: Path) -> None:
     assert (await verify(admin, "whisper"))["outcome"] == "model_unavailable"
     folder = tmp_path / "whisper" / "base"
     folder.mkdir(parents=True)
-    for name in ("model.bin", "tokenizer.json"):
+    for name in ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt"):
+        assert (await verify(admin, "whisper"))["outcome"] == "model_unavailable"
         (folder / name).write_bytes(b"x")
     found = await verify(admin, "whisper")
     assert (found["outcome"], found["sentence"]) == ("verified", "Whisper (local) is ready.")
     (folder / "model.bin").write_bytes(b"")
     assert (await verify(admin, "whisper"))["outcome"] == "model_unavailable"
+    (folder / "model.bin").unlink()
+    (folder / "model.bin").mkdir()
+    (folder / "model.bin" / "a folder").touch()
+    assert (await verify(admin, "whisper"))["outcome"] == "model_unavailable"
+    model = tmp_path / "vosk" / "vosk-model-small-en-us-0.15"
+    for name in ("am", "conf", "graph"):
+        (model / name).mkdir(parents=True)
+    assert (await verify(admin, "vosk"))["outcome"] == "model_unavailable", "they are empty"
+    for name in ("am", "conf", "graph"):
+        (model / name / "x").write_bytes(b"x")
+    assert (await verify(admin, "vosk"))["outcome"] == "verified"
 
 
 async def test_a_server_that_the_operator_did_not_allow_is_not_looked_for(
@@ -259,7 +289,11 @@ async def test_a_round_tests_all_at_once(
     # The schedule tests what is enabled, in the cloud and old enough, and nothing twice.
     assert await verify_what_is_due(plane, timedelta(hours=1), 0) == 0
     later = [each for each in tested.HOSTS if (await shown(admin, each))["isEnabled"]]
+    plane.verification._allowance.per_minute = 0  # pyright: ignore[reportPrivateUsage] - those are people's
+    before = len(vendor.asked)
     assert await verify_what_is_due(plane, timedelta(0), 0) == len(later) > 0
+    assert len(vendor.asked) - before >= len(later)
+    plane.verification._allowance.per_minute = 40  # pyright: ignore[reportPrivateUsage]
     await admin.delete(f"{URL}/azure-openai/config")
     (without_address,) = (await verify_each(plane, administrator, ["azure-openai"])).providers
     assert (without_address.result, without_address.problem) == (
@@ -375,6 +409,10 @@ async def test_what_cannot_be_tested_is_stored_untested(
     moved = {"config": {"baseUrl": "https://gateway.example.com/v1"}}
     assert (await admin.put(f"{URL}/groq/config", json=moved)).status_code == 200
     assert why(await put_checked(admin, "groq", KEY)) == "destination_unapproved"
+    # Approved for a gateway alone, it goes to no provider: not when entered, nor when settings were put back since.
+    gateway = ["https://gateway.example.com/v1"]
+    assert why(await put_checked(admin, "anthropic", KEY, approvedOrigins=gateway)) == "destination_unapproved"
+    assert why(await put_checked(admin, "anthropic", f"{KEY}-2")) == "destination_unapproved"
     labelled = {"label": "of last year", "check": True}
     assert why(await admin.put(f"{URL}/groq/secrets", json=labelled)) == "nothing_entered"
     account = json.dumps({"type": "service_account", "token_uri": "https://oauth2.googleapis.com/token"})
@@ -402,6 +440,7 @@ async def test_a_test_of_settings_that_somebody_changed_meanwhile_is_not_kept(
     monkeypatch.setattr(plane.providers, "update_provider_secrets", late)
     stored = (await put_checked(admin, "openai", KEY)).json()
     assert (stored["overrides"], stored["verification"], stored["status"]) == ({"model": "gpt-9"}, None, "unverified")
+    assert stored["untested"]["reason"] == "changed"
     assert len(vendor.asked) == 1
 
 
@@ -434,6 +473,18 @@ async def test_an_end_that_the_vendor_tells_is_a_notice(admin: httpx.AsyncClient
     assert "gpt-77" in [each["notice"]["model"] for each in listed]
     vendor.say(tested.Reply(200, b'{"id": "gpt-77", "shutdown_date": "2031-99-06"}'))
     assert (await verify(admin, "openai"))["retiresOn"] is None
+    # A vendor that still has it after that day is late; one that says so has ended it, and keeps its entry.
+    vendor.say(tested.Reply(200, b'{"id": "gpt-77", "shutdown_date": "2024-05-06"}'))
+    await verify(admin, "openai")
+    (notice,) = (await shown(admin, "openai"))["notices"]
+    assert (notice["code"], notice["message"]) == (
+        "model_retiring",
+        "gpt-77 was to end on 2024-05-06, so it may end any day.",
+    )
+    vendor.say(tested.Reply(200, b'{"id": "claude-sonnet-4-6", "lifecycle": "retired"}'))
+    found = await verify(admin, "anthropic", secrets={"apiKey": KEY}, config={"workspaceId": "wrkspc_1"})
+    assert vendor.asked[-1].headers["anthropic-workspace-id"] == "wrkspc_1"
+    assert (found["outcome"], found["stages"][-1]["state"]) == ("model_unavailable", "failed")
 
 
 async def test_a_page_is_no_vosk_server(admin: httpx.AsyncClient, vendor: SecureVendor) -> None:
@@ -467,6 +518,29 @@ async def test_a_long_list_leaves_the_model_open_and_says_so(admin: httpx.AsyncC
     assert [each["state"] for each in found["stages"]] == ["passed", "passed", "passed", "skipped"]
 
 
+@pytest.mark.parametrize(
+    ("key", "model", "outcome"),
+    [
+        ("deepgram", "nova-3", "verified"),
+        ("deepgram", "general", "model_unavailable"),
+        ("deepgram", "aura-asteria-en", "model_unavailable"),
+        ("groq", "whisper-large-v3", "model_unavailable"),
+    ],
+)
+async def test_a_model_of_another_kind_is_none(
+    key: str, model: str, outcome: str, admin: httpx.AsyncClient, vendor: SecureVendor
+) -> None:
+    listed = {"stt": [{"name": "general", "canonical_name": "nova-3-general"}]}
+    voices = {"tts": [{"name": "asteria", "canonical_name": "aura-asteria-en"}]}
+
+    def answer(asked: tested.Asked) -> tested.Reply:
+        is_list = asked.path == "/v1/models"
+        return tested.Reply(200, json.dumps(listed | voices).encode()) if is_list else tested.answer(asked)
+
+    vendor.answer = answer
+    assert (await verify(admin, key, config={"model": model}, secrets={"apiKey": KEY}))["outcome"] == outcome
+
+
 async def test_azures_list_of_a_whole_region_is_no_wrong_address(
     admin: httpx.AsyncClient, vendor: SecureVendor
 ) -> None:
@@ -475,6 +549,9 @@ async def test_azures_list_of_a_whole_region_is_no_wrong_address(
     for words, outcome in (
         (tested.Reply(200, b'{"choices": []}'), "verified"),
         (tested.Reply(400, b'{"error": {"message": "max_tokens or model output limit was reached"}}'), "verified"),
+        (tested.Reply(400, b'{"error": {"code": "unsupported_parameter"}}'), "verified"),
+        (tested.Reply(400, b'{"error": {"code": "unsupported_api_version"}}'), "provider_error"),
+        (tested.Reply(400, b'{"error": {"code": "OperationNotSupported"}}'), "model_unavailable"),
         (tested.Reply(429, b"{}", {"Retry-After": "90"}), "rate_limited"),
     ):
 
@@ -501,6 +578,15 @@ async def test_a_server_that_has_a_list_alone_is_asked_for_it(admin: httpx.Async
         draft["config"]["model"] = model
         found = await verify(admin, "openai", **draft, approvedOrigins=["https://gateway.example.com/v1"])
         assert (found["outcome"], found["httpStatus"]) == (outcome, 200)
+
+
+async def test_a_server_that_speaks_may_have_no_list(admin: httpx.AsyncClient, vendor: SecureVendor) -> None:
+    gateway = "https://gateway.example.com/v1"
+    vendor.say(tested.Reply(404, b'{"detail": "Not Found"}'))
+    draft = {"config": {"baseUrl": gateway}, "secrets": {"apiKey": KEY}, "approvedOrigins": [gateway]}
+    found = await verify(admin, "openai-tts", **draft)
+    assert (found["outcome"], found["verdict"]) == ("not_checkable", "inconclusive")
+    assert (await verify(admin, "openai", **draft))["verdict"] == "fails"
 
 
 async def test_an_end_that_was_told_stays_known_while_a_test_is_inconclusive(
@@ -613,7 +699,9 @@ async def test_what_nobody_is_asked_about_is_not_opened(
     ("key", "reply", "said", "step"),
     [
         ("openai", (401, b"mismatched_organization"), "organization or project", "check_settings"),
+        ("openai", (403, b"mismatched_project"), "organization or project", "check_settings"),
         ("openai", (403, b"unsupported_country"), "from where the control plane is", "open_console"),
+        ("openai", (401, b"ip_not_authorized"), "from where the control plane is", "open_console"),
         ("groq", (403, b"{}"), "from where the control plane is", "open_console"),
         ("groq", (404, b"{}"), "What answers at https://api.groq.com is not Groq", "check_settings"),
     ],
@@ -623,8 +711,13 @@ async def test_advice_fits_what_was_refused(
 ) -> None:
     vendor.say(tested.Reply(*reply))
     found = await verify(admin, key, secrets={"apiKey": KEY})
-    assert (found["outcome"], found["nextStep"]) == ("wrong_region_or_endpoint", step)
+    is_from_here = step == "open_console"
+    assert (found["outcome"], found["verdict"], found["nextStep"]) == (
+        *(("unreachable", "inconclusive") if is_from_here else ("wrong_region_or_endpoint", "fails")),
+        step,
+    )
     assert said in found["sentence"]
+    assert (await put_checked(admin, key, KEY)).status_code == 200, "it does not speak against the key"
 
 
 async def test_a_name_that_nobody_has_is_a_wrong_address_and_no_wrong_key(

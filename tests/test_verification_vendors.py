@@ -40,6 +40,9 @@ _USUAL: dict[str, str] = dict(zip(SITUATIONS, (
 OUTCOMES: dict[str, dict[str, str]] = {key: dict(_USUAL) for key in tested.HOSTS}
 # A key of another residency looks like a wrong one, and Cartesia lists no models.
 OUTCOMES["elevenlabs"]["region"] = "key_rejected"
+# These say by their words that they do not serve from here; to the others it is another address.
+for _each in ("openai", "openai-tts", "groq", "google", "anthropic"):
+    OUTCOMES[_each]["region"] = "unreachable"
 OUTCOMES["cartesia"]["model"] = "verified"
 NEEDED: dict[str, dict[str, Any]] = {
     "elevenlabs": {"voiceId": "JBFqnCBsd6RMkjVDRZzb"},

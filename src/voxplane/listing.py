@@ -63,6 +63,8 @@ class Listing:
     """The names to keep (a pattern), where a vendor lists all that it has."""
     serves: tuple[str, str] | None = None
     """A member of an item, and what its list must hold."""
+    ended: tuple[str, str] | None = None
+    """A member of an item, and its value where the vendor lists what it no longer offers."""
     label: str | None = None
     language: str | None = None
     retires_on: str | None = None
@@ -111,6 +113,8 @@ class Listing:
             served = item.get(self.serves[0])
             if not isinstance(served, list) or self.serves[1] not in served:
                 return None
+        if self.ended is not None and item.get(self.ended[0]) == self.ended[1]:
+            return None
         return Listed(
             name,
             label=_label(self._text(item, self.label)),
@@ -133,7 +137,8 @@ def _label(text: str | None) -> str | None:
     """Keep what can be read of a label: no control, format or private characters, one line, and not too long."""
     if text is None:
         return None
-    plain = "".join(each if unicodedata.category(each)[0] != "C" else " " for each in text)
+    begins = text[: 2 * MAX_LABEL_LENGTH]
+    plain = "".join(each if unicodedata.category(each)[0] != "C" else " " for each in begins)
     return " ".join(plain.split())[:MAX_LABEL_LENGTH] or None
 
 

@@ -66,7 +66,7 @@ class ProbeRequest:
     is_fallback: bool = False
     """Whether it is asked only where the one before left it the last word."""
     signs: tuple[Sign, ...] = ()
-    """What refusals mean. The first that fits counts, before those of the probe."""
+    """What refusals mean, and answers of success that are none. The first that fits counts, before the probe's."""
     when: When | None = None
     """The settings that it is for; without it, all."""
 
@@ -140,7 +140,10 @@ class Probe:
     model_setting: str | None = "model"
     """The setting that names the model or voice tested for, on the wire."""
     weights: tuple[str, ...] = ()
-    """For an engine in the worker itself: the files in the folder of models, without which it cannot load."""
+    """For an engine in the worker itself: the files in the folder of models, without which it cannot load.
+
+    A folder ends with a slash; a file's name may hold a `*`.
+    """
 
     def is_checkable(self, settings: JsonObject) -> bool:
         """Whether these settings can be tested."""
@@ -157,12 +160,12 @@ class Probe:
 
 def judged(probe: Probe, request: ProbeRequest, status: int, text: str) -> Outcome:
     """Return what a vendor's answer means; `text` is as much of its body as was read."""
-    if status in _SUCCESS:
-        # Whatever answers 200 with something else is not this vendor's interface.
-        return "verified" if re.search(request.good, text) else "wrong_region_or_endpoint"
     for sign in (*request.signs, *probe.signs, *_USUAL):
         if sign.fits(status, text):
             return sign.outcome
+    if status in _SUCCESS:
+        # Whatever answers 200 with something else is not this vendor's interface.
+        return "verified" if re.search(request.good, text) else "wrong_region_or_endpoint"
     return "wrong_region_or_endpoint" if status in _REDIRECT else "provider_error"
 
 

@@ -29,6 +29,8 @@ class _Ending(NamedTuple):
     setting: str
     offer: Model | Voice
     has_ended: bool
+    is_late: bool = False
+    """Whether the day has come that the vendor told, and not the end: it told it of a model that is still there."""
 
 
 def notices(
@@ -61,7 +63,8 @@ def _noteworthy(
         offer = next((each for each in offers if each.name == chosen), None)
         if told is not None and setting == provider.model_setting and isinstance(chosen, str):
             offer = (offer or Model(name=chosen)).model_copy(update={"retires_on": told})
-        if offer is None:
+            yield _Ending(setting, offer, offer.status == "retired", is_late=told <= today)
+        elif offer is None:
             # Voices are an account's own as often as not, so one that is not listed says nothing.
             if isinstance(chosen, str) and provider.models and setting == provider.model_setting:
                 yield _unknown(provider, setting, chosen)
@@ -102,6 +105,8 @@ def _sentence(provider: AnyProvider, ending: _Ending) -> str:
     when = f" on {offer.retires_on.isoformat()}" if offer.retires_on else ""
     if ending.has_ended:
         sentence = f"{called} ended{when}."
+    elif ending.is_late:
+        sentence = f"{called} was to end{when}, so it may end any day."
     else:
         sentence = f"{called} ends{when}." if when else f"{called} is deprecated."
     return sentence + (f" {provider.name} names {offer.replacement} as its replacement." if offer.replacement else "")

@@ -14,7 +14,9 @@ from voxplane.probe import Probe, ProbeRequest, Sign
 READ_TIMEOUT_SECONDS = 30.0
 """The silence after which a caller has given up too."""
 
-_ELSEWHERE = "incorrect_hostname|unsupported_country|mismatched_organization|must be a member of an organization"
+# https://platform.openai.com/docs/guides/error-codes, and of ip_not_authorized the guide on IP allowlists.
+_ELSEWHERE = "incorrect_hostname|mismatched_(organization|project)|must be a member of an organization"
+_NOT_FROM_HERE = "unsupported_country|ip_not_authorized"
 
 _OPENAI_HEADERS = {
     "Authorization": "Bearer {apiKey}",
@@ -44,6 +46,7 @@ OPENAI_PROBE = Probe(
         ),
     ),
     signs=(
+        Sign("unreachable", (401, 403), _NOT_FROM_HERE),
         Sign("wrong_region_or_endpoint", (401, 403), _ELSEWHERE),
         Sign("key_restricted", (401, 403), "missing scopes|insufficient permissions"),
         Sign("model_unavailable", (403, 404), "model_not_found"),

@@ -94,7 +94,7 @@ def test_check_41_and_42_and_46_each_outcome_has_its_sentence_and_its_step(
         "quota": ("quota", "Open the provider's page", "Unverified"),
         "broken": ("provider_error", None, "Unverified"),
         "reset": ("unreachable", "Check the settings", "Unverified"),
-        "region": ("wrong_region_or_endpoint", "Open the provider's page", "Failing"),
+        "region": ("unreachable", "Open the provider's page", "Unverified"),
         "limited": ("rate_limited", None, "Unverified"),
     }
     for situation, (outcome, step, status) in steps.items():

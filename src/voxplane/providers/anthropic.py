@@ -232,31 +232,38 @@ PIPECAT = (
     ),
 )
 
+_HEADERS = {
+    "x-api-key": "{apiKey}",
+    "anthropic-version": "2023-06-01",
+    "anthropic-workspace-id": "{workspaceId}",
+}
 PROBE = Probe(
     requests=(
         ProbeRequest(
             "{baseUrl}/v1/models/{model}",
-            {"x-api-key": "{apiKey}", "anthropic-version": "2023-06-01"},
+            _HEADERS,
             good=r'"id"\s*:',
             ends=r'"retires_at"\s*:\s*"(\d{4}-\d{2}-\d{2})',
             proves="both",
+            # A model that has ended keeps its entry; a date that is over by itself says that its end is late
+            # (anthropic/types/model_info.py of the SDK).
+            signs=(Sign("model_unavailable", (200,), r'"lifecycle"\s*:\s*"retired"'),),
         ),
     ),
     signs=(
         Sign("quota", (400, 402, 403, 429), "billing_error|credit balance is too low"),
-        Sign("wrong_region_or_endpoint", (403,), r'"forbidden"|request not allowed'),
+        Sign("unreachable", (403,), r'"forbidden"|request not allowed'),
         Sign("model_unavailable", (404,), "not_found_error"),
     ),
 )
 
 LISTS_MODELS = (
     Listing(
-        request=ProbeRequest(
-            "{baseUrl}/v1/models?limit=1000", {"x-api-key": "{apiKey}", "anthropic-version": "2023-06-01"}
-        ),
+        request=ProbeRequest("{baseUrl}/v1/models?limit=1000", _HEADERS),
         items="data",
         label="display_name",
         retires_on="retires_at",
+        ended=("lifecycle", "retired"),
     ),
 )
 

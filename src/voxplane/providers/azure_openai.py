@@ -378,7 +378,9 @@ _DATED, _V1 = When("apiSurface", equals="dated"), When("apiSurface", equals="v1"
 _BRIEFLY = {"messages": [{"role": "user", "content": "Say yes."}], "max_completion_tokens": 16}
 _DEPLOYED = (
     Sign("model_unavailable", (404,), "deploymentnotfound|model_not_found|does not exist"),
-    Sign("verified", (400,), "unsupported|content_filter|max_tokens or model output limit"),
+    Sign("model_unavailable", (400,), r'"code"\s*:\s*"operationnotsupported"'),  # it is of a model that writes no words
+    Sign("verified", (400,), r'"code"\s*:\s*"(unsupported_(parameter|value)|content_filter)"'),
+    Sign("verified", (400,), "max_tokens or model output limit"),
     Sign("quota", (403, 429), "quota"),
 )
 

@@ -380,8 +380,8 @@ PROBE = Probe(
             "{baseUrl}/v1/models",
             {"Authorization": "Token {apiKey}"},
             good=r'"stt"\s*:',
-            # nova-3 is short for nova-3-general.
-            lists=r'"(name|canonical_name)"\s*:\s*"{model}(-general)?"',
+            # nova-3 is short for nova-3-general; the voices that are listed too are all called aura-.
+            lists=r'"canonical_name"\s*:\s*"(?!aura-){model}(-general)?"',
             proves="model",
         ),
     ),

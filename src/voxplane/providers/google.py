@@ -417,7 +417,7 @@ PROBE = Probe(
     signs=(
         Sign("key_rejected", (400,), "api_key_invalid|api key not valid|api key expired"),
         Sign("key_rejected", (403,), "reported as leaked"),
-        Sign("wrong_region_or_endpoint", (400, 403), "user location is not supported"),
+        Sign("unreachable", (400, 403), "user location is not supported"),
         Sign("model_unavailable", (404,), "not_found"),
         Sign("quota", (429,), "exceeded your current quota"),
     ),

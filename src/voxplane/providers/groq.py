@@ -188,7 +188,7 @@ PROBE = Probe(
     ),
     signs=(
         Sign("key_restricted", (401, 403), "permission"),
-        Sign("wrong_region_or_endpoint", (403,)),  # a network or a region that is not served
+        Sign("unreachable", (403,)),  # a network or a region that is not served
         Sign("model_unavailable", (404,), "model_not_found"),
         Sign("quota", (429,), "insufficient_quota|exceeded your current quota"),
     ),

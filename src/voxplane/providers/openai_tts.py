@@ -6,6 +6,7 @@ Facts: vendor docs and livekit-plugins-openai 1.8.9 / pipecat-ai 1.14.0, read 20
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from typing import Annotated, ClassVar, Literal
 
@@ -14,7 +15,7 @@ from pydantic import Field
 from voxplane.destination import over_http
 from voxplane.listing import Listing
 from voxplane.plugin import Construct, Plugin
-from voxplane.probe import ProbeRequest
+from voxplane.probe import ProbeRequest, Sign
 from voxplane.provider import (
     UI,
     Destinations,
@@ -154,6 +155,10 @@ PIPECAT = (
     ),
 )
 
+_ENTRY, _LIST = OPENAI_PROBE.requests
+# Many a server that speaks has no list of what it speaks with: then nothing but a call shows whether it works.
+PROBE = replace(OPENAI_PROBE, requests=(_ENTRY, replace(_LIST, signs=(Sign("not_checkable", (404, 405)),))))
+
 LISTS_MODELS = (
     Listing(
         request=ProbeRequest("{baseUrl}/models", {"Authorization": "Bearer {apiKey}"}),
@@ -178,7 +183,7 @@ PROVIDER = ProviderDefinition(
     console_url="https://platform.openai.com/api-keys",
     models=MODELS,
     voices=VOICES,
-    probe=OPENAI_PROBE,
+    probe=PROBE,
     lists_models=LISTS_MODELS,
     livekit=LIVEKIT,
     pipecat=PIPECAT,

@@ -112,7 +112,7 @@ PROBE = Probe(
             when=When("serverUrl"),
         ),
     ),
-    weights=("vosk/{model}/conf", "vosk/{model}/am"),
+    weights=("vosk/{model}/am/", "vosk/{model}/conf/", "vosk/{model}/graph/"),
 )
 
 PROVIDER = ProviderDefinition(

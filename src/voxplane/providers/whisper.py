@@ -259,7 +259,9 @@ PROBE = Probe(
             when=_HAS_SERVER,
         ),
     ),
-    weights=("whisper/{model}/model.bin", "whisper/{model}/tokenizer.json"),
+    weights=tuple(
+        f"whisper/{{model}}/{each}" for each in ("model.bin", "config.json", "tokenizer.json", "vocabulary.*")
+    ),
 )
 
 PROVIDER = ProviderDefinition(

@@ -21,6 +21,8 @@ NotListed = Literal[
     "undecryptable",
     "too_often",
     "key_refused",
+    "key_restricted",
+    "quota",
     "rate_limited",
     "provider_error",
     "not_understood",

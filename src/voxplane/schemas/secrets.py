@@ -9,13 +9,16 @@ from pydantic import Field
 from voxplane.schemas import OrganizationProvider
 from voxplane.schemas.wire import Wire
 
-UntestedReason = Literal["nothing_entered", "secrets_missing", "invalid_config", "destination_unapproved", "too_often"]
+UntestedReason = Literal[
+    "nothing_entered", "secrets_missing", "invalid_config", "destination_unapproved", "too_often", "changed"
+]
 _WHY: dict[UntestedReason, str] = {
     "nothing_entered": "No secret was entered, so there was nothing to test.",
     "secrets_missing": "These settings need other secrets with it, and only what is entered together is tested.",
     "invalid_config": "The settings are not valid as they are, so it was stored untested.",
     "destination_unapproved": "The settings send calls where it may not go, so it was stored untested.",
     "too_often": "The organization tested as often as it may within a minute, so it was stored untested.",
+    "changed": "Somebody changed the provider during the test, so what it found is not of what is stored.",
 }
 
 

@@ -26,11 +26,12 @@ from voxplane.errors import (
     SecretsUnreadable,
     VoxplaneError,
 )
+from voxplane.probe import Probe, judged
 from voxplane.schemas.listing import ListedOffer, NotListed, OfferList
 from voxplane.server.allowance import Allowance
 from voxplane.server.organization_view import OrganizationView
 from voxplane.server.store import Store
-from voxplane.server.vendor_client import Unanswered, VendorRequest, origin_of
+from voxplane.server.vendor_client import MAX_ANSWER_BYTES, Unanswered, VendorRequest, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
     from voxplane.provider import AnyProvider
     from voxplane.registry import ProviderRegistry
     from voxplane.resolution import ResolvedProviderConfig
-    from voxplane.schemas import Model, Provider, Voice
+    from voxplane.schemas import JsonObject, Model, Provider, Voice
+    from voxplane.schemas.verification import Outcome
     from voxplane.server.auth import Principal
     from voxplane.server.database import Database
     from voxplane.server.vendor_client import VendorClient
@@ -72,7 +74,14 @@ _UNANSWERED: dict[str, NotListed] = {
     "timeout": "timeout",
     "unsendable": "key_refused",
 }
-_REFUSED: dict[int, NotListed] = {401: "key_refused", 403: "key_refused", 429: "rate_limited"}
+_REFUSED: dict[Outcome, NotListed] = {
+    "key_rejected": "key_refused",
+    "key_restricted": "key_restricted",
+    "quota": "quota",
+    "rate_limited": "rate_limited",
+    "unreachable": "unreachable",
+    "timeout": "timeout",
+}
 _OK = 200
 # What a sample of a voice begins with, and the content type that we then say it has.
 _AUDIO: tuple[tuple[bytes, str], ...] = (
@@ -98,7 +107,9 @@ class _Kept:
     """What a vendor listed for one organization with one key, and when it was last asked."""
 
     basis: object
-    """The key's version and the request that it is sent with: with others nothing of this holds."""
+    """The key's version: with another nothing of this holds."""
+    asked: object = None
+    """The requests of the settings: as for the key."""
     asked_at: float = float("-inf")
     listed: tuple[Listed, ...] | None = None
     listed_at: float = float("-inf")
@@ -163,12 +174,13 @@ class ListService:
         place = _preview_place(provider, url)
         if url is None or place is None or self._allowance.take(principal.tenant):
             raise PreviewNotFound
-        answer = await self._client.ask(
-            VendorRequest(url, {"accept": "audio/*"}),
-            within=frozenset({place}),
-            asker=principal.tenant,
-            max_bytes=MAX_PREVIEW_BYTES,
-        )
+        async with self._allowance.turn(principal.tenant):
+            answer = await self._client.ask(
+                VendorRequest(url, {"accept": "audio/*"}),
+                within=frozenset({place}),
+                asker=principal.tenant,
+                max_bytes=MAX_PREVIEW_BYTES,
+            )
         if isinstance(answer, Unanswered) or answer.status != _OK or not answer.is_whole:
             raise PreviewNotFound
         for start, content_type in _AUDIO:
@@ -186,12 +198,12 @@ class ListService:
         place = (principal.tenant, provider.key, kind)
         turn = self._turns.setdefault(place, anyio.Lock())
         async with turn:
-            basis, is_offered = await self._basis(principal, provider, listings)
-            if not is_offered:  # nobody is asked, so no secret is opened
+            basis, asked = await self._basis(principal, provider, listings)
+            if asked == []:  # nobody is asked, so no secret is opened
                 return _Kept(None, reason="not_offered"), False
             kept = self._kept.get(place)
-            if kept is None or kept.basis != basis:
-                kept = self._kept[place] = _Kept(basis)
+            if kept is None or (kept.basis, kept.asked) != (basis, asked):
+                kept = self._kept[place] = _Kept(basis, asked)
             self._kept.move_to_end(place)
             while len(self._kept) > _KEPT_LISTS:
                 self._kept.popitem(last=False)
@@ -202,13 +214,14 @@ class ListService:
             if self._allowance.take(principal.tenant):
                 return replace(kept, reason="too_often"), False
             kept.asked_at = now
-            kept.reason = await self._ask(principal, provider, listings, kept)
+            async with self._allowance.turn(principal.tenant):
+                kept.reason = await self._ask(principal, provider, listings, kept)
             return kept, kept.reason is None
 
     async def _basis(
         self, principal: Principal, provider: AnyProvider, listings: tuple[Listing, ...]
-    ) -> tuple[object, bool]:
-        """Return what a list of now rests on, and whether one is offered with these settings."""
+    ) -> tuple[object, object]:
+        """Return what a list of now rests on: the version of the key, and the requests that it is sent with."""
         async with self._database.transaction(organization_id=principal.tenant) as connection:
             state = await Store(connection, principal.tenant).state()
         view = OrganizationView(state, self._registry, self._retired, self._clock().date())
@@ -218,12 +231,8 @@ class ListService:
         except Invalid:
             asked = None
         else:
-            asked = [
-                (each.request.address(settings), sorted(each.request.heading(settings).items()))
-                for each in listings
-                if each.request.is_for(settings)
-            ]
-        return (state.epoch, source, state.secret_versions.get(source, 0), asked), asked != []
+            asked = _requests(listings, settings)
+        return (state.epoch, source, state.secret_versions.get(source, 0)), asked
 
     async def _ask(
         self, principal: Principal, provider: AnyProvider, listings: tuple[Listing, ...], kept: _Kept
@@ -233,10 +242,14 @@ class ListService:
             resolved = await self._workers.release_for_list(principal, provider.key)
         except tuple(error for error, _ in _UNRELEASED) as error:
             return next(reason for kind, reason in _UNRELEASED if isinstance(error, kind))
+        asked = _requests(listings, resolved.config)
+        if asked != kept.asked:
+            # Somebody changed the settings since the look: what comes of these is no list of those.
+            kept.asked, kept.listed, kept.listed_at, kept.fetched_at = asked, None, float("-inf"), None
         listing = _listing_for(provider, listings, resolved)
         if listing is None:
             return "not_offered"
-        found = await self._read(listing, resolved, principal.tenant)
+        found = await self._read(provider.probe or Probe(()), listing, resolved, principal.tenant)
         if isinstance(found, str):
             return found
         kept.listed, kept.is_whole = found
@@ -244,7 +257,7 @@ class ListService:
         return None
 
     async def _read(
-        self, listing: Listing, resolved: ResolvedProviderConfig, asker: UUID
+        self, probe: Probe, listing: Listing, resolved: ResolvedProviderConfig, asker: UUID
     ) -> tuple[tuple[Listed, ...], bool] | NotListed:
         """Read a vendor's list, and whether to its end; or say why it cannot be read."""
         values = {**resolved.config, **{name: value.get_secret_value() for name, value in resolved.secrets.items()}}
@@ -263,7 +276,8 @@ class ListService:
             if isinstance(answer, Unanswered):
                 return _UNANSWERED[answer.reason]
             if answer.status != _OK:
-                return _REFUSED.get(answer.status, "provider_error")
+                text = answer.body[:MAX_ANSWER_BYTES].decode("utf-8", errors="replace")
+                return _REFUSED.get(judged(probe, listing.request, answer.status, text), "provider_error")
             page = listing.read(answer.json())
             if page is None:
                 return "not_understood"
@@ -271,6 +285,14 @@ class ListService:
             is_whole = is_whole and page.is_whole
             url = f"{first}{'&' if '?' in first else '?'}{page.after}" if page.after else None
         return tuple(found.values()), is_whole and url is None
+
+
+def _requests(listings: tuple[Listing, ...], settings: JsonObject) -> object:
+    return [
+        (each.request.address(settings), sorted(each.request.heading(settings).items()))
+        for each in listings
+        if each.request.is_for(settings)
+    ]
 
 
 def _listing_for(
@@ -320,10 +342,13 @@ def _merged(known: tuple[Model, ...] | tuple[Voice, ...], kept: _Kept, today: da
 def _shown(
     name: str, known: Model | Voice | None, listed: Listed | None, today: date, *, is_listed: bool | None
 ) -> ListedOffer:
-    ends = (listed.retires_on if listed else None) or (known.retires_on if known else None)
+    told = listed.retires_on if listed else None
+    ends = told or (known.retires_on if known else None)
     status = known.status if known else "current"
     if ends is not None:
-        status = "retired" if ends <= today else ("deprecated" if status == "current" else status)
+        # What the vendor still lists after the day that it tells ends late.
+        has_ended = told is None and ends <= today
+        status = "retired" if has_ended else ("deprecated" if status == "current" else status)
     return ListedOffer(
         name=name,
         label=(listed.label if listed else None) or getattr(known, "label", None),

@@ -5,6 +5,7 @@ Nothing of it is kept, and nothing that a vendor said leaves it but a status, a 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -191,8 +192,9 @@ class ProbeRunner:
             "key": answer.milliseconds - answer.connected_milliseconds,
         }
         if outcome == "verified" and subject.model is not None and request.lists is not None:
-            has_model = request.has_model(text, subject.model)
-            if has_model or answer.is_whole:
+            is_kind = _is_of_its_kind(subject, subject.model)
+            has_model = is_kind and request.has_model(text, subject.model)
+            if has_model or answer.is_whole or not is_kind:
                 times["model"] = 0
                 outcome = "verified" if has_model else "model_unavailable"
         elif outcome in {"verified", "model_unavailable"} and request.proves != "key":
@@ -207,6 +209,13 @@ def before_asking(subject: Subject) -> Finding | None:
     """Return what is found without asking anybody and without a secret, if that is all there is to find."""
     probe = subject.provider.probe
     return Finding("not_checkable") if probe is None or not probe.is_checkable(subject.settings) else None
+
+
+def _is_of_its_kind(subject: Subject, model: str) -> bool:
+    """Whether a name is one of those that the vendor's list is read for; a compatible server has names of its own."""
+    listings = subject.provider.lists_models
+    is_own = subject.origins <= subject.provider.default_origins
+    return not (is_own and listings) or any(re.search(each.keeps, model) for each in listings)
 
 
 def _unanswered(subject: Subject, answer: Unanswered, origin: str | None) -> Finding:
@@ -225,14 +234,20 @@ def _unanswered(subject: Subject, answer: Unanswered, origin: str | None) -> Fin
     return Finding(outcome, times, answer.milliseconds, origin=origin)
 
 
-def _are_there(folder: Path, files: tuple[str, ...]) -> bool:
-    """Whether these files or folders are below the folder, with something in them."""
+def _are_there(folder: Path, names: tuple[str, ...]) -> bool:
+    """Whether these files and folders are below the folder, with something in each of them."""
     inside = folder.resolve()
-    for name in files:
-        path = (inside / name).resolve()
-        if not path.is_relative_to(inside) or not path.exists() or (path.is_file() and path.stat().st_size == 0):
-            return False
-    return True
+    paths = [(inside / name, name.endswith("/")) for name in names]
+    return all(
+        any(_holds_something(inside, found.resolve(), is_folder=is_folder) for found in path.parent.glob(path.name))
+        for path, is_folder in paths
+    )
+
+
+def _holds_something(inside: Path, path: Path, *, is_folder: bool) -> bool:
+    if not path.is_relative_to(inside):
+        return False
+    return path.is_dir() and any(path.iterdir()) if is_folder else path.is_file() and path.stat().st_size > 0
 
 
 def _shown_origin(url: str) -> str | None:

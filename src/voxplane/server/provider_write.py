@@ -136,7 +136,7 @@ class ProviderWrite:
         key, write = provider.key, self.write
         write.principal.require(Scope.ADMIN_SECRETS)
         present = self.view.own_envelope(key)
-        origins = _bound_origins(provider, change, present)
+        origins = bound_origins(provider, change, present)
         _check_rebinding(change, present, origins, is_precise=is_precise)
         if present is None and change.approved_origins is None and not any(values.values()):
             return False
@@ -160,7 +160,8 @@ class ProviderWrite:
             "fingerprints": await fingerprints(write, values),
         }
         await write.audit("secrets.put", key, detail)
-        await write.put_secrets(key, sealed, self.view.secret_users(key))
+        is_same = present is not None and present.is_same(sealed)
+        await write.put_secrets(key, sealed, self.view.secret_users(key), is_same=is_same)
         return True
 
     async def holds_secrets(self, provider: AnyProvider, values: Mapping[str, SecretStr]) -> bool:
@@ -248,10 +249,13 @@ def _same(one: JsonObject, other: JsonObject) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def _bound_origins(provider: AnyProvider, change: SecretsWrite, present: Envelope | None) -> frozenset[Origin]:
+def bound_origins(provider: AnyProvider, change: SecretsWrite, present: Envelope | None) -> frozenset[Origin]:
     """Decide where the secrets may be sent: what was named, else what was approved before, else the provider's own.
 
     Never what the settings say now: whoever wrote them may have been waiting for this key.
+
+    Raises:
+        Invalid: an origin cannot be read, or is missing.
     """
     if change.approved_origins is not None:
         return parsed_origins(provider, change.approved_origins)

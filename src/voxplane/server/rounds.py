@@ -110,7 +110,8 @@ async def verify_what_is_due(plane: ControlPlane, age: timedelta, pause_seconds:
     due.sort(key=lambda each: each[0])
     for _, organization, key in due[:MAX_PER_ROUND]:
         try:
-            await plane.verification.verify(_scheduler(organization), key, VerificationWrite())
+            # The tests of a minute are people's: the schedule takes none of them.
+            await plane.verification.verify(_scheduler(organization), key, VerificationWrite(), is_allowed=True)
         except VoxplaneError as error:
             log.info("a scheduled test was not made", provider=key, code=error.code)
         await anyio.sleep(random.uniform(0, pause_seconds))  # noqa: S311 - spreads load

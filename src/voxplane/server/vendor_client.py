@@ -3,7 +3,8 @@
 Who asks may hold a key that only admin:secrets can enter, and the address comes from an organization's settings. So:
 the name is looked up once, every address that it has must be a public one or one that the operator allowed, and the
 connection goes to the address that was looked at, under the name that was asked for. No redirect is followed, no
-proxy, cookie or key of the environment is used, nothing is unpacked, and time and size of an answer are limited.
+proxy, cookie or key of the environment is used, nothing is unpacked, and time and size of an answer are limited, and
+in how many pieces it comes.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import httpx
 
 from voxplane.destination import Origin
 from voxplane.errors import ConfigurationError
+from voxplane.server.bounded_transport import BoundedTransport
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -42,10 +44,13 @@ Resolve = Callable[[str, int], Awaitable[Sequence[Endpoint]]]
 """Looks up a host and a port: the addresses to connect to, as text, each with its port."""
 
 MAX_ANSWER_BYTES = 64 * 1024
+_MAX_PIECES = 4096
+"""In how many pieces an answer may come: each costs the same time, however short it is."""
 MAX_LOOK_UPS = 4
 """How many names may be looked up at once for one organization: a look-up that hangs cannot be called back."""
 _LOOK_UP_THREADS = 64
 _LONGEST_RETRY_AFTER_SECONDS = 3600
+_WAITED_AFTER = frozenset({429, 503})
 _CONNECTING = 0.45
 """How much of the time for an answer may go into each of the two steps of connecting, TCP and TLS."""
 _MAX_DEPTH = 32
@@ -226,11 +231,11 @@ class VendorClient:
     async def _send(self, request: httpx.Request, max_bytes: int, clock: _Clock) -> Answered | Unanswered:
         # A handshake that is cut off from outside leaves its socket open, so each step of connecting ends by itself.
         request.extensions |= {"trace": clock.trace, "timeout": {"connect": _CONNECTING * self._timeout_seconds}}
-        # The transport by itself: it follows nothing, reads no environment, and unpacks nothing.
-        transport = httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False, http2=False, retries=0)
+        transport = BoundedTransport(self._tls)
         try:
             async with transport:
                 response = await transport.handle_async_request(request)
+                transport.expect(max_bytes)
                 body, is_whole = await _read(response, max_bytes)
         except httpx.TimeoutException:
             return clock.unanswered("timeout")
@@ -241,7 +246,9 @@ class VendorClient:
             body=body,
             is_whole=is_whole,
             content_type=response.headers.get("content-type", "").partition(";")[0].strip().lower(),
-            retry_after_seconds=_retry_after(response.headers.get("retry-after", "")),
+            retry_after_seconds=(
+                _retry_after(response.headers.get("retry-after", "")) if response.status_code in _WAITED_AFTER else None
+            ),
             connected_milliseconds=clock.connected or 0,
             milliseconds=clock.milliseconds(),
         )
@@ -350,9 +357,11 @@ async def _read(response: httpx.Response, max_bytes: int) -> tuple[bytes, bool]:
         return b"", False
     body = bytearray()
     chunks: AsyncIterator[bytes] = response.aiter_raw()
+    pieces = 0
     async for chunk in chunks:
         body += chunk
-        if len(body) > max_bytes:
+        pieces += 1
+        if len(body) > max_bytes or pieces > _MAX_PIECES:
             return bytes(body[:max_bytes]), False
     return bytes(body), True
 

@@ -117,10 +117,12 @@ _NOT_THIS_ACCOUNT = Words(
     "Check organization, project and address in the settings: all must be those that the key was made for.",
     "check_settings",
 )
+# It is reached and turns away who asks. Workers may be elsewhere, so this says nothing of key or settings.
 _NOT_FROM_HERE = Words(
-    "fails",
+    "inconclusive",
     "{p} does not serve calls from where the control plane is.",
-    "The key is not at fault. The provider says which countries and networks it serves: workers must be in one.",
+    "The key is not at fault. The provider says which countries it serves, and the account which networks: workers "
+    "must be in one.",
     "open_console",
 )
 # Where every resource is a host, a name that nobody has is a resource that is not there.
@@ -130,11 +132,13 @@ _NO_SUCH_HOST = Words(
     "Check the address in the settings: the resource must be named as the provider names it. The key was not sent.",
     "check_settings",
 )
-_REFUSED_AS: dict[int | None, Words] = {
-    None: _NO_SUCH_HOST,
-    401: _NOT_THIS_ACCOUNT,
-    400: _NOT_FROM_HERE,
-    403: _NOT_FROM_HERE,
+_REFUSED_AS: dict[tuple[Outcome, int | None], Words] = {
+    ("wrong_region_or_endpoint", None): _NO_SUCH_HOST,
+    ("wrong_region_or_endpoint", 401): _NOT_THIS_ACCOUNT,
+    ("wrong_region_or_endpoint", 403): _NOT_THIS_ACCOUNT,
+    ("unreachable", 400): _NOT_FROM_HERE,
+    ("unreachable", 401): _NOT_FROM_HERE,
+    ("unreachable", 403): _NOT_FROM_HERE,
 }
 
 _LOCAL: dict[Outcome, Words] = {
@@ -181,8 +185,7 @@ def worded(row: VerificationRow, provider: ProviderSummary | AnyProvider, *, is_
     """Return the words for one test."""
     outcome: Outcome = row.outcome  # pyright: ignore[reportAssignmentType] - a column of text
     words = _DRAFT_WITHOUT_KEY if is_draft and outcome == "key_missing" else WORDS[outcome]
-    if outcome == "wrong_region_or_endpoint":
-        words = _REFUSED_AS.get(row.http_status, words)
+    words = _REFUSED_AS.get((outcome, row.http_status), words)
     if provider.hosting == "local":
         words = _LOCAL.get(outcome, words)
         if row.origin is None:

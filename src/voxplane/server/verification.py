@@ -35,7 +35,7 @@ from voxplane.server.auth import Principal, Scope
 from voxplane.server.organization_view import OrganizationView, shown_verification
 from voxplane.server.position import Position
 from voxplane.server.probe_runner import Finding, Subject, before_asking
-from voxplane.server.provider_write import parsed_origins, secret_values
+from voxplane.server.provider_write import bound_origins, parsed_origins, secret_values
 from voxplane.server.service import check_precondition
 from voxplane.server.store import Store
 from voxplane.server.verdict import verdict_of
@@ -102,7 +102,7 @@ class VerificationService:
     ) -> VerificationResult:
         """Test one provider, as it is saved or as a draft has it, and say what was found.
 
-        `is_allowed` says that the test is part of a round that was counted.
+        `is_allowed` says that the test is part of a round, which was counted, or of the schedule, which is not.
 
         Raises:
             PermissionDenied: a draft, or a destination that is not the provider's own, needs admin:secrets; what is
@@ -121,9 +121,10 @@ class VerificationService:
             raise KeyUnavailable
         view = await self._view(principal)
         if wanted.is_draft:
-            subject = _drafted(provider, view.overrides(provider), wanted)
+            approved = provider.default_origins | parsed_origins(provider, wanted.approved_origins or [])
+            subject = _drafted(provider, view.overrides(provider), wanted, approved)
             self.allow(principal.tenant)
-            finding = await self._runner.run(subject, principal.tenant)
+            finding = await self._run(subject, principal)
             return shown_verification(self._row(subject, principal, finding), provider, is_draft=True)
         return await self._verify_saved(principal, provider, view, is_allowed=is_allowed)
 
@@ -172,10 +173,16 @@ class VerificationService:
                 _require_for_custom(principal, provider, subject.origins)
                 at = Position.parse(released.at)
                 revision = at.revision if at else revision
-                finding = await self._runner.run(subject, principal.tenant)
+                # A round asks all at once: it is the operator's, and alone in its process. The schedule asks one.
+                run = self._runner.run(subject, principal.tenant) if is_allowed else self._run(subject, principal)
+                finding = await run
         row = self._row(subject, principal, finding, revision)
         await self._keep(principal, row)
         return shown_verification(row, provider)
+
+    async def _run(self, subject: Subject, principal: Principal) -> Finding:
+        async with self._allowance.turn(principal.tenant):
+            return await self._runner.run(subject, principal.tenant)
 
     async def _keep(self, principal: Principal, row: VerificationRow) -> None:
         async with self._database.transaction(organization_id=principal.tenant) as connection:
@@ -212,7 +219,7 @@ class VerificationService:
             view = self._view_of(state)
             # Somebody else's change between the test and now makes it one of something else.
             if view.etag(key) != changed.etag or changed.overrides != found.overrides:
-                return StoredSecrets(**dict(changed), untested=None)
+                return StoredSecrets(**dict(changed), untested=Untested.because("changed"))
             await add_verification(connection, principal.tenant, replace(found.row, revision=state.revision))
         self._changes.note(principal.tenant)
         shown = await self._providers.get_organization_provider(principal, key)
@@ -233,10 +240,10 @@ class VerificationService:
         if not given:
             return Untested.because("nothing_entered")
         overrides = view.overrides(provider)
-        origins = view.approved_origins(provider, view.own_envelope(key))
-        approved = [str(origin) for origin in origins] if change.approved_origins is None else change.approved_origins
+        # What the key would be bound to stands in the place of the provider's own addresses, in a test as later on.
+        bound = bound_origins(provider, change, view.own_envelope(key))
         try:
-            subject = _drafted(provider, overrides, VerificationWrite(secrets=given, approved_origins=approved))
+            subject = _drafted(provider, overrides, VerificationWrite(secrets=given), bound)
             if provider.required_secrets(subject.settings) - set(given):
                 return Untested.because("secrets_missing")
             self.allow(principal.tenant)
@@ -245,7 +252,7 @@ class VerificationService:
             return Untested.because("destination_unapproved" if is_elsewhere else "invalid_config")
         except RateLimited:
             return Untested.because("too_often")
-        finding = await self._runner.run(subject, principal.tenant)
+        finding = await self._run(subject, principal)
         return _Tried(overrides, given, self._row(subject, principal, finding, view.state.revision))
 
     async def _view(self, principal: Principal) -> OrganizationView:
@@ -286,14 +293,13 @@ class _Tried:
     row: VerificationRow
 
 
-def _drafted(provider: AnyProvider, stored: JsonObject, wanted: VerificationWrite) -> Subject:
+def _drafted(
+    provider: AnyProvider, stored: JsonObject, wanted: VerificationWrite, approved: frozenset[Origin]
+) -> Subject:
     overrides = stored if wanted.config is None else wanted.config
     # Who enters a key alone may be about to look what can be chosen with it.
     config = provider.validate(overrides, at="/config", is_whole=wanted.config is not None)
     values = secret_values(provider, wanted.secrets or {})
-    approved = provider.default_origins
-    if wanted.approved_origins is not None:
-        approved |= parsed_origins(provider, wanted.approved_origins)
     origins = provider.effective_origins(config)
     if not origins <= approved:
         message = (

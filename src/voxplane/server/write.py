@@ -124,13 +124,17 @@ class Write:
             await self.store.rename(name)
             self.state = replace(self.state, name=name)
 
-    async def put_secrets(self, provider_key: str, sealed: Envelope | None, users: Collection[str] = ()) -> None:
+    async def put_secrets(
+        self, provider_key: str, sealed: Envelope | None, users: Collection[str] = (), *, is_same: bool = False
+    ) -> None:
         """Write one provider's envelope, or remove it. Either way its secrets' version moves on.
 
-        `users` are the other providers that use these secrets: what was seen of them was seen with other ones.
+        `users` are the other providers that use these secrets: what was seen of them was seen with other ones, unless
+        values and origins are the same.
         """
         self.changed.add(provider_key)
-        self.renewed |= {provider_key, *users}
+        if not is_same:
+            self.renewed |= {provider_key, *users}
         secrets = {key: stored for key, stored in self.state.secrets.items() if key != provider_key}
         if sealed is not None:
             secrets[provider_key] = sealed.to_json()

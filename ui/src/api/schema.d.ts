@@ -912,7 +912,7 @@ export interface components {
              * Reason
              * @description Why the vendor's answer is not a new one, where one was wanted.
              */
-            reason: ("not_offered" | "retired" | "sealed" | "invalid_config" | "secrets_missing" | "destination_unapproved" | "undecryptable" | "too_often" | "key_refused" | "rate_limited" | "provider_error" | "not_understood" | "unreachable" | "timeout" | "tls" | "blocked") | null;
+            reason: ("not_offered" | "retired" | "sealed" | "invalid_config" | "secrets_missing" | "destination_unapproved" | "undecryptable" | "too_often" | "key_refused" | "key_restricted" | "quota" | "rate_limited" | "provider_error" | "not_understood" | "unreachable" | "timeout" | "tls" | "blocked") | null;
             /**
              * Source
              * @description From the vendor now, from it earlier, or from what this release knows.
@@ -1774,7 +1774,7 @@ export interface components {
              * Reason
              * @enum {string}
              */
-            reason: "nothing_entered" | "secrets_missing" | "invalid_config" | "destination_unapproved" | "too_often";
+            reason: "nothing_entered" | "secrets_missing" | "invalid_config" | "destination_unapproved" | "too_often" | "changed";
         };
         /**
          * VerificationResult
