@@ -25,7 +25,7 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from tests.conftest import Template, admin_connection, settings_for, stored_rows, worker_of
-from tests.test_docs import environment
+from tests.test_docs import DOCS, blocks, environment
 from voxplane import cli, organization_file, plain_yaml
 from voxplane.errors import (
     ConfigurationError,
@@ -458,6 +458,15 @@ async def test_a_provider_that_lacks_a_setting_is_exported_and_applied_again(
     assert [(each.what, each.kind) for each in plan.changes] == [("config.voiceId", "removed")]
     with pytest.raises(Invalid):
         await plane.files.plan(OPERATOR, Apply(file_of("acme", elevenlabs={"config": {"speed": 1.1}})))
+
+
+def test_the_file_of_the_page_is_one() -> None:
+    [page] = [block.text for block in blocks(DOCS / "files.md") if block.info == "yaml"]
+    [file] = organization_file.read(page)
+    assert organization_file.written(file, TYPES) == page
+    [(key, name, reference)] = organization_file.references(file)
+    assert reference == organization_file.suggested(file.organization, key, name)
+    assert f"at most {organization_file.MAX_DOCUMENT_BYTES // 1024 // 1024} MiB" in (DOCS / "files.md").read_text()
 
 
 # A release

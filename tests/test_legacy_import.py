@@ -452,7 +452,7 @@ async def test_a_stored_key_is_never_replaced(plane: ControlPlane, administrator
 def test_a_team_is_taken_from_the_table_to_voxplane_as_the_page_says(
     settings: Settings, superuser: Superuser, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    page = {block.info: block.text for block in blocks(DOCS / "migrating.md")}
+    page = {block.info: block.text for name in ("migrating", "files") for block in blocks(DOCS / f"{name}.md")}
     environment(monkeypatch, settings)
     monkeypatch.setenv("PATH", str(VOXPLANE.parent), prepend=":")
     monkeypatch.setenv("OLD_DATABASE", address_of(superuser))
@@ -472,7 +472,9 @@ def test_a_team_is_taken_from_the_table_to_voxplane_as_the_page_says(
     assert [(each["at"], each["outcome"]) for each in report["findings"]][-1] == ("/prompts", "left")
     assert "Written." in shell("sh import")
     assert "apiKey: env:ACME__OPENAI__API_KEY" in shell("sh check")
-    assert shell("sh files") == ""
+    shell("sh export")
+    assert (tmp_path / "all.yaml").read_text().count("organization: ") == 2
+    assert shell("sh apply") + shell("sh planned") + shell("sh preview") + shell("sh since") == ""
     removed = shell("sh old")
     assert removed.count("/openai/apiKey\n") == 2
     assert "left:" not in removed
