@@ -284,6 +284,7 @@ def _cases(mine: Tenant, other: Tenant) -> dict[str, Callable[[Store], Awaitable
         "versions": lambda store: HistoryStore(store.connection, mine.id).versions("openai", None, 9),
         "version": lambda store: HistoryStore(store.connection, mine.id).version("openai", 1),
         "secrets": lambda store: HistoryStore(store.connection, mine.id).secrets("groq", None, 9),
+        "end": lambda store: AuditStore(store.connection, mine.id).end(),
         "chain": lambda store: AuditStore(store.connection, mine.id).chain(0, 99),
         "storings": lambda store: AuditStore(store.connection, mine.id).storings("0" * 32, 9),
         "page": lambda store: AuditStore(store.connection, mine.id).page(AuditFilter(), None, 99),
@@ -384,6 +385,7 @@ async def test_a_store_bound_to_another_organization_than_its_transaction_does_n
         "put_sightings": (False, False),
         "audit_head": OrganizationNotFound,
         "version": None,
+        "end": None,
         "notice": None,
         **{name: [] for name in ("versions", "secrets", "chain", "storings", "page")},
     }

@@ -63,7 +63,7 @@ def installed_catalogue() -> ProviderRegistry:
     return registry
 
 
-def read_text(path: Path, most: int | None = None) -> str:
+def read_text(path: Path, most: int = -1) -> str:
     """Read a file that an option names, or standard input for `-`; at most so many characters.
 
     Raises:

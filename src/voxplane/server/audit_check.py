@@ -42,6 +42,17 @@ async def heads(database: Database) -> Heads:
     return {head.id: (head.audit_seq, head.audit_hash.hex()) async for head in _heads(database)}
 
 
+async def ends(database: Database, organizations: Iterable[UUID]) -> Heads:
+    """Return where the logs of organizations end by their rows, whatever the organizations say; a look into each."""
+    found: Heads = {}
+    for organization_id in organizations:
+        async with database.transaction(organization_id=organization_id) as connection:
+            row = await AuditStore(connection, organization_id).end()
+        if row is not None:
+            found[organization_id] = row
+    return found
+
+
 def read_anchors(key: AnchorKey, lines: Iterable[str]) -> tuple[int, dict[UUID, Anchored]]:
     """Return how many anchors there are, and the hashes that they give, by organization and number.
 
