@@ -148,6 +148,24 @@ async def test_a_log_that_is_cut_off_while_the_service_runs_is_found_and_stays_f
     assert "voxplane_anchors_failing 0.0" in metrics
 
 
+@pytest.mark.parametrize("kept_rows", [1, 0])
+async def test_rows_that_are_gone_are_missed_whatever_the_organization_says_of_its_log(
+    plane: ControlPlane, superuser: Superuser, kept: Kept, kept_rows: int
+) -> None:
+    second = await _second(plane)
+    await _change(plane, second, 1)
+    await kept.added()
+    found = await plane.audit.glance(kept.path)
+    assert found is not None
+    assert found.behind == ()
+    superuser.execute("DELETE FROM audit_events WHERE organization_id = %s AND seq > %s", [second.tenant, kept_rows])
+    found = await plane.audit.glance(kept.path)
+    assert found is not None
+    assert found.behind == (second.tenant,)
+    await kept.started().look()
+    assert kept.anchors.state == "behind"
+
+
 def _levels(said: list[MutableMapping[str, Any]]) -> list[tuple[str, int]]:
     return [(each["log_level"], each["organizations"]) for each in said if "anchor" in each["event"]]
 

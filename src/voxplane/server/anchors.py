@@ -93,7 +93,7 @@ class Anchors:
             return
         try:
             newest = await self._audit.newest_anchor(self._path)
-            now = await self._audit.heads()
+            now = {} if newest is None else await self._audit.ends(newest.heads)
         except VoxplaneError as error:
             log.warning("the audit log was not held against an anchor", reason=error.message)
             return

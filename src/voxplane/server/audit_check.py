@@ -44,6 +44,17 @@ async def heads(database: Database) -> Heads:
     return {head.id: (head.audit_seq, head.audit_hash.hex()) async for head in _heads(database)}
 
 
+async def ends(database: Database, organizations: Iterable[UUID]) -> Heads:
+    """Return where the logs of organizations end by their rows, whatever the organizations say; a look into each."""
+    found: Heads = {}
+    for organization_id in organizations:
+        async with database.transaction(organization_id=organization_id) as connection:
+            row = await AuditStore(connection, organization_id).end()
+        if row is not None:
+            found[organization_id] = row
+    return found
+
+
 @dataclass(frozen=True)
 class Anchors:
     """What a file of anchors says."""

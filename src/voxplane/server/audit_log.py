@@ -21,6 +21,7 @@ from voxplane.server.store import Store
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
     from pathlib import Path
+    from uuid import UUID
 
     from pydantic import SecretStr
 
@@ -112,6 +113,10 @@ class AuditLog:
         """Return where every organization says that its log ends."""
         return await audit_check.heads(self._database)
 
+    async def ends(self, organizations: Iterable[UUID]) -> Heads:
+        """Return where the logs of organizations end by their rows, which is more than they say: a look into each."""
+        return await audit_check.ends(self._database, organizations)
+
     async def state(self) -> tuple[int, int]:
         """Return two numbers that change when where a log ends does: PostgreSQL tells them in milliseconds."""
         async with self._database.transaction(platform=True) as connection:
@@ -149,7 +154,7 @@ class AuditLog:
         newest = await self.newest_anchor(path)
         if newest is None:
             return None
-        behind = tuple(audit_check.behind(newest.heads, await self.heads()))
+        behind = tuple(audit_check.behind(newest.heads, await self.ends(newest.heads)))
         return AuditGlance(anchored_at=newest.at, organizations=len(newest.heads), behind=behind)
 
     @property

@@ -95,6 +95,16 @@ class AuditStore:
             for seq, at, *columns, detail, prev_hash, stored in await cursor.fetchall()
         ]
 
+    async def end(self) -> tuple[int, str] | None:
+        """Return the number and the hash of the last row; None when there is none."""
+        cursor = self._connection.cursor(row_factory=tuple_row)
+        await cursor.execute(
+            "SELECT seq, encode(hash, 'hex') FROM audit_events WHERE organization_id = %(organization_id)s"
+            " ORDER BY seq DESC LIMIT 1",
+            {"organization_id": self._organization_id},
+        )
+        return await cursor.fetchone()
+
     async def storings(self, fingerprint: str, limit: int) -> list[AuditRow]:
         """Return the newest rows that tell of a secret with this mark being stored."""
         cursor = self._connection.cursor(row_factory=class_row(AuditRow))
