@@ -8,7 +8,7 @@ is as if it had ended.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio.lowlevel
 import httpcore
@@ -52,7 +52,8 @@ class _Backend(httpcore.AsyncNetworkBackend):
 
     def __init__(self, bounds: _Bounds) -> None:
         self._bounds = bounds
-        self._inner = httpcore.AnyIOBackend()
+        # Its type says no more than that anyio may be absent.
+        self._inner = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
 
     async def connect_tcp(
         self,
