@@ -854,7 +854,7 @@ def test_the_audit_log_is_listed_written_out_anchored_and_checked(
     assert json.loads(run("audit", "anchor").out)["rows"] == 3
     assert run("audit", "anchor", "--to", str(tmp_path)).code == 1
     whole = run("audit", "verify", "--anchors", str(anchors))
-    assert (whole.code, "3 rows and 1 anchors, is whole" in whole.err) == (0, True)
+    assert (whole.code, "3 rows and 1 anchor, is whole" in whole.err) == (0, True)
     superuser.execute("DELETE FROM audit_events WHERE seq > 1")
     superuser.execute("UPDATE organizations SET audit_seq = 1, audit_hash = (SELECT hash FROM audit_events)")
     assert run("audit", "verify").code == 0

@@ -285,7 +285,11 @@ async def test_a_list_of_another_address_is_not_kept(
 ) -> None:
     both = ["https://api.groq.com/openai/v1", "https://gateway.example.com/v1"]
     await set_key(admin, "groq", KEY, approvedOrigins=both)
-    vendor.answer = lambda asked: Reply(200, json.dumps({"data": [{"id": f"of-{asked.host}"}]}).encode())
+
+    def answer(asked: Asked) -> Reply:
+        return Reply(200, json.dumps({"data": [{"id": f"of-{asked.host}"}]}).encode())
+
+    vendor.answer = answer
     assert names(await listed(admin, "groq")) == ["of-api.groq.com"]
     hands.now += 31
     release = plane.workers.release_for_list

@@ -52,7 +52,7 @@ class _Backend(httpcore.AsyncNetworkBackend):
 
     def __init__(self, bounds: _Bounds) -> None:
         self._bounds = bounds
-        # What httpcore has in its place where anyio is missing hides the type.
+        # Its type says no more than that anyio may be absent.
         self._inner = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
 
     async def connect_tcp(
