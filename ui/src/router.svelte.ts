@@ -38,9 +38,7 @@ export class Router {
   /** The path's parts after `/providers`, when it is one of those: `["openai", "config"]`. */
   get provider(): { key: string; tab: string } | null {
     const [first, key, tab] = this.#path.split("/").filter(Boolean);
-    return first === "providers" && key !== undefined
-      ? { key: decoded(key), tab: tab ?? "config" }
-      : null;
+    return first === "providers" && key !== undefined ? { key: decoded(key), tab: tab ?? "config" } : null;
   }
 
   /** The address of the overview, filtered as it is now. */
