@@ -513,6 +513,27 @@ def test_check_60_what_somebody_is_typing_is_not_overwritten(open_console: OpenC
     expect(save(page)).to_have_count(0)
 
 
+def test_what_was_seen_to_change_is_asked_about_before_it_is_replaced(
+    open_console: OpenConsole, service: Service, watch: Watch
+) -> None:
+    page = open_console(CONFIG)
+    priority = page.get_by_label("Priority", exact=True)
+    priority.fill("300")
+    service.configure("openai", priority=600)
+    expect(page.get_by_role("button", name="Use theirs for Priority")).to_be_visible()
+    save(page).click()
+    asked = page.get_by_role("group", name="Priority", exact=True)
+    expect(asked.get_by_label("Yours: 300")).to_be_checked()
+    expect(asked.get_by_label("Theirs: 600")).to_be_visible()
+    assert written(watch) == []
+    save(page).focus()
+    page.keyboard.press("Enter")
+    expect(save(page)).to_have_count(0)
+    # Another Enter does nothing: the focus is not on the drawer's first button.
+    expect(page.locator("form.configuration")).to_be_focused()
+    assert service.provider("openai")["priority"] == 300
+
+
 def test_an_untouched_form_follows_and_says_so(open_console: OpenConsole, service: Service) -> None:
     page = open_console(CONFIG)
     service.configure("openai", config={"temperature": 0.4})

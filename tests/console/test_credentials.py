@@ -278,6 +278,7 @@ def test_check_36_the_remove_dialog_names_the_consequences(open_console: OpenCon
     expect(dialog).to_contain_text("OpenAI TTS is Primary for text to speech")
     expect(dialog).to_contain_text("calls will go to Piper (local).")
     dialog.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("button", name="Remove API key")).to_be_focused()
     expect_set(page)
     page.get_by_role("button", name="Remove API key").click()
     dialog.get_by_role("button", name="Remove API key").click()

@@ -87,6 +87,22 @@ def test_check_62_offline_says_since_when_saves_nothing_and_recovers_by_itself(
     expect(page.get_by_text("Offline. Showing data from")).to_have_count(0)
 
 
+def test_offline_nothing_of_the_drawer_can_be_stored(open_console: OpenConsole, service: Service, watch: Watch) -> None:
+    watch.expected += ["ERR_INTERNET_DISCONNECTED", "ERR_NETWORK_CHANGED"]
+    service.store_key("openai")
+    page = open_console("/providers/openai/credentials")
+    page.get_by_role("button", name="Replace API key").click()
+    page.context.set_offline(offline=True)
+    expect(page.get_by_role("button", name="Save API key")).to_be_disabled()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Remove API key").click()
+    dialog = page.get_by_role("alertdialog")
+    expect(dialog.get_by_role("button", name="Remove API key")).to_be_disabled()
+    dialog.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Add label to API key").click()
+    expect(page.get_by_role("button", name="Save label")).to_be_disabled()
+
+
 def test_a_stream_that_stays_away_says_reconnecting_after_five_seconds(
     open_console: OpenConsole, service: Service, watch: Watch
 ) -> None:

@@ -4,6 +4,15 @@ const FILTERS = ["q", "status", "type"];
 /** Asked before what is on screen is left for another path: resolves to false to stay. */
 export type Guard = (path: string) => boolean | Promise<boolean>;
 
+/** A part of a path as it was meant; what is no proper encoding is taken as it stands. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 /** The address bar as state. Addresses are seen from `basePath`, where the host mounts the console. */
 export class Router {
   readonly basePath: string;
@@ -29,9 +38,7 @@ export class Router {
   /** The path's parts after `/providers`, when it is one of those: `["openai", "config"]`. */
   get provider(): { key: string; tab: string } | null {
     const [first, key, tab] = this.#path.split("/").filter(Boolean);
-    return first === "providers" && key !== undefined
-      ? { key: decodeURIComponent(key), tab: tab ?? "config" }
-      : null;
+    return first === "providers" && key !== undefined ? { key: decoded(key), tab: tab ?? "config" } : null;
   }
 
   /** The address of the overview, filtered as it is now. */

@@ -111,6 +111,12 @@ describe("what is wrong", () => {
     const draft = draftOf("reference", { name: "Ann" });
     draft.cannotRead("weights", { pointer: "/weights", message: "Write valid JSON." });
     expect(draft.checkAll()).toBe(false);
+    // It would be lost like any other change.
+    expect(draft.changes).toEqual(["weights"]);
+    expect(draft.standing(fieldOf(draft, "weights"))).toBe("unsaved");
+    draft.canRead("weights");
+    expect(draft.changes).toEqual([]);
+    draft.cannotRead("weights", { pointer: "/weights", message: "Write valid JSON." });
     draft.set("weights", { a: [1] });
     expect(draft.checkAll()).toBe(true);
   });
@@ -169,8 +175,24 @@ describe("what others save meanwhile", () => {
     draft.receive(provider("openai", {}, { priority: 500 }));
     expect(draft.priority).toBe(500);
     draft.priority = 300;
-    draft.receive(provider("openai", {}, { priority: 600 }));
+    const received = draft.receive(provider("openai", {}, { priority: 600 }));
+    expect(received.overlapping).toEqual([PRIORITY.name]);
+    expect(draft.contested.get(PRIORITY.name)).toEqual({ yours: 300, theirs: 600, by: "Maria" });
     expect(draft.write).toEqual({ priority: 300 });
+    draft.priority = 350;
+    expect(draft.overlaps.get(PRIORITY.name)?.yours).toBe(350);
+    draft.settle(PRIORITY.name, "theirs");
+    expect([draft.write, draft.contested.size, draft.overlaps.size]).toEqual([null, 0, 1]);
+  });
+
+  test("is no answer to one's own save of a priority", () => {
+    const draft = draftOf("openai");
+    draft.priority = 300;
+    const sent = draft.write!;
+    draft.priority = 400;
+    draft.saved(sent, provider("openai", {}, { priority: 300 }));
+    expect(draft.overlaps.size).toBe(0);
+    expect(draft.write).toEqual({ priority: 400 });
   });
 });
 

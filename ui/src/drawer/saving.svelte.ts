@@ -1,6 +1,7 @@
 import { Problem } from "../api/client";
 import type { ConsoleContext } from "../context.svelte";
-import type { ConfigDraft } from "../form/draft.svelte";
+import type { ConfigDraft, Overlap } from "../form/draft.svelte";
+import { isSame } from "../form/json";
 import { text } from "../messages";
 import { sentence } from "../problem";
 import { readProvider, received, writeConfig } from "../providers";
@@ -15,7 +16,7 @@ export type Outcome = "saved" | "refused" | "overlapping" | "failed";
 export class Saving {
   #isRunning = $state(false);
   #problem = $state.raw<unknown>(null);
-  #overlapping = $state.raw<readonly string[]>([]);
+  #overlapping = $state.raw<ReadonlyMap<string, Overlap>>(new Map());
   #merged = $state.raw<{ by: string; names: readonly string[] } | null>(null);
   #keyProblem = $state<string | null>(null);
   #isKeyOwed = $state(false);
@@ -43,7 +44,7 @@ export class Saving {
 
   /** Settings that somebody else saved first, with another value: the person chooses. */
   get overlapping(): readonly string[] {
-    return this.#overlapping;
+    return [...this.#overlapping.keys()];
   }
 
   /** What of somebody else's was taken over while saving. */
@@ -68,7 +69,7 @@ export class Saving {
   /** Be done with what the last attempt said. */
   forget(): void {
     this.#problem = null;
-    this.#overlapping = [];
+    this.#overlapping = new Map();
     this.#merged = null;
     this.#keyProblem = null;
   }
@@ -76,8 +77,13 @@ export class Saving {
   /** Save what was changed; `secrets` are those demanded, which go to the new address only. */
   async save(secrets: Record<string, string>): Promise<Outcome> {
     if (this.#isRunning) return "failed";
+    const asked = this.#overlapping;
     this.forget();
     if (!this.draft.checkAll()) return "refused";
+    // What was seen to change while it was edited is asked about as well, once for each value of theirs.
+    const isAsked = ([name, { theirs }]: [string, Overlap]) =>
+      asked.has(name) && isSame(asked.get(name)?.theirs, theirs);
+    if (![...this.draft.contested].every(isAsked)) return this.#ask();
     this.#isRunning = true;
     try {
       const redirects = this.redirects;
@@ -107,7 +113,7 @@ export class Saving {
         if (!isOutdated) return this.#failed(error);
       }
       try {
-        if (!(await this.#mergeWithTheirs())) return "overlapping";
+        if (!(await this.#mergeWithTheirs())) return this.#ask();
       } catch (error) {
         return this.#failed(error);
       }
@@ -121,8 +127,12 @@ export class Saving {
     const news = draft.receive(answer);
     received(shared, answer);
     if (news.taken.length > 0) this.#merged = { by: news.by ?? text.form.somebody, names: news.taken };
-    this.#overlapping = news.overlapping;
     return news.overlapping.length === 0;
+  }
+
+  #ask(): Outcome {
+    this.#overlapping = this.draft.contested;
+    return "overlapping";
   }
 
   async #saveSecrets(secrets: Record<string, string>): Promise<Outcome> {

@@ -78,8 +78,7 @@ export class ConfigDraft {
   }
 
   set priority(priority: unknown) {
-    this.#priority = priority;
-    this.#forgetRefusal(PRIORITY.name);
+    this.set(PRIORITY.name, priority);
   }
 
   /** Stored settings that the definition no longer has; the next save leaves them out. */
@@ -121,7 +120,8 @@ export class ConfigDraft {
   }
 
   isDirty(name: string): boolean {
-    return !isSame(this.#values[name], this.#stored[name]);
+    if (name === PRIORITY.name) return this.#priority !== this.#provider.priority;
+    return this.isUnreadable(name) || !isSame(this.#values[name], this.#stored[name]);
   }
 
   standing(field: Field): Standing {
@@ -133,14 +133,18 @@ export class ConfigDraft {
 
   /** The names of what a save would change. */
   get changes(): string[] {
-    const names = new Set([...Object.keys(this.#stored), ...Object.keys(this.#values)]);
+    const names = new Set([
+      ...Object.keys(this.#stored),
+      ...Object.keys(this.#values),
+      ...this.#unreadable.keys(),
+    ]);
     const edited = [...names].filter((name) => this.isDirty(name));
     // What a choice makes impossible goes with it; untouched, a stored setting stays whatever it is.
     const dropped = edited.length > 0 ? [...this.forbidden, ...this.outdated] : [];
     const all = [...new Set([...edited, ...dropped])].filter(
-      (name) => !isSame(this.override[name], this.#stored[name]),
+      (name) => this.isUnreadable(name) || !isSame(this.override[name], this.#stored[name]),
     );
-    return this.#priority === this.#provider.priority ? all : [...all, PRIORITY.name];
+    return this.isDirty(PRIORITY.name) ? [...all, PRIORITY.name] : all;
   }
 
   /** What is to be written; null when nothing was changed. */
@@ -155,14 +159,27 @@ export class ConfigDraft {
 
   /** Set a setting of its own; undefined takes it back to the default. */
   set(name: string, value: unknown): void {
-    this.#values = withField(this.#values, name, value);
-    this.#unreadable = without(this.#unreadable, name);
+    this.#put(name, value);
+    const overlap = this.#overlaps.get(name);
+    if (overlap !== undefined)
+      this.#overlaps = new Map([...this.#overlaps, [name, { ...overlap, yours: value }]]);
+  }
+
+  #put(name: string, value: unknown): void {
+    if (name === PRIORITY.name) this.#priority = value;
+    else this.#values = withField(this.#values, name, value);
+    this.canRead(name);
     this.#forgetRefusal(name);
   }
 
   /** Keep a save from happening while what was typed for a setting cannot be read. */
   cannotRead(name: string, finding: Finding): void {
     this.#unreadable = new Map([...this.#unreadable, [name, finding]]);
+  }
+
+  /** Say that nothing unreadable is typed for a setting any more. */
+  canRead(name: string): void {
+    if (this.isUnreadable(name)) this.#unreadable = without(this.#unreadable, name);
   }
 
   isUnreadable(name: string): boolean {
@@ -236,26 +253,39 @@ export class ConfigDraft {
     return this.#overlaps;
   }
 
+  /** The overlaps in which a save would replace what somebody else set. */
+  get contested(): ReadonlyMap<string, Overlap> {
+    return new Map([...this.#overlaps].filter(([name]) => this.isDirty(name)));
+  }
+
+  #present(name: string): unknown {
+    return name === PRIORITY.name ? this.#priority : this.#values[name];
+  }
+
   /** Go on from what the server now has: what nobody edited here follows it, what was typed stays. */
   receive(provider: OrganizationProvider): Received {
     const before = this.#stored;
     const theirs = provider.overrides;
     const received: Received = { taken: [], overlapping: [], by: provider.updatedBy };
     const overlaps = new Map(this.#overlaps);
-    for (const name of new Set([...Object.keys(before), ...Object.keys(theirs)])) {
-      if (isSame(before[name], theirs[name])) continue;
+    const compare = (name: string, stored: unknown, theirs: unknown) => {
+      if (isSame(stored, theirs)) return;
       const isEdited = this.isDirty(name);
       if (!isEdited) {
-        this.#values = withField(this.#values, name, theirs[name]);
+        this.#put(name, theirs);
         received.taken.push(name);
       }
-      if (!isEdited || isSame(this.#values[name], theirs[name])) overlaps.delete(name);
+      const yours = this.#present(name);
+      const isAgreed = isSame(yours, theirs) && !this.isUnreadable(name);
+      if (!isEdited || isAgreed) overlaps.delete(name);
       else {
-        overlaps.set(name, { yours: this.#values[name], theirs: theirs[name], by: provider.updatedBy });
+        overlaps.set(name, { yours, theirs, by: provider.updatedBy });
         received.overlapping.push(name);
       }
-    }
-    if (this.#priority === this.#provider.priority) this.#priority = provider.priority;
+    };
+    for (const name of new Set([...Object.keys(before), ...Object.keys(theirs)]))
+      compare(name, before[name], theirs[name]);
+    compare(PRIORITY.name, this.#provider.priority, provider.priority);
     this.#overlaps = overlaps;
     this.#stored = theirs;
     this.#provider = provider;
@@ -269,6 +299,7 @@ export class ConfigDraft {
         this.#values = withField(this.#values, name, undefined);
       this.#stored = sent.config;
     }
+    if (sent.priority != null) this.#provider = { ...this.#provider, priority: sent.priority };
     this.#overlaps = new Map();
     this.receive(answer);
     if (this.changes.length === 0) this.discard();
@@ -278,7 +309,7 @@ export class ConfigDraft {
   settle(name: string, choice: "yours" | "theirs" | "default"): void {
     const overlap = this.#overlaps.get(name);
     if (overlap === undefined) return;
-    this.set(name, choice === "default" ? undefined : overlap[choice]);
+    this.#put(name, choice === "default" ? undefined : overlap[choice]);
   }
 
   /** Take what somebody else set, and be done with the overlap. */
@@ -299,7 +330,8 @@ function priorityFindings(priority: unknown): Finding[] {
   return [{ pointer, message: text.form.wrong.number(range) }];
 }
 
-function nameIn(pointer: string): string {
+/** The name of the setting that a pointer leads to or into. */
+export function nameIn(pointer: string): string {
   return pointerParts(pointer)[0] ?? "";
 }
 

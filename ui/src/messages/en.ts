@@ -695,6 +695,7 @@ export const en = {
     successor: (name: string) => `successor: ${name}`,
     json: "JSON. The server checks it when you save.",
     jsonBroken: 'Write valid JSON, such as {"name": 1}.',
+    notAdded: "Add what you typed, or clear it.",
     notSent: (names: string) => `Not available with these settings, and not sent: ${names}.`,
     outdated: (names: string) =>
       `No longer a setting of this provider: ${names}. The next save leaves it out.`,
