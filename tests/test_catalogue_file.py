@@ -77,7 +77,7 @@ def test_what_is_in_force_can_be_placed_as_a_file(file: Path, tmp_path: Path) ->
         ({"asOf": "2026-12-01", "providers": {CANARY: {}}}, "/providers: There is no such field. Valid: deepgram"),
         ({"asOf": "2026-12-01", "providers": {"openai": {CANARY: 1}}}, "There is a field here that does not exist"),
         ({"asOf": "2026-12-01", "providers": {"groq": {"voices": [{"name": "x"}]}}}, "/groq/voices: Groq has"),
-        (with_(name=f"{CANARY} with a space"), "/providers/openai/models/0/name: String should match"),
+        (with_(name=f"{CANARY} with a space"), "/providers/openai/models/0/name: Write it in the form of "),
         (with_(name=CANARY, status=CANARY), "/providers/openai/models/0/status: Input should be 'current'"),
         (with_(name=CANARY, retiresOn="31.12.2026"), "/models/0/retiresOn: "),
         (with_(name=CANARY, status="retired", retiresOn="2027-01-01"), "/retiresOn: What is retired ended"),

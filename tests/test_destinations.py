@@ -955,11 +955,14 @@ class Heist(RuleBasedStateMachine):
         self.seen["released"] += 1
 
 
+SOME_RUNS = 5
+
+
 @pytest.mark.drill
 @pytest.mark.parametrize(
     "runs",
     [
-        pytest.param(5, id="5 runs"),
+        pytest.param(SOME_RUNS, id="5 runs"),
         pytest.param(200, id="200 runs", marks=[pytest.mark.deep, pytest.mark.timeout(1200)]),
     ],
 )
@@ -970,6 +973,8 @@ def test_no_order_of_steps_sends_a_key_where_s_did_not_approve(
     seen: Counter[str] = Counter()
     how = hypothesis.settings(
         max_examples=runs,
+        # A few runs by chance need not come to every kind of step, so these are always the same ones.
+        derandomize=runs == SOME_RUNS,
         stateful_step_count=50,
         deadline=None,
         database=None,

@@ -245,6 +245,7 @@ class Client:
                     group.cancel_scope.cancel()
         finally:
             await self._channel.aclose()
+        await anyio.lowlevel.checkpoint()  # whoever was cancelled while the rest was reported ends here
 
     async def _start(self) -> None:
         """Read what stands: from the control plane, from the disk, or from the control plane once it can answer."""
