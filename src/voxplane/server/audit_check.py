@@ -56,8 +56,8 @@ async def ends(database: Database, organizations: Iterable[UUID]) -> Heads:
 
 
 @dataclass(frozen=True)
-class Anchors:
-    """What a file of anchors says."""
+class AnchorSet:
+    """What anchors say together."""
 
     count: int
     heads: Mapping[UUID, Anchored]
@@ -65,7 +65,7 @@ class Anchors:
     """The numbers of lines that are no anchors of this installation. Anybody may have added these."""
 
 
-def read_anchors(key: AnchorKey, lines: Iterable[str]) -> Anchors:
+def read_anchors(key: AnchorKey, lines: Iterable[str]) -> AnchorSet:
     """Read anchors, and pass over what is none.
 
     Raises:
@@ -84,7 +84,7 @@ def read_anchors(key: AnchorKey, lines: Iterable[str]) -> Anchors:
             found[organization_id].setdefault(seq, set()).add(row_hash)
     if foreign and not count:
         raise ConfigurationError(_NONE_IS_OURS)
-    return Anchors(count, dict(found), tuple(foreign))
+    return AnchorSet(count, dict(found), tuple(foreign))
 
 
 def newest_anchor(key: AnchorKey, lines: Iterable[str]) -> AuditAnchor | None:
@@ -138,7 +138,7 @@ def _read_anchor(key: AnchorKey, line: str) -> AuditAnchor | None:
 async def check(
     database: Database,
     audit_key: bytes,
-    anchors: Anchors,
+    anchors: AnchorSet,
     progress: Callable[[int, int], None],
 ) -> AuditCheck:
     """Check every organization's log; `progress` is told how many more organizations and rows are behind."""

@@ -167,6 +167,14 @@ class Keyring:
             raise KeyUnavailable
         return _decrypt(self.keys[kek_id], box, _key_context(purpose, owner, version))
 
+    def data_key(self, owner: UUID, version: int, kek_id: str, wrapped: bytes) -> DataKey:
+        """Decrypt a data key of an organization, as it is stored.
+
+        Raises:
+            KeyUnavailable, SecretsUnreadable: as for `unwrap`.
+        """
+        return DataKey(version, self.unwrap(kek_id, wrapped, purpose="data", owner=owner, version=version))
+
 
 def _key_id(key: bytes) -> str:
     return hashlib.sha256(b"vxp/key-id" + key).hexdigest()[:8]

@@ -162,8 +162,7 @@ class LegacyScrub:
             row = await store.data_key(version)
             if row is None:
                 raise SecretsUnreadable
-            key = keyring.unwrap(row.kek_id, row.wrapped, purpose="data", owner=organization_id, version=version)
-            data_keys[version] = DataKey(version, key)
+            data_keys[version] = keyring.data_key(organization_id, version, row.kek_id, row.wrapped)
         mark_key = await known_key(store, organization_id, keyring)
         return _Kept(view, data_keys, mark_key, await AuditStore(connection, organization_id).marks())
 

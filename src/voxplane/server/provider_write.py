@@ -206,9 +206,7 @@ class ProviderWrite:
         return key
 
     def _unwrapped(self, row: DataKeyRow) -> DataKey:
-        keyring, owner = self.write.unsealed.keyring, self.write.state.id
-        key = keyring.unwrap(row.kek_id, row.wrapped, purpose="data", owner=owner, version=row.version)
-        return DataKey(row.version, key)
+        return self.write.unsealed.keyring.data_key(self.write.state.id, row.version, row.kek_id, row.wrapped)
 
     async def _make_data_key(self) -> DataKey:
         made = DataKey.generate(version=1)

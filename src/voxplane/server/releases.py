@@ -63,9 +63,7 @@ class Releases:
             Unavailable: it could not be put on record, so nothing may be given out.
             OrganizationNotFound: the organization is gone.
         """
-        queue = self._queues.get(principal.tenant)
-        if queue is None:
-            queue = self._queues[principal.tenant] = _Queue()
+        queue = self._queues.setdefault(principal.tenant, _Queue())
         release = _Release(principal, target, detail)
         queue.waiting.append(release)
         while not release.is_recorded and release.error is None:

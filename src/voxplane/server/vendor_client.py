@@ -203,9 +203,7 @@ class VendorClient:
 
     async def _looked_up(self, origin: Origin, asker: UUID | None) -> Sequence[Endpoint]:
         """Look a name up when the asker has a turn. It is theirs until the look-up ends, however long they wait."""
-        turn = self._turns.get(asker)
-        if turn is None:
-            turn = self._turns[asker] = anyio.Semaphore(MAX_LOOK_UPS)
+        turn = self._turns.setdefault(asker, anyio.Semaphore(MAX_LOOK_UPS))
         await turn.acquire()
         looking = asyncio.ensure_future(self._resolve(origin.host, origin.port))
 

@@ -369,8 +369,7 @@ class WorkerService:
 def _unwrapped(row: DataKeyRow | None, unsealed: Unsealed, organization_id: UUID) -> DataKey:
     if row is None:
         raise SecretsUnreadable
-    key = unsealed.keyring.unwrap(row.kek_id, row.wrapped, purpose="data", owner=organization_id, version=row.version)
-    return DataKey(row.version, key)
+    return unsealed.keyring.data_key(organization_id, row.version, row.kek_id, row.wrapped)
 
 
 def _sealed(view: OrganizationView, provider: AnyProvider, *, is_whole: bool = True) -> _Sealed:
