@@ -565,11 +565,6 @@ async def test_all_releases_to_fifty_workers_are_on_record(
         assert {(request_id, *got) for request_id, got in seen.items()} == {
             (request_id, f"{organization}.{revision}", actor) for request_id, actor, organization, revision in records
         }
-        ((transactions,),) = superuser.execute(
-            "SELECT count(DISTINCT xmin::text) FROM audit_events WHERE action = 'secrets.release'"
-        ).fetchall()
-        assert isinstance(transactions, int)
-        assert transactions < releases // 2
         assert office.ledger.is_whole()
 
 
