@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -24,6 +25,14 @@ def test_the_face_is_what_it_says() -> None:
 def test_no_room_has_a_vague_name() -> None:
     assert len(SOURCES) > 30
     assert not [path for path in SOURCES if VAGUE & {*path.parts, path.stem}]
+
+
+def test_no_two_models_of_the_api_share_a_name() -> None:
+    """Where two do, the document of the API tells them apart by the files that they stand in."""
+    document = json.loads((ROOT / "docs" / "openapi.json").read_text(encoding="utf-8"))
+    models = document["components"]["schemas"]
+    assert len(models) > 50
+    assert not [name for name in models if "__" in name]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())

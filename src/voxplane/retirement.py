@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from voxplane.errors import Invalid
-from voxplane.schemas import Model, Notice, Proposal, SettingChange, Voice
+from voxplane.schemas import Model, Notice, Proposal, ProposedChange, Voice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -170,11 +170,11 @@ def _without_what_it_refuses(
 
 def _changes(
     before: JsonObject, after: JsonObject, overrides: JsonObject, dropped: Mapping[str, str]
-) -> tuple[SettingChange, ...]:
+) -> tuple[ProposedChange, ...]:
     names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     # A setting that goes back to a default of the same value is still one less that the organization set.
     names += [name for name in dropped if name in overrides and name not in names]
     return tuple(
-        SettingChange(setting=name, before=before.get(name), after=after.get(name), because=dropped.get(name))
+        ProposedChange(setting=name, before=before.get(name), after=after.get(name), because=dropped.get(name))
         for name in names
     )

@@ -164,7 +164,7 @@ class OrganizationName(Wire):
     slug: str
 
 
-class SettingChange(Wire):
+class ProposedChange(Wire):
     """What a proposal changes of the settings in force; null is a setting that is not used."""
 
     setting: str
@@ -179,7 +179,7 @@ class Proposal(Wire):
     config: JsonObject = Field(
         description="The whole override, valid as it is: send it as `config` to `PUT .../config`, with If-Match."
     )
-    changes: tuple[SettingChange, ...]
+    changes: tuple[ProposedChange, ...]
 
 
 class Notice(Wire):

@@ -1152,7 +1152,7 @@ export interface components {
          */
         Proposal: {
             /** Changes */
-            changes: components["schemas"]["voxplane__schemas__SettingChange"][];
+            changes: components["schemas"]["ProposedChange"][];
             /**
              * Config
              * @description The whole override, valid as it is: send it as `config` to `PUT .../config`, with If-Match.
@@ -1160,6 +1160,23 @@ export interface components {
             config: {
                 [key: string]: unknown;
             };
+        };
+        /**
+         * ProposedChange
+         * @description What a proposal changes of the settings in force; null is a setting that is not used.
+         */
+        ProposedChange: {
+            /** After */
+            after: unknown;
+            /**
+             * Because
+             * @description Why the setting cannot stay as the organization set it.
+             */
+            because: string | null;
+            /** Before */
+            before: unknown;
+            /** Setting */
+            setting: string;
         };
         /**
          * Provider
@@ -1565,6 +1582,34 @@ export interface components {
             };
         };
         /**
+         * SettingChange
+         * @description One setting that is different in one version than in the one before it.
+         */
+        SettingChange: {
+            /**
+             * After
+             * @description Null when it is no longer set.
+             */
+            after: unknown;
+            /**
+             * Before
+             * @description Null when it was not set.
+             */
+            before: unknown;
+            /**
+             * Kind
+             * @description `added`: it was the default before. `removed`: it is the default again.
+             * @enum {string}
+             */
+            kind: "added" | "changed" | "removed";
+            /**
+             * Pointer
+             * @description JSON Pointer into the overrides.
+             * @example /temperature
+             */
+            pointer: string;
+        };
+        /**
          * SettingsVersion
          * @description What one provider's settings became at one revision.
          */
@@ -1581,7 +1626,7 @@ export interface components {
             at: string;
             by: components["schemas"]["Actor"];
             /** Changes */
-            changes: components["schemas"]["voxplane__schemas__history__SettingChange"][];
+            changes: components["schemas"]["SettingChange"][];
             /** Iscurrent */
             isCurrent: boolean;
             /** Isenabled */
@@ -1947,51 +1992,6 @@ export interface components {
              * @enum {string}
              */
             status: "current" | "preview" | "restricted" | "legacy" | "deprecated" | "retired" | "unverified";
-        };
-        /**
-         * SettingChange
-         * @description One setting that is different in one version than in the one before it.
-         */
-        voxplane__schemas__history__SettingChange: {
-            /**
-             * After
-             * @description Null when it is no longer set.
-             */
-            after: unknown;
-            /**
-             * Before
-             * @description Null when it was not set.
-             */
-            before: unknown;
-            /**
-             * Kind
-             * @description `added`: it was the default before. `removed`: it is the default again.
-             * @enum {string}
-             */
-            kind: "added" | "changed" | "removed";
-            /**
-             * Pointer
-             * @description JSON Pointer into the overrides.
-             * @example /temperature
-             */
-            pointer: string;
-        };
-        /**
-         * SettingChange
-         * @description What a proposal changes of the settings in force; null is a setting that is not used.
-         */
-        voxplane__schemas__SettingChange: {
-            /** After */
-            after: unknown;
-            /**
-             * Because
-             * @description Why the setting cannot stay as the organization set it.
-             */
-            because: string | null;
-            /** Before */
-            before: unknown;
-            /** Setting */
-            setting: string;
         };
     };
     responses: never;
