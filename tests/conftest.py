@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -30,6 +31,12 @@ from voxplane.server.settings import Settings
 Caller = Callable[..., Awaitable[httpx.AsyncClient]]
 _ROOM_BYTES = 6 << 30
 LONGEST = ("test_agent", "test_call", "test_crash", "test_docs", "test_legacy_import", "test_pipecat", "test_stream")
+
+
+def pytest_configure() -> None:
+    """Keep the tests' own folders in memory where there is room: an installation of its own is some 1,400 files."""
+    if folder := _memory():
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", folder)  # noqa: TID251 - pytest asks nowhere else
 
 
 @pytest.hookimpl(trylast=True)
