@@ -43,8 +43,8 @@ token: $(VENV)/.run ## Print a token of the default organization's administrator
 rebootstrap: $(VENV)/.run ## Drop and recreate the database (ARGS=--yes-destroy-secrets if keys are stored)
 	@$(BIN)/voxplane db reset --yes $(ARGS)
 
-call: $(VENV)/.dev ## Make a whole call on this machine, without any account (answer.wav)
-	@$(BIN)/python -m examples.call
+call: $(VENV)/.dev ## Make a whole call on this machine, without any account (answer.wav; ARGS=--vendor has your model answer)
+	@$(BIN)/python -m examples.call $(ARGS)
 
 test: $(VENV)/.dev $(CONSOLE) ## Check and test everything that CI does
 	@$(MAKE) --no-print-directory -j2 --output-sync=target checks

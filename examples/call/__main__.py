@@ -2,16 +2,19 @@
 
     make call            or: python -m examples.call [--question "Are you open today?"] [--answer answer.wav]
 
-A question is spoken, heard (VAD, Whisper), answered (by a script in place of a vendor's model), spoken again (Piper),
-and kept as a wav. Change a provider, a voice or a speed of the organization and call again: nothing is restarted.
+A question is spoken, heard (VAD, Whisper), answered (by a script in place of a vendor's model, or with --vendor by the
+model itself), spoken again (Piper), and kept as a wav. Change a provider, a voice or a speed of the organization and
+call again: nothing is restarted.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +22,7 @@ import anyio
 import httpx
 from examples.call import machine
 from examples.call.audio import Caller, Ear
-from examples.call.scripted_model import ScriptedModel, StandIn
+from examples.call.scripted_model import Scripted, ScriptedModel
 from livekit.plugins import silero
 from rich.console import Console
 
@@ -52,8 +55,11 @@ class Outcome:
 
 
 async def call(client: Client, *, question: bytes, answer: Path, registry: ProviderRegistry | None = None) -> Outcome:
-    """Make one call: play a question (a wav), and write what is said to it to `answer`."""
-    caller, ear, outcome, spoken = Caller(), Ear(), Outcome(), anyio.Event()
+    """Make one call: play a question (a wav), and write what is said to it to `answer`.
+
+    Where nothing is within a minute, `answered` stays empty and no file is written.
+    """
+    caller, ear, outcome, over = Caller(), Ear(), Outcome(), anyio.Event()
     moments: dict[str, float] = {}
     vad = silero.VAD.load(min_silence_duration=0.4)
     async with AsyncExitStack() as stack:
@@ -71,16 +77,22 @@ async def call(client: Client, *, question: bytes, answer: Path, registry: Provi
             if getattr(event.item, "role", "") == "assistant":  # a handover has none
                 outcome.answered = event.item.text_content
                 moments["answered"] = time.monotonic()
-                spoken.set()
+                over.set()
+
+        def closed(_: object) -> None:
+            over.set()
 
         session.on("user_input_transcribed", heard)
         session.on("conversation_item_added", added)
+        session.on("close", closed)
         session.input.audio, session.output.audio = caller, ear
         await under_way.start()
         caller.say(question)
-        with anyio.fail_after(_ANSWER_SECONDS):
-            await spoken.wait()
+        with anyio.move_on_after(_ANSWER_SECONDS):
+            await over.wait()
         outcome.at, outcome.providers = under_way.record.revisions[-1]
+        if not outcome.answered:
+            return outcome
         moments["first sound"] = ear.first_at
         marks = sorted(moments.items(), key=lambda each: each[1])
         outcome.timeline = [("spoke", caller.began - caller.ended), *((what, at - caller.ended) for what, at in marks)]
@@ -96,8 +108,11 @@ async def ask_piper(text: str, base_url: str = machine.PIPER) -> bytes:
         return answer.content
 
 
-async def demonstrate(question: str, answer: Path) -> None:
-    """Start what is needed, call, and tell what happened."""
+async def demonstrate(question: str, answer: Path, *, is_vendors: bool) -> bool:
+    """Start what is needed, call, and tell what happened; whether there was an answer.
+
+    With `is_vendors` the organization's language model is called; else a script answers in its place.
+    """
     console = Console(highlight=False)
     settings = Settings()
     logs.configure(settings.log_format)
@@ -116,14 +131,15 @@ async def demonstrate(question: str, answer: Path) -> None:
             wav = await ask_piper(question)
             client = await stack.enter_async_context(Client(url, token))
         with console.status("Calling…"):
-            outcome = await call(client, question=wav, answer=answer, registry=_registry(client, scripted))
+            registry = None if is_vendors else Scripted(scripted)
+            outcome = await call(client, question=wav, answer=answer, registry=registry)
+    if not outcome.answered:
+        asked = " > ".join(outcome.providers["llm" if outcome.heard else "stt"])
+        what = "The question was heard, and not answered" if outcome.heard else "The question was not heard"
+        console.print(f"{what}: {asked} did not. `voxplane doctor` tells what they reported.", markup=False)
+        return False
     show(console, outcome, answer)
-
-
-def _registry(client: Client, scripted: str) -> ProviderRegistry | None:
-    """Let the script answer where there is no account, and the vendor where there is one."""
-    keys = {each.secrets["apiKey"].get_secret_value() for each in client.chain("llm") if each.provider.key == "openai"}
-    return StandIn({"openai": scripted}) if keys == {machine.PLACEHOLDER} else None
+    return True
 
 
 def show(console: Console, outcome: Outcome, answer: Path) -> None:
@@ -147,8 +163,10 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--question", default=QUESTION, help="what the caller says")
     options.add_argument("--answer", type=Path, default=Path("answer.wav"), help="where the answer is written")
+    options.add_argument("--vendor", action="store_true", help="have the organization's own language model answer")
     chosen = options.parse_args()
-    anyio.run(demonstrate, chosen.question, chosen.answer)
+    made = partial(demonstrate, chosen.question, chosen.answer, is_vendors=chosen.vendor)
+    sys.exit(not anyio.run(made))
 
 
 if __name__ == "__main__":

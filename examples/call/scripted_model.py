@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from voxplane.plugin import Plugin
 from voxplane.registry import ProviderRegistry
+from voxplane.schemas import ProviderType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from voxplane.plugin import Plugin
     from voxplane.provider import AnyProvider
     from voxplane.schemas import JsonObject
 
@@ -103,6 +104,26 @@ class StandIn(ProviderRegistry):
         if key not in self._base_urls:
             return provider
         return replace(provider, livekit=tuple(_rerouted(plugin, self._base_urls[key]) for plugin in provider.livekit))
+
+
+class Scripted(ProviderRegistry):
+    """The providers, where a script at a base URL answers in place of every language model; it gets no real key."""
+
+    def __init__(self, base_url: str) -> None:
+        """Take where the script is served."""
+        super().__init__()
+        self.initialize()
+        self._plugin = Plugin(
+            target="livekit.plugins.openai:LLM",
+            requires="livekit-plugins-openai",
+            takes={},
+            derives=lambda _settings, _secrets: {"model": "scripted", "api_key": "none", "base_url": base_url},
+        )
+
+    def get_provider_by_key(self, key: str) -> AnyProvider:
+        """Return the provider, with the script for a model where it is one."""
+        provider = super().get_provider_by_key(key)
+        return replace(provider, livekit=(self._plugin,)) if provider.type is ProviderType.LLM else provider
 
 
 def _rerouted(plugin: Plugin, base_url: str) -> Plugin:
