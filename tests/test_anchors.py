@@ -8,12 +8,13 @@ from collections.abc import MutableMapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
 import structlog
 
-from tests.conftest import Caller
+from tests.conftest import Caller, admin_connection
 from voxplane.errors import ConfigurationError
 from voxplane.schemas import ConfigWrite, OrganizationCreate
 from voxplane.schemas.audit import AuditAnchor
@@ -22,6 +23,7 @@ from voxplane.server.anchors import Anchors
 from voxplane.server.audit_log import AuditLog
 from voxplane.server.auth import Principal
 from voxplane.server.control_plane import ControlPlane, local_administrator
+from voxplane.server.embedded import EmbeddedPostgres
 from voxplane.server.settings import Settings
 
 Superuser = psycopg.Connection[tuple[object, ...]]
@@ -44,7 +46,7 @@ class Kept:
         """Return what is added by a round, a minute after whatever was before."""
         before = self.lines()
         if before:
-            os.utime(self.path, (0, 0))
+            self.now += timedelta(minutes=1)
         await self.anchors.add(is_last=is_last)
         lines = self.lines()
         assert lines[: len(before)] == before
@@ -98,7 +100,7 @@ async def test_an_anchor_is_added_when_a_log_grew_and_names_what_grew_or_from_ti
     assert (found.anchors, found.breaks) == (len(kept.lines()), ())
     # Of a file that was cut short, what is left counts, and what is no anchor does not.
     kept.path.write_text(f"{{}}\n{grown.model_dump_json(by_alias=True)}\n")
-    newest = await plane.audit.newest_anchor(kept.path)
+    newest = plane.audit.newest_anchor(kept.path)
     assert (newest and newest.heads) == grown.heads
 
 
@@ -108,12 +110,7 @@ async def test_a_log_that_is_cut_off_while_the_service_runs_is_found_and_stays_f
     second = await _second(plane)
     await _change(plane, second, 1)
     await kept.added()
-    superuser.execute("DELETE FROM audit_events WHERE organization_id = %s AND seq > 1", [second.tenant])
-    superuser.execute(
-        "UPDATE organizations SET audit_seq = 1, audit_hash = (SELECT hash FROM audit_events"
-        " WHERE organization_id = id AND seq = 1) WHERE id = %s",
-        [second.tenant],
-    )
+    _cut(superuser, second.tenant, 1)
     assert (await plane.audit.check()).breaks == ()
     await _change(plane, administrator, 1)
     with structlog.testing.capture_logs() as said:
@@ -215,16 +212,18 @@ async def test_an_anchor_that_cannot_be_written_is_said_once_and_made_up_for(
             file.write(kept.lines()[0][:100])
         await _change(plane, administrator, 1)
         assert len(await kept.added()) == 1
-        newest = await plane.audit.newest_anchor(kept.path)
+        newest = plane.audit.newest_anchor(kept.path)
         assert newest is not None
         assert newest.rows == first.rows + 1
         # A disk that does not answer.
-        monkeypatch.setattr(anchors, "_WRITE_SECONDS", 0)
+        await _change(plane, administrator, 2)
+        monkeypatch.setattr(anchors, "_FILE_SECONDS", 0)
         assert await kept.added() == []
     assert [(each["log_level"], each.get("reason")) for each in said if "anchor" in each["event"]] == [
+        ("warning", "There is none in the file yet."),
         ("error", "The file of anchors cannot be written."),
         ("info", None),
-        ("error", "The file takes too long to write."),
+        ("error", "The file does not answer in time."),
     ]
     assert (await plane.audit.check(kept.lines())).anchors == 2
 
@@ -237,11 +236,74 @@ async def test_of_several_instances_one_adds_and_each_adds_what_is_left_when_it_
     await _change(plane, administrator, 1)
     await other.anchors.add()
     assert len(kept.lines()) == 1
+    # Not by the file's time, nor by what anybody else may add to it.
+    os.utime(kept.path, (0, 0))
+    await other.anchors.add()
+    assert len(kept.lines()) == 1
     await other.anchors.end()
     assert [each.is_whole for each in map(AuditAnchor.model_validate_json, kept.lines())] == [True, True]
-    # The first knows of its own only: it says again what the other one said.
+    assert await kept.added() == []
+    await _change(plane, administrator, 2)
+    with kept.path.open("ab") as file:
+        file.write(b"\n")
     assert [each.is_whole for each in await kept.added()] == [False]
     assert (await plane.audit.check(kept.lines())).breaks == ()
+
+
+def _cut(superuser: Superuser, organization_id: UUID, end: int) -> None:
+    """Put a log back to where it once was, as an older database would have it."""
+    superuser.execute("DELETE FROM audit_events WHERE organization_id = %s AND seq > %s", [organization_id, end])
+    superuser.execute(
+        "UPDATE organizations SET audit_seq = seq, audit_hash = hash FROM audit_events"
+        " WHERE organization_id = id AND seq = %s AND id = %s",
+        [end, organization_id],
+    )
+
+
+async def test_no_instance_signs_for_less_than_another_one_did(
+    plane: ControlPlane, administrator: Principal, superuser: Superuser, kept: Kept
+) -> None:
+    second, other = await _second(plane), Kept(plane, kept.path)
+    await kept.added()
+    await other.anchors.look()
+    await _change(plane, second, 1)
+    [last] = await kept.added()
+    _cut(superuser, second.tenant, 1)
+    await _change(plane, administrator, 1)
+    other.now += timedelta(hours=2)
+    [added] = await other.added()
+    assert (added.heads[second.tenant], other.anchors.state) == (last.heads[second.tenant], "behind")
+
+
+async def test_nothing_is_added_before_the_logs_were_held_against_what_was(
+    plane: ControlPlane, postgres: EmbeddedPostgres, database: str, superuser: Superuser, kept: Kept
+) -> None:
+    """With a lock that lasts when the service starts, the next round looks again."""
+    second = await _second(plane)
+    await _change(plane, second, 1)
+    await kept.added()
+    _cut(superuser, second.tenant, 1)
+    kept.started()
+    with admin_connection(postgres, database) as holder, holder.transaction():
+        holder.execute("LOCK TABLE audit_events IN ACCESS EXCLUSIVE MODE")
+        await kept.anchors.look()
+        assert await kept.added() == []
+        assert kept.anchors.state == "failing"
+    assert await kept.added() == []
+    assert kept.anchors.state == "behind"
+
+
+async def test_a_file_that_does_not_answer_holds_nobody_up(
+    plane: ControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = tmp_path / "silent"
+    os.mkfifo(silent)
+    monkeypatch.setattr(anchors, "_FILE_SECONDS", 0.2)
+    kept = Kept(plane, silent)
+    await kept.anchors.look()
+    await kept.anchors.end()
+    assert kept.anchors.state == "failing"
+    silent.open("wb").close()  # the thread that waits goes on
 
 
 async def test_nothing_is_kept_where_nothing_can_be_signed_or_nobody_wants_it(

@@ -61,15 +61,6 @@ def _take_turn(file: int) -> None:
             return
 
 
-def age_seconds(path: Path) -> float | None:
-    """Return how long ago somebody added to it; None when there is nothing in it yet."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return time.time() - found.st_mtime if found.st_size else None
-
-
 def read(path: Path) -> Iterator[str]:
     """Yield all lines, the oldest first, without what was left of a line that was never finished.
 

@@ -1,8 +1,9 @@
 """Anchors that the service keeps by itself: signed lines that say where all audit logs stand, added as these grow.
 
-At start the logs are held against the newest anchors in the file. What is added then names the organizations whose log
-grew since, and now and again all of them, so that nobody has to read far back. What was anchored is never taken back:
-of a log that ends before it, anchors go on to say how far it once went.
+At start the logs are held against the newest anchors in the file, and before that nothing is added: an older database
+would be signed for. What is added then names the organizations whose log grew since, and now and again all of them, so
+that nobody has to read far back. What was anchored, by whichever instance, is never taken back: of a log that ends
+before it, anchors go on to say how far it once went.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
+    from voxplane.schemas.audit import AuditAnchor
     from voxplane.server.audit_check import Heads
     from voxplane.server.audit_log import AuditLog
 
@@ -29,7 +31,7 @@ T = TypeVar("T")
 
 log = structlog.get_logger("voxplane")
 _WHOLE_EVERY = timedelta(hours=1)
-_WRITE_SECONDS = 10.0
+_FILE_SECONDS = 10.0
 _LAST_SECONDS = 5.0
 
 
@@ -50,6 +52,7 @@ class Anchors:
         self._every_seconds = every_seconds
         self._clock = clock
         self._anchored: Heads = {}
+        self._is_held = False
         self._seen: tuple[int, int] | None = None
         self._whole_at: datetime | None = None
         self._behind: set[UUID] = set()
@@ -89,21 +92,23 @@ class Anchors:
 
         That they do not is no reason not to serve: a backup may have been put back on purpose.
         """
-        if self._path is None or self._path == anchor_file.STANDARD_OUTPUT:
+        if self._path is None:
             return
         try:
-            newest = await self._audit.newest_anchor(self._path)
-            now = {} if newest is None else await self._audit.ends(newest.heads)
-        except VoxplaneError as error:
-            log.warning("the audit log was not held against an anchor", reason=error.message)
-            return
-        if newest is None:
-            log.warning("the audit log was not held against an anchor", reason="There is none in the file yet.")
-            return
-        self._anchored = newest.heads
-        self._hold(now)
-        if not self.is_behind:
-            log.info("the audit log reaches its newest anchor", anchored_at=newest.at.isoformat())
+            await self._look(self._path)
+        except (VoxplaneError, TimeoutError) as error:
+            log.warning("the audit log was not held against an anchor", reason=_reason(error))
+
+    async def _look(self, path: Path) -> None:
+        if path != anchor_file.STANDARD_OUTPUT:
+            newest = await self._newest(path)
+            if newest is None:
+                log.warning("the audit log was not held against an anchor", reason="There is none in the file yet.")
+            else:
+                self._hold(await self._audit.ends(self._anchored))
+                if not self.is_behind:
+                    log.info("the audit log reaches its newest anchor", anchored_at=newest.at.isoformat())
+        self._is_held = True
 
     async def add(self, *, is_last: bool = False) -> None:
         """Add an anchor if a log grew since the last one. That it fails is said; the next one makes up for it.
@@ -113,31 +118,31 @@ class Anchors:
         if self._path is None or not self._every_seconds:
             return
         try:
-            if is_last or not await self._is_fresh(self._path):
-                await self._add(self._path)
+            if not self._is_held:
+                await self._look(self._path)
+            await self._add(self._path, is_last=is_last)
         except (VoxplaneError, TimeoutError) as error:
             if not self.is_failing:
-                reason = error.message if isinstance(error, VoxplaneError) else "The file takes too long to write."
-                log.error("no anchor of the audit log is written", reason=reason)  # noqa: TRY400 - the reason says it
+                log.error("no anchor of the audit log is written", reason=_reason(error))  # noqa: TRY400 - the reason says it
             self.is_failing = True
             return
         if self.is_failing:
             log.info("anchors of the audit log are written again")
         self.is_failing = False
 
-    async def _is_fresh(self, path: Path) -> bool:
-        age = await self._in_thread(lambda: anchor_file.age_seconds(path))
-        return age is not None and age < self._every_seconds / 2
-
-    async def _add(self, path: Path) -> None:
+    async def _add(self, path: Path, *, is_last: bool) -> None:
         seen = await self._audit.state()
         if seen == self._seen:
+            return
+        at = self._clock()
+        newest = None if path == anchor_file.STANDARD_OUTPUT else await self._newest(path)
+        # By what was signed, not by the file's own time: anybody who may add to it could hold that back for ever.
+        if newest and not is_last and timedelta(0) <= at - newest.at < timedelta(seconds=self._every_seconds / 2):
             return
         now = await self._audit.heads()
         self._hold(now)
         grown = {each: head for each, head in now.items() if head[0] > self._anchored.get(each, (0, ""))[0]}
         if grown:
-            at = self._clock()
             is_whole = self._whole_at is None or at - self._whole_at >= _WHOLE_EVERY
             heads = self._anchored | grown
 
@@ -150,8 +155,15 @@ class Anchors:
             self._whole_at = at if is_whole else self._whole_at
         self._seen = seen
 
+    async def _newest(self, path: Path) -> AuditAnchor | None:
+        """Return what the newest anchors of the file say, and never let go of it: other instances add them too."""
+        newest = await self._in_thread(lambda: self._audit.newest_anchor(path))
+        if newest is not None:
+            self._anchored = audit_check.furthest(self._anchored, newest.heads)
+        return newest
+
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        with anyio.fail_after(_WRITE_SECONDS):
+        with anyio.fail_after(_FILE_SECONDS):
             return await to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._turn)
 
     def _hold(self, now: Heads) -> None:
@@ -163,3 +175,7 @@ class Anchors:
                 of=len(self._anchored),
             )
         self._behind |= found
+
+
+def _reason(error: VoxplaneError | TimeoutError) -> str:
+    return error.message if isinstance(error, VoxplaneError) else "The file does not answer in time."

@@ -105,12 +105,17 @@ def newest_anchor(key: AnchorKey, lines: Iterable[str]) -> AuditAnchor | None:
         if each is None:
             continue
         newest = newest or each
-        heads = dict(each.heads) | heads
+        heads = furthest(heads, each.heads)
         if each.is_whole:
             break
     if newest is None and not is_empty:
         raise ConfigurationError(_NONE_IS_OURS)
     return newest and newest.model_copy(update={"heads": heads})
+
+
+def furthest(some: Heads, others: Heads) -> Heads:
+    """Return how far each log went by either; `some` say of which row where both name the same."""
+    return dict(others) | {each: head for each, head in some.items() if head[0] >= others.get(each, (0, ""))[0]}
 
 
 def behind(anchored: Heads, now: Heads) -> list[UUID]:

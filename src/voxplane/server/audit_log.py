@@ -135,15 +135,15 @@ class AuditLog:
         read = audit_check.read_anchors(AnchorKey.derive(key), anchors)
         return await audit_check.check(self._database, key, read, progress)
 
-    async def newest_anchor(self, path: Path) -> AuditAnchor | None:
-        """Return what the newest anchors of a file say together; None when there is none in it yet.
+    def newest_anchor(self, path: Path) -> AuditAnchor | None:
+        """Return what the newest anchors of a file say together; None when there is none in it yet. It reads the disk.
 
         Raises:
             ConfigurationError: the file cannot be read, or its last line is no anchor of this installation.
             KeyUnavailable: the installation is sealed.
         """
         key = AnchorKey.derive(self._keys.audit_key)
-        return await to_thread.run_sync(lambda: audit_check.newest_anchor(key, anchor_file.read_backwards(path)))
+        return audit_check.newest_anchor(key, anchor_file.read_backwards(path))
 
     async def glance(self, path: Path) -> AuditGlance | None:
         """Hold the ends of all logs against the newest anchors of a file; None when there is none in it yet.
@@ -151,7 +151,7 @@ class AuditLog:
         Raises:
             ConfigurationError, KeyUnavailable: as for `newest_anchor`.
         """
-        newest = await self.newest_anchor(path)
+        newest = await to_thread.run_sync(self.newest_anchor, path, abandon_on_cancel=True)
         if newest is None:
             return None
         behind = tuple(audit_check.behind(newest.heads, await self.ends(newest.heads)))
