@@ -230,7 +230,9 @@ async def test_two_tests_of_an_organization_are_under_way_at_a_time(
     assert len(vendor.asked) == 2
 
 
-async def test_local_engines_are_looked_for_where_the_operator_said(admin: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_local_engines_are_looked_for_where_the_operator_said(
+    admin: httpx.AsyncClient, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     assert (await verify(admin, "whisper"))["outcome"] == "model_unavailable"
     folder = tmp_path / "whisper" / "base"
     folder.mkdir(parents=True)
@@ -245,6 +247,14 @@ async def test_local_engines_are_looked_for_where_the_operator_said(admin: httpx
     (folder / "model.bin").mkdir()
     (folder / "model.bin" / "a folder").touch()
     assert (await verify(admin, "whisper"))["outcome"] == "model_unavailable"
+    (folder / "model.bin" / "a folder").unlink()
+    (folder / "model.bin").rmdir()
+    (tmp_path / "weights").write_bytes(b"x")
+    (folder / "model.bin").symlink_to(tmp_path / "weights")
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "base"
+    folder.rename(elsewhere)
+    folder.symlink_to(elsewhere)
+    assert (await verify(admin, "whisper"))["outcome"] == "verified", "a link is as good as a folder"
     model = tmp_path / "vosk" / "vosk-model-small-en-us-0.15"
     for name in ("am", "conf", "graph"):
         (model / name).mkdir(parents=True)

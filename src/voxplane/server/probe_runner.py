@@ -235,19 +235,18 @@ def _unanswered(subject: Subject, answer: Unanswered, origin: str | None) -> Fin
 
 
 def _are_there(folder: Path, names: tuple[str, ...]) -> bool:
-    """Whether these files and folders are below the folder, with something in each of them."""
-    inside = folder.resolve()
-    paths = [(inside / name, name.endswith("/")) for name in names]
-    return all(
-        any(_holds_something(inside, found.resolve(), is_folder=is_folder) for found in path.parent.glob(path.name))
-        for path, is_folder in paths
-    )
+    """Whether these files and folders are in the folder, with something in each; a link is as good as what it names."""
+    return all(_is_there(folder, each) for each in names)
 
 
-def _holds_something(inside: Path, path: Path, *, is_folder: bool) -> bool:
-    if not path.is_relative_to(inside):
+def _is_there(folder: Path, name: str) -> bool:
+    # Definitions refuse names that lead out of the folder; what reaches a file system is checked here as well.
+    if any(not part or part.startswith(".") for part in name.rstrip("/").split("/")):
         return False
-    return path.is_dir() and any(path.iterdir()) if is_folder else path.is_file() and path.stat().st_size > 0
+    found = (folder / name).parent.glob(Path(name).name)
+    if name.endswith("/"):
+        return any(each.is_dir() and any(each.iterdir()) for each in found)
+    return any(each.is_file() and each.stat().st_size > 0 for each in found)
 
 
 def _shown_origin(url: str) -> str | None:
