@@ -381,6 +381,7 @@ def test_what_is_no_bare_key_or_looks_unlike_one_is_said(run: Run) -> None:
     assert (quoted.code, "no space or quotes around it" in quoted.err) == (1, True)
     assert "Groq keys start with gsk_. Check that" in run("secrets", "set", "groq", "--file", "-", stdin="sk-other").err
     assert "start with" not in run("secrets", "set", "groq", "--file", "-", stdin="gsk_own").err
+    assert "start with" not in run("secrets", "set", "groq", "--file", "-").err, "it is refused anyway"
     nowhere = run("secrets", "set", "azure-openai", "--file", "-", "--check", stdin=CANARY).err
     assert "--approve-origin: Name where" in nowhere
 

@@ -17,6 +17,7 @@ from voxplane.provider import unknown_field
 from voxplane.registry import ProviderRegistry
 from voxplane.schemas import SecretsWrite
 from voxplane.schemas.verification import VerificationResult
+from voxplane.secret_value import not_a_secret
 from voxplane.terminal import say, say_state, show, table
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def secrets_set(
         raise typer.BadParameter("The value is never an argument: it is asked for, or give --file.")
     provider = _provider_with(key, field)
     value = _secret_value(file, field)
-    _warn(provider.unlike_a_secret(field, value))
+    _warn(provider, field, value)
     write = model(
         SecretsWrite,
         secrets={field: value},
@@ -99,8 +100,10 @@ def _provider_with(key: str, field: str) -> AnyProvider:
     return provider
 
 
-def _warn(hint: str | None) -> None:
-    if hint is not None:
+def _warn(provider: AnyProvider, field: str, value: str) -> None:
+    hint = provider.unlike_a_secret(field, value)
+    # What is refused anyway is told what is wrong with it, and not what keys look like.
+    if hint is not None and value and not not_a_secret("", value):
         say(f"{hint} Check that this is the right one.", style="yellow")
 
 
