@@ -22,6 +22,7 @@ ui/node_modules/.package-lock.json: ui/package-lock.json | $(VENV)/.run
 	@touch $@
 
 $(CONSOLE): ui/node_modules/.package-lock.json $(shell find ui/src -type f) ui/index.html $(wildcard ui/*.ts ui/*.js)
+	@echo "Building the console (about 15 seconds)…" >&2
 	@$(NPM) run --silent build -- --logLevel warn
 
 $(VENV)/.dev: requirements/dev.txt pyproject.toml tools/venv.sh
