@@ -141,19 +141,22 @@ class Guarded(APIRoute):
         FastAPI looks for parameters at every request and in every dependency, which takes it a good part of the time
         of a worker's question. Where there are some besides names in the path, it does so here too.
         """
-        takes, endpoint = self.dependant, self.endpoint
+        takes = self.dependant
         are_names = all(each.field_info.annotation is str for each in takes.path_params)
         if not are_names or _has_parameters(takes) or not all(map(_takes_the_request, takes.dependencies)):
             return super().get_route_handler()
+        endpoint = cast("Callable[..., Awaitable[Response]]", self.endpoint)
         dependencies = [
-            (each.name, cast("Callable[[Request], Awaitable[Any]]", each.call)) for each in takes.dependencies
+            (each.name, cast("Callable[[Request], Awaitable[object]]", each.call)) for each in takes.dependencies
         ]
         names = [(each.name, each.alias) for each in takes.path_params]
 
         async def handle(request: Request) -> Response:
-            given = {name: await make(request) for name, make in dependencies}
-            given.pop(None, None)
-            given.update((name, request.path_params[alias]) for name, alias in names)
+            given: dict[str, object] = {name: request.path_params[alias] for name, alias in names}
+            for name, make in dependencies:
+                made = await make(request)
+                if name is not None:
+                    given[name] = made
             return await endpoint(request, **given)
 
         return handle
