@@ -9,21 +9,21 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import anyio
-import httpx
 import psycopg
 import pytest
+from aiohttp import ClientSession, TraceConfig, TraceRequestEndParams, web
 from anyio import TASK_STATUS_IGNORED, to_thread
 from anyio.abc import TaskStatus
-from typing_extensions import override
 
 from tests.conftest import stored_rows, token_for, worker_of
 from tests.served import served
 from tests.test_changes import until
-from voxplane import Client, SyncClient
+from voxplane import Client, SyncClient, channel
 from voxplane.errors import (
     ConfigurationError,
     NoPrimaryProvider,
@@ -260,19 +260,15 @@ async def test_two_hundred_restarts_without_the_control_plane_have_the_last_revi
     assert started == 200
 
 
-class Counting(httpx.AsyncHTTPTransport):
-    """A way to the control plane on which answers are counted by status."""
+def counting(statuses: Counter[int]) -> TraceConfig:
+    """Return what has answers to clients counted by status."""
 
-    def __init__(self, statuses: Counter[int]) -> None:
-        """Count in `statuses`."""
-        super().__init__(verify=False)
-        self._statuses = statuses
+    async def count(_session: object, _context: object, ended: TraceRequestEndParams) -> None:
+        statuses[ended.response.status] += 1
 
-    @override
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        answer = await super().handle_async_request(request)
-        self._statuses[answer.status_code] += 1
-        return answer
+    traced = TraceConfig()
+    traced.on_request_end.append(count)
+    return traced
 
 
 def connections(superuser: Superuser) -> int:
@@ -285,7 +281,12 @@ def connections(superuser: Superuser) -> int:
 
 @pytest.mark.deep
 async def test_five_hundred_workers_come_back_at_once(
-    settings: Settings, plane: ControlPlane, token: str, administrator: Principal, superuser: Superuser
+    settings: Settings,
+    plane: ControlPlane,
+    token: str,
+    administrator: Principal,
+    superuser: Superuser,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """D8, all of it in one process: current within 30 s of the restart, on the revision that was made meanwhile.
 
@@ -297,9 +298,10 @@ async def test_five_hundred_workers_come_back_at_once(
         anyio.Event(),
     )
     statuses = Counter[int]()
+    monkeypatch.setattr(channel, "ClientSession", partial(ClientSession, trace_configs=[counting(statuses)]))
 
     async def work(address: str) -> None:
-        async with Client(address, token, transport=Counting(statuses)) as client:
+        async with Client(address, token) as client:
             clients.append(client)
             await done.wait()
 
@@ -433,16 +435,22 @@ def test_an_address_over_which_keys_would_travel_in_the_open_is_refused(address:
 
 
 async def test_a_redirect_is_not_followed(token: str) -> None:
-    asked: list[httpx.URL] = []
+    asked: list[str] = []
 
-    def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(request.url)
-        return httpx.Response(307, headers={"Location": "https://evil.example/"})
+    async def elsewhere(request: web.BaseRequest) -> web.Response:
+        asked.append(request.path)
+        raise web.HTTPTemporaryRedirect("/elsewhere")
 
-    with pytest.raises(Unreachable, match="status 307"):
-        async with Client("https://voxplane.example.com", token, transport=httpx.MockTransport(answer)):
-            pytest.fail("it started")
-    assert {each.host for each in asked} == {"voxplane.example.com"}
+    runner = web.ServerRunner(web.Server(elsewhere, access_log=None))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        with pytest.raises(Unreachable, match="status 307"):
+            async with Client(f"http://127.0.0.1:{runner.addresses[0][1]}", token):
+                pytest.fail("it started")
+    finally:
+        await runner.cleanup()
+    assert asked == ["/api/organizations/current/resolve"]
 
 
 async def test_a_worker_starts_from_its_disk_while_the_control_plane_is_away(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import anyio
-import httpx
 import psycopg
 import pytest
+from aiohttp import ClientResponse, ClientSession, web
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -39,36 +40,71 @@ from voxplane.snapshot import SnapshotFile
 __all__ = ["token", "url"]  # fixtures that pytest finds by their names
 
 
-class Way(httpx.AsyncHTTPTransport):
-    """The way to the control plane; what comes along it can be replaced, and its end is known."""
+Instead = Callable[[web.Request, int], web.Response | None]
+_OF_ONE_CONNECTION = {"Host", "Connection", "Content-Length", "Transfer-Encoding"}
 
-    def __init__(
-        self, instead: Callable[[httpx.Request, int], httpx.Response | None] = lambda _request, _number: None
-    ) -> None:
+
+class Way:
+    """The way to the control plane, over a gateway that sees what is asked and may answer instead."""
+
+    def __init__(self, instead: Instead = lambda _request, _number: None) -> None:
         """Answer with `instead`, of a request and its number, where that gives an answer."""
-        super().__init__()
-        self._instead = instead
+        self.instead: Instead = instead
         self.asked: list[str] = []
-        self.is_closed = False
 
-    @override
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request.url.path.rpartition("/")[2])
-        return self._instead(request, len(self.asked)) or await super().handle_async_request(request)
+    @asynccontextmanager
+    async def to(self, address: str) -> AsyncGenerator[str]:
+        """Stand before a control plane, and yield where."""
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0)
+        async with ClientSession(address) as self._session:
+            await self._runner.setup()
+            try:
+                await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+                yield f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+            finally:
+                await self._runner.cleanup()
 
-    @override
-    async def aclose(self) -> None:
-        self.is_closed = True
-        await super().aclose()
+    @property
+    def is_in_use(self) -> bool:
+        """Whether anybody is connected."""
+        assert self._runner.server is not None
+        return bool(self._runner.server.connections)
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request.path.rpartition("/")[2])
+        return self.instead(request, len(self.asked)) or await self.forward(request)
+
+    async def forward(self, request: web.Request) -> web.StreamResponse:
+        """Ask the control plane, and pass on what it answers as it comes."""
+        async with self.ask(request) as found:
+            answer = web.StreamResponse(status=found.status, headers=_passed_on(found.headers))
+            await answer.prepare(request)
+            async for some in found.content.iter_any():
+                await answer.write(some)
+            await answer.write_eof()
+            return answer
+
+    @asynccontextmanager
+    async def ask(self, request: web.Request) -> AsyncGenerator[ClientResponse]:
+        """Ask the control plane what was asked here."""
+        said, headers = await request.read(), _passed_on(request.headers)
+        async with self._session.request(request.method, request.path_qs, data=said, headers=headers) as found:
+            yield found
 
 
-def refusal(status: int, code: str | None, retry_after: str | None = None) -> httpx.Response:
+def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.title() not in _OF_ONE_CONNECTION}
+
+
+def refusal(status: int, code: str | None, retry_after: str | None = None) -> web.Response:
     """Make a problem of the control plane's, or without a code somebody else's."""
     headers = {} if retry_after is None else {"Retry-After": retry_after}
     if code is None:
-        return httpx.Response(status, text="Bad gateway", headers=headers)
+        return web.Response(status=status, text="Bad gateway", headers=headers)
     problem = {"type": "about:blank", "status": status, "code": code, "detail": "A sentence.", "requestId": "r"}
-    return httpx.Response(status, json=problem, headers=headers)
+    return web.json_response(problem, status=status, headers=headers)
 
 
 @pytest.mark.parametrize(
@@ -86,33 +122,36 @@ def refusal(status: int, code: str | None, retry_after: str | None = None) -> ht
 async def test_a_control_plane_that_cannot_answer_is_one_that_is_away(
     status: int, code: str | None, plane: ControlPlane, token: str, tmp_path: Path
 ) -> None:
-    async with served(plane) as address, Client(address, token, snapshot_folder=tmp_path) as client:
-        at = client.at
-    way = Way(lambda _request, _number: refusal(status, code))
-    async with Client(address, token, snapshot_folder=tmp_path, transport=way) as client:
-        assert (client.at, client.freshness.state) == (at, "stale")
-        assert client.primary("llm").secrets["apiKey"].get_secret_value() == "sk-openai-1"
+    way = Way()
+    async with served(plane) as address, way.to(address) as url:
+        async with Client(url, token, snapshot_folder=tmp_path) as client:
+            at = client.at
+        way.instead = lambda _request, _number: refusal(status, code)
+        async with Client(url, token, snapshot_folder=tmp_path) as client:
+            assert (client.at, client.freshness.state) == (at, "stale")
+            assert client.primary("llm").secrets["apiKey"].get_secret_value() == "sk-openai-1"
+            with pytest.raises(Unreachable):
+                await client.resolve()
+        assert len(files(tmp_path)) == 1
         with pytest.raises(Unreachable):
-            await client.resolve()
-    assert len(files(tmp_path)) == 1
-    with pytest.raises(Unreachable):
-        async with Client(address, token, transport=Way(lambda _request, _number: refusal(status, code))):
-            pytest.fail("it started")
+            async with Client(url, token):
+                pytest.fail("it started")
 
 
 @pytest.mark.parametrize("code", ["unavailable", None])
 async def test_who_is_shed_at_the_start_comes_back_when_it_is_asked_to(url: str, token: str, code: str | None) -> None:
     way = Way(lambda _request, number: refusal(503, code, "0") if number <= 2 else None)
-    async with Client(url, token, transport=way) as client:
+    async with way.to(url) as address, Client(address, token) as client:
         assert way.asked[:3] == ["resolve"] * 3
         assert client.primary("llm").provider.key == "openai"
 
 
 async def test_a_caller_is_not_kept_waiting_for_a_control_plane_that_is_away_for_long(token: str) -> None:
     way = Way(lambda _request, _number: refusal(503, "unavailable", "60"))
-    with pytest.raises(Unreachable, match=r"cannot answer now: A sentence\."):
-        async with Client("http://127.0.0.1:9", token, transport=way):
-            pytest.fail("it started")
+    async with way.to("http://127.0.0.1:9") as address:
+        with pytest.raises(Unreachable, match=r"cannot answer now: A sentence\."):
+            async with Client(address, token):
+                pytest.fail("it started")
     assert way.asked == ["resolve"]
 
 
@@ -126,12 +165,14 @@ class Late(Way):
         self.let_through = anyio.Event()
 
     @override
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        answer = await super().handle_async_request(request)
-        if self.holds and self.asked[-1] == "resolve":
-            self.holds, self.has_held = False, True
-            await answer.aread()
-            await self.let_through.wait()
+    async def forward(self, request: web.Request) -> web.StreamResponse:
+        if not self.holds or self.asked[-1] != "resolve":
+            return await super().forward(request)
+        self.holds = False
+        async with self.ask(request) as found:
+            answer = web.Response(body=await found.read(), headers=_passed_on(found.headers))
+        self.has_held = True
+        await self.let_through.wait()
         return answer
 
 
@@ -140,7 +181,7 @@ async def test_an_answer_that_comes_late_does_not_replace_a_newer_one(
 ) -> None:
     monkeypatch.setattr(channel, "REQUEST_SECONDS", 60)  # on a busy machine the answer waits for long
     way = Late()
-    async with Client(url, token, transport=way) as client, anyio.create_task_group() as group:
+    async with way.to(url) as address, Client(address, token) as client, anyio.create_task_group() as group:
         await until(lambda: client.freshness.state == "current")
         way.holds = True
         change = ConfigWrite(config={"temperature": 0.25}, is_enabled=True)
@@ -183,12 +224,14 @@ async def test_a_snapshot_that_cannot_be_removed_ends_no_call(
 
 async def test_a_client_that_is_cancelled_while_it_reports_leaves_nothing_open(url: str, token: str) -> None:
     way = Way()
-    with anyio.CancelScope() as scope:
-        async with Client(url, token, transport=way) as client:
-            client.report(ProviderReport(provider="openai", outcome="recovered"))
-            scope.cancel()
-    assert scope.cancelled_caught
-    assert way.is_closed
+    async with way.to(url) as address:
+        with anyio.CancelScope() as scope:
+            async with Client(address, token) as client:
+                client.report(ProviderReport(provider="openai", outcome="recovered"))
+                scope.cancel()
+        assert scope.cancelled_caught
+        await until(lambda: not way.is_in_use)
+    assert way.asked
 
 
 async def test_a_database_that_was_restored_is_followed(
@@ -260,7 +303,7 @@ async def test_a_stream_that_falls_silent_is_opened_again(
     """A connection that was cut without a word looks like one on which nothing happens; heartbeats tell them apart."""
     monkeypatch.setattr("voxplane.channel.SILENCE_SECONDS", 0.1)  # where the heartbeat is every 15 s
     way = Way()
-    async with Client(url, token, transport=way) as client:
+    async with way.to(url) as address, Client(address, token) as client:
         await until(lambda: way.asked.count("changes") > 1)
         assert client.primary("llm").provider.key == "openai"
 
@@ -279,17 +322,16 @@ async def test_what_a_newer_control_plane_adds_to_its_answer_is_passed_over(url:
         """A way on which every object of an answer says more."""
 
         @override
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            answer = await super().handle_async_request(request)
+        async def forward(self, request: web.Request) -> web.StreamResponse:
             if self.asked[-1] != "resolve":
-                return answer
-            await answer.aread()
-            said = answer.json() | {"region": "eu"}
+                return await super().forward(request)
+            async with self.ask(request) as found:
+                said = await found.json() | {"region": "eu"}
             said["chains"]["avatar"] = []
             said["chains"]["llm"][0]["provider"]["logo"] = "x"
-            return httpx.Response(200, json=said)
+            return web.json_response(said)
 
-    async with Client(url, token, transport=Newer()) as client:
+    async with Newer().to(url) as address, Client(address, token) as client:
         assert client.primary("llm").provider.key == "openai"
 
 
@@ -299,19 +341,20 @@ async def test_what_a_newer_control_plane_adds_to_its_answer_is_passed_over(url:
 async def test_a_gateways_refusal_is_none_of_the_control_planes(
     status: int, said: dict[str, object], plane: ControlPlane, token: str, tmp_path: Path
 ) -> None:
-    async with served(plane) as address, Client(address, token, snapshot_folder=tmp_path):
-        pass
-    way = Way(lambda _request, _number: httpx.Response(status, json=said))
-    async with Client(address, token, snapshot_folder=tmp_path, transport=way) as client:
-        assert client.freshness.state == "stale"
-        assert client.primary("llm").secrets["apiKey"].get_secret_value() == "sk-openai-1"
+    way = Way()
+    async with served(plane) as address, way.to(address) as url:
+        async with Client(url, token, snapshot_folder=tmp_path):
+            way.instead = lambda _request, _number: web.json_response(said, status=status)
+        async with Client(url, token, snapshot_folder=tmp_path) as client:
+            assert client.freshness.state == "stale"
+            assert client.primary("llm").secrets["apiKey"].get_secret_value() == "sk-openai-1"
 
 
 @pytest.mark.parametrize("content_type", ["text/html", ""])
 async def test_an_answer_that_is_no_stream_is_no_contact(url: str, token: str, content_type: str) -> None:
     headers = {"Content-Type": content_type}
-    way = Way(lambda request, _number: httpx.Response(200, headers=headers) if request.method == "GET" else None)
-    async with Client(url, token, transport=way) as client:
+    way = Way(lambda request, _number: web.Response(headers=headers) if request.method == "GET" else None)
+    async with way.to(url) as address, Client(address, token) as client:
         since = client.freshness.since
         await until(lambda: way.asked.count("changes") > 1)
         assert (client.freshness.state, client.freshness.since) == ("stale", since)
@@ -322,7 +365,7 @@ async def test_whichever_question_is_refused_the_secrets_are_dropped(url: str, t
     way = Way(lambda _request, _number: refusal(401, "unauthenticated") if way.asked[-1] in refused else None)
     for question in ("resolve", "reports"):
         refused.clear()
-        async with Client(url, token, transport=way, snapshot_folder=tmp_path) as client:
+        async with way.to(url) as address, Client(address, token, snapshot_folder=tmp_path) as client:
             await until(lambda client=client: client.freshness.state == "current")
             held = client.primary("llm")
             (tmp_path / f"{files(tmp_path)[0].name}.draft").touch()  # of a worker that was killed
@@ -347,14 +390,14 @@ async def test_what_is_being_reported_while_the_client_closes_arrives(
         """A way on which a report takes its time."""
 
         @override
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            if request.url.path.endswith("reports"):
+        async def forward(self, request: web.Request) -> web.StreamResponse:
+            if self.asked[-1] == "reports":
                 under_way.set()
                 await anyio.sleep(0.1)
-            return await super().handle_async_request(request)
+            return await super().forward(request)
 
     under_way = anyio.Event()
-    async with Client(url, token, transport=Slow()) as client:
+    async with Slow().to(url) as address, Client(address, token) as client:
         for unknown in range(MAX_REPORTS):  # more than go at once, and refused for what they are
             client.report(ProviderReport(provider=f"no-such-{unknown}", outcome="recovered"))
         client.report(ProviderReport(provider="openai", outcome="failed", kind="server"))
@@ -415,7 +458,7 @@ async def test_a_control_plane_of_a_private_authority_is_trusted_by_its_file_alo
             assert client.primary("llm").secrets["apiKey"].get_secret_value() == "sk-openai-1"
             await until(lambda: client.freshness.state == "current")
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        with pytest.raises(Unreachable, match="ConnectError"):
+        with pytest.raises(Unreachable, match="ClientConnectorCertificateError"):
             async with Client(address, token):
                 pytest.fail("it started")
         monkeypatch.setenv("VOXPLANE_URL", address)

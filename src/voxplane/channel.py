@@ -6,15 +6,15 @@ import json
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, cached_property
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import anyio
-import httpx
-from httpx_sse import EventSource, ServerSentEvent
+import certifi
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
 from voxplane.destination import Origin
 from voxplane.errors import ConfigurationError, Unreachable, from_problem
@@ -29,7 +29,9 @@ REQUEST_SECONDS = 5.0
 SILENCE_SECONDS = 24.0
 """After so long without an event the stream of changes is taken for cut. Heartbeats come more often; and with a new
 attempt after it, a worker whose token was revoked is told within 30 seconds, whatever became of its connection."""
+_IDLE_SECONDS = 4.0  # the control plane closes a connection after five: no question is to meet that
 _EVENT_STREAM = "text/event-stream"
+_SUCCESS = range(200, 300)
 
 
 class Event(NamedTuple):
@@ -43,15 +45,7 @@ class Event(NamedTuple):
 class Channel:
     """One worker's way to its organization at the control plane."""
 
-    def __init__(
-        self,
-        url: str,
-        token: str,
-        *,
-        organization: str,
-        ca_file: Path | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
+    def __init__(self, url: str, token: str, *, organization: str, ca_file: Path | None = None) -> None:
         """Take what `Client` takes.
 
         Raises:
@@ -60,13 +54,12 @@ class Channel:
         self.url = _checked(url)
         self._home = f"{self.url}/api/organizations/{quote(organization, safe='')}"
         self._headers = {"Authorization": f"Bearer {token}", "User-Agent": f"voxplane-python/{version('voxplane')}"}
-        # A transport, not a client of httpx: there are no redirects, cookies or proxies, and what could follow or send
-        # them makes a refresh a fifth dearer.
-        self._transport = transport or httpx.AsyncHTTPTransport(verify=_tls(ca_file), trust_env=False)
+        self._tls = _tls(ca_file)
 
     async def aclose(self) -> None:
-        """Close its connections."""
-        await self._transport.aclose()
+        """Close its connections, also for who is cancelled."""
+        with anyio.CancelScope(shield=True):
+            await self._session.close()
 
     async def ask(self, path: str, body: JsonObject) -> bytes | None:
         """Post a question, and return the answer; None when there is nothing to say (204).
@@ -75,12 +68,9 @@ class Channel:
             Unreachable: there is no answer, or one that is not ours.
             VoxplaneError: what the control plane answered instead.
         """
-        answer = await self._send("POST", path, json=body)
-        try:
-            content = await answer.aread()
-        except httpx.HTTPError as error:
-            raise self._unanswered(error) from error
-        return None if answer.status_code == HTTPStatus.NO_CONTENT else content
+        answer = await self._send("POST", path, body=body)
+        content = await self._read(answer)
+        return None if answer.status == HTTPStatus.NO_CONTENT else content
 
     @asynccontextmanager
     async def events(self, at: str) -> AsyncGenerator[AsyncGenerator[Event]]:
@@ -97,15 +87,33 @@ class Channel:
                 raise self._not_ours(answer)
             yield self._events(answer)
         finally:
-            await answer.aclose()
+            answer.close()
 
-    async def _events(self, answer: httpx.Response) -> AsyncGenerator[Event]:
+    async def _events(self, answer: ClientResponse) -> AsyncGenerator[Event]:
         yield Event("heartbeat")
+        said: dict[str, str] = {}
         try:
-            async for event in EventSource(answer).aiter_sse():
-                yield Event(event.event, _keys(event))
-        except httpx.HTTPError as error:
-            raise Unreachable("The stream of changes broke.") from error
+            async for line in answer.content:
+                name, _, value = line.decode().rstrip("\r\n").partition(":")
+                if name:
+                    said[name] = value.removeprefix(" ")
+                elif not value:  # else a comment
+                    if "data" in said:
+                        yield _event(said)
+                    said = {}
+        except (ClientError, TimeoutError, ValueError):
+            raise Unreachable("The stream of changes broke.") from None
+
+    @cached_property
+    def _session(self) -> ClientSession:
+        """Made when it is first used, for it belongs to the event loop that runs then."""
+        return ClientSession(
+            connector=TCPConnector(ssl=self._tls, keepalive_timeout=_IDLE_SECONDS),
+            headers=self._headers,
+            skip_auto_headers=("Accept-Encoding",),
+            cookie_jar=DummyCookieJar(),
+            trust_env=False,
+        )
 
     async def _send(
         self,
@@ -113,54 +121,60 @@ class Channel:
         path: str,
         *,
         headers: Mapping[str, str] | None = None,
-        json: JsonObject | None = None,
+        body: JsonObject | None = None,
         silence_seconds: float = REQUEST_SECONDS,
-    ) -> httpx.Response:
+    ) -> ClientResponse:
         """Send a request; of its answer the body is still to be read."""
-        request = httpx.Request(
-            method,
-            f"{self._home}/{path}",
-            headers={**self._headers, **(headers or {})},
-            json=json,
-            extensions={"timeout": httpx.Timeout(REQUEST_SECONDS, read=silence_seconds).as_dict()},
-        )
         try:
             with anyio.fail_after(REQUEST_SECONDS):
-                answer = await self._transport.handle_async_request(request)
-            if answer.is_success:
-                return answer
-            await answer.aread()
-        except (httpx.HTTPError, TimeoutError) as error:
-            raise self._unanswered(error) from error
+                answer = await self._session.request(
+                    method,
+                    f"{self._home}/{path}",
+                    headers=headers,
+                    json=body,
+                    timeout=ClientTimeout(sock_read=silence_seconds),
+                    allow_redirects=False,
+                )
+        except (ClientError, TimeoutError) as error:
+            raise self._unanswered(error) from None
+        if answer.status in _SUCCESS:
+            return answer
+        content = await self._read(answer)
         try:
-            error = from_problem(answer.json())
+            error = from_problem(json.loads(content))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise self._not_ours(answer) from None
-        finally:
-            await answer.aclose()
-        if answer.is_server_error or answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status == HTTPStatus.TOO_MANY_REQUESTS:
             message = f"{self.url} cannot answer now: {error.message}"
             raise Unreachable(message, retry_after_seconds=_retry_after(answer))
         raise error
 
+    async def _read(self, answer: ClientResponse) -> bytes:
+        try:
+            return await answer.read()
+        except (ClientError, TimeoutError) as error:
+            raise self._unanswered(error) from None
+
     def _unanswered(self, error: Exception) -> Unreachable:
+        """Name what went wrong; aiohttp's own error goes no further, for it holds the request, and that the token."""
         return Unreachable(f"No answer from {self.url} ({type(error).__name__}).")
 
-    def _not_ours(self, answer: httpx.Response) -> Unreachable:
-        message = f"{self.url} answered with status {answer.status_code}, and not as Voxplane."
+    def _not_ours(self, answer: ClientResponse) -> Unreachable:
+        message = f"{self.url} answered with status {answer.status}, and not as Voxplane."
         return Unreachable(message, retry_after_seconds=_retry_after(answer))
 
 
-def _retry_after(answer: httpx.Response) -> float | None:
+def _retry_after(answer: ClientResponse) -> float | None:
     seconds = answer.headers.get("Retry-After", "")
     return float(seconds) if seconds.isdecimal() else None
 
 
-def _keys(event: ServerSentEvent) -> tuple[str, ...]:
-    if event.event != "health":
-        return ()
+def _event(said: Mapping[str, str]) -> Event:
+    kind = said.get("event", "message")
+    if kind != "health":
+        return Event(kind)
     try:
-        return tuple(json.loads(event.data)["keys"])
+        return Event(kind, tuple(json.loads(said["data"])["keys"]))
     except (ValueError, KeyError, TypeError):
         raise Unreachable("The stream of changes says something that this release does not understand.") from None
 
@@ -168,10 +182,9 @@ def _keys(event: ServerSentEvent) -> tuple[str, ...]:
 @cache
 def _tls(ca_file: Path | None) -> ssl.SSLContext:
     """Read the certificates that are trusted, once: it takes longer than a resolution."""
-    if ca_file is None:
-        return httpx.create_ssl_context(trust_env=False)
     try:
-        return ssl.create_default_context(cafile=ca_file)
+        # Named, for without a name it is those of the environment's SSL_CERT_FILE.
+        return ssl.create_default_context(cafile=ca_file or certifi.where())
     except OSError:  # also what ssl makes of a file that holds none
         raise ConfigurationError("The file with the control plane's certificates cannot be read as PEM.") from None
 

@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    import httpx
-
     from voxplane.schemas import JsonObject, OrganizationName, SkippedProvider
     from voxplane.snapshot import SnapshotFile
 
@@ -85,7 +83,6 @@ class Client:
         snapshot_folder: Path | None = None,
         max_stale: timedelta = MAX_STALE,
         ca_file: Path | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take the control plane's address and a token with worker:resolve.
@@ -99,7 +96,7 @@ class Client:
             ConfigurationError: the address is no https address, nor one of this machine; or `ca_file` holds none.
             MissingDependency: a snapshot folder needs the extra `snapshot`.
         """
-        self._channel = Channel(url, token, organization=organization, ca_file=ca_file, transport=transport)
+        self._channel = Channel(url, token, organization=organization, ca_file=ca_file)
         self._file = (
             _snapshot_file(snapshot_folder, self._channel.url, organization, token) if snapshot_folder else None
         )
