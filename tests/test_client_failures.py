@@ -317,6 +317,93 @@ def test_a_revoked_worker_is_told_within_thirty_seconds_whatever_became_of_its_c
     assert longest < channel.SILENCE_SECONDS
 
 
+@pytest.mark.parametrize("status", [None, 429, 200])
+async def test_without_a_stream_a_worker_asks(
+    plane: ControlPlane,
+    administrator: Principal,
+    token: str,
+    status: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A proxy that keeps the stream of changes back, one follower too many, or a gateway that ends it at once."""
+    monkeypatch.setattr(channel, "REQUEST_SECONDS", 0.5 if status is None else 5.0)
+    monkeypatch.setattr("voxplane.client.FIRST_RETRY_SECONDS", 0.01)
+
+    class Kept(Way):
+        """A way over which no stream comes."""
+
+        @override
+        async def forward(self, request: web.Request) -> web.StreamResponse:
+            if self.asked[-1] != "changes":
+                return await super().forward(request)
+            if status is None:
+                await anyio.sleep_forever()
+            return (
+                refusal(429, "rate_limited", "0") if status == 429 else web.Response(content_type="text/event-stream")
+            )
+
+    way = Kept()
+    async with served(plane) as address, way.to(address) as url, Client(url, token) as client:
+        before = client.at
+        await plane.providers.upsert_organization_provider_config(administrator, "openai", ConfigWrite(priority=7))
+        await until(lambda: client.at != before)
+        assert {each.provider.key: each.priority for each in client.chain("llm")}["openai"] == 7
+
+
+async def test_the_longer_streams_fail_the_longer_a_worker_waits(
+    url: str, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And never for less than it was asked to."""
+    pauses: list[tuple[float, float]] = []
+    way = Way(
+        lambda _request, number: refusal(503, "unavailable", "0" if len(pauses) < 9 else None) if number > 1 else None
+    )
+
+    def noted(least: float, most: float) -> float:
+        pauses.append((least, most))
+        return 0.0
+
+    monkeypatch.setattr("voxplane.client.random.uniform", noted)
+    async with way.to(url) as address, Client(address, token):
+        await until(lambda: len(pauses) > 8)
+    assert [most for _, most in pauses[:8]] == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert set(way.asked[2:9]) == {"resolve"}
+
+
+async def test_an_answer_that_comes_by_the_drop_is_given_up(
+    url: str, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "ANSWER_SECONDS", 0.3)
+
+    class Dripping(Way):
+        """A way on which an answer never ends."""
+
+        @override
+        async def forward(self, request: web.Request) -> web.StreamResponse:
+            answer = web.StreamResponse()
+            await answer.prepare(request)
+            while True:
+                await answer.write(b" ")
+                await anyio.sleep(0.02)
+
+    async with Dripping().to(url) as address:
+        with pytest.raises(Unreachable, match="No answer from"):
+            async with Client(address, token):
+                pytest.fail("it started")
+
+
+@pytest.mark.parametrize("wrong", ["", " ", "vxp_a b", "vxp_é", "vxp_a\nb", "Bearer vxp_a"])
+def test_what_cannot_be_a_token_is_refused_without_repeating_it(wrong: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        Client("https://voxplane.example", wrong)
+    assert "vxp_" not in str(refused.value)
+
+
+async def test_a_token_from_a_file_may_end_in_a_line_break(url: str, token: str) -> None:
+    async with Client(url, f"{token}\n") as client:
+        assert client.freshness.state == "current"
+
+
 async def test_what_a_newer_control_plane_adds_to_its_answer_is_passed_over(url: str, token: str) -> None:
     class Newer(Way):
         """A way on which every object of an answer says more."""
@@ -353,10 +440,10 @@ async def test_a_gateways_refusal_is_none_of_the_control_planes(
 @pytest.mark.parametrize("content_type", ["text/html", ""])
 async def test_an_answer_that_is_no_stream_is_no_contact(url: str, token: str, content_type: str) -> None:
     headers = {"Content-Type": content_type}
-    way = Way(lambda request, _number: web.Response(headers=headers) if request.method == "GET" else None)
+    way = Way(lambda _request, number: web.Response(headers=headers) if number > 1 else None)
     async with way.to(url) as address, Client(address, token) as client:
         since = client.freshness.since
-        await until(lambda: way.asked.count("changes") > 1)
+        await until(lambda: len(way.asked) > 2)
         assert (client.freshness.state, client.freshness.since) == ("stale", since)
 
 

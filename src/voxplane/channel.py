@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 
 REQUEST_SECONDS = 5.0
 """How long an answer may take to begin, and each wait for more of it."""
+ANSWER_SECONDS = 15.0
+"""How long a whole answer may take, the stream of changes apart."""
 SILENCE_SECONDS = 24.0
 """After so long without an event the stream of changes is taken for cut. Heartbeats come more often; and with a new
 attempt after it, a worker whose token was revoked is told within 30 seconds, whatever became of its connection."""
 _IDLE_SECONDS = 4.0  # the control plane closes a connection after five: no question is to meet that
+_WAIT_AT_MOST_SECONDS = 60.0  # whatever a gateway on the way asks for
 _EVENT_STREAM = "text/event-stream"
 _SUCCESS = range(200, 300)
 
@@ -49,11 +52,15 @@ class Channel:
         """Take what `Client` takes.
 
         Raises:
-            ConfigurationError: the address is no https address, nor one of this machine; or `ca_file` holds none.
+            ConfigurationError: the address is no https address, nor one of this machine; what is given cannot be a
+                token; or `ca_file` holds no certificates.
         """
         self.url = _checked(url)
         self._home = f"{self.url}/api/organizations/{quote(organization, safe='')}"
-        self._headers = {"Authorization": f"Bearer {token}", "User-Agent": f"voxplane-python/{version('voxplane')}"}
+        self._headers = {
+            "Authorization": f"Bearer {_bare(token)}",
+            "User-Agent": f"voxplane-python/{version('voxplane')}",
+        }
         self._tls = _tls(ca_file)
 
     async def aclose(self) -> None:
@@ -68,13 +75,17 @@ class Channel:
             Unreachable: there is no answer, or one that is not ours.
             VoxplaneError: what the control plane answered instead.
         """
-        answer = await self._send("POST", path, body=body)
-        content = await self._read(answer)
+        try:
+            with anyio.fail_after(ANSWER_SECONDS):
+                answer = await self._send("POST", path, body=body)
+                content = await self._read(answer)
+        except TimeoutError as error:
+            raise self._unanswered(error) from None
         return None if answer.status == HTTPStatus.NO_CONTENT else content
 
     @asynccontextmanager
     async def events(self, at: str) -> AsyncGenerator[AsyncGenerator[Event]]:
-        """Open the stream of what changes after `at`. That it is open is its first event, a heartbeat.
+        """Open the stream of what changes after `at`. That it is open is its first event.
 
         Raises:
             Unreachable: there is no answer, or one that is not ours; or, while it is read, it breaks off.
@@ -90,7 +101,7 @@ class Channel:
             answer.close()
 
     async def _events(self, answer: ClientResponse) -> AsyncGenerator[Event]:
-        yield Event("heartbeat")
+        yield Event("open")
         said: dict[str, str] = {}
         try:
             async for line in answer.content:
@@ -166,7 +177,7 @@ class Channel:
 
 def _retry_after(answer: ClientResponse) -> float | None:
     seconds = answer.headers.get("Retry-After", "")
-    return float(seconds) if seconds.isdecimal() else None
+    return min(float(seconds), _WAIT_AT_MOST_SECONDS) if seconds.isdecimal() else None
 
 
 def _event(said: Mapping[str, str]) -> Event:
@@ -187,6 +198,14 @@ def _tls(ca_file: Path | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=ca_file or certifi.where())
     except OSError:  # also what ssl makes of a file that holds none
         raise ConfigurationError("The file with the control plane's certificates cannot be read as PEM.") from None
+
+
+def _bare(token: str) -> str:
+    """Return a token without what the file that it came from had around it; nothing else can be sent as one."""
+    bare = token.strip()
+    if not (bare.isascii() and bare.isprintable()) or " " in bare or not bare:
+        raise ConfigurationError("This cannot be a token: give what `voxplane token create` printed, and no more.")
+    return bare
 
 
 def _checked(url: str) -> str:

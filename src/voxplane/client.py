@@ -93,7 +93,8 @@ class Client:
         place of the public ones.
 
         Raises:
-            ConfigurationError: the address is no https address, nor one of this machine; or `ca_file` holds none.
+            ConfigurationError: the address is no https address, nor one of this machine; what is given cannot be a
+                token; or `ca_file` holds no certificates.
             MissingDependency: a snapshot folder needs the extra `snapshot`.
         """
         self._channel = Channel(url, token, organization=organization, ca_file=ca_file)
@@ -262,6 +263,7 @@ class Client:
                     raise
                 await anyio.sleep(pause)
             else:
+                self._is_following = True  # nothing is older than this answer, and the stream is about to be opened
                 return
 
     async def _start_from_disk(self) -> bool:
@@ -343,14 +345,20 @@ class Client:
                     log.warning("the snapshot could not be removed: %s", type(error).__name__)
 
     async def _follow(self) -> None:
-        delay = FIRST_RETRY_SECONDS
+        delay, is_heard = FIRST_RETRY_SECONDS, True
         while True:
+            wait = 0.0
             try:
+                if not is_heard:  # a proxy keeps the stream back, say, or there are too many: whoever has none asks
+                    await self.resolve()
+                is_heard = False
                 async with self._channel.events(self.at) as events, aclosing(events):
-                    self._is_following = True
+                    opened, self._is_following = self._monotonic(), True
                     async for event in events:
                         await self._on_event(event)
-                        delay = FIRST_RETRY_SECONDS
+                        is_heard = is_heard or event.kind != "open"
+                        # One that ends sooner than it was waited for is no reason to come back faster.
+                        delay = FIRST_RETRY_SECONDS if self._monotonic() - opened > delay else delay
             except _TURNED_AWAY as error:
                 if not self._lease.is_revoked:
                     log.error("turned away by the control plane (%s): secrets are dropped", error.code)  # noqa: TRY400 - the reason is the whole story
@@ -358,9 +366,10 @@ class Client:
                 delay = _RETRY_AT_MOST_SECONDS
             except VoxplaneError as error:
                 log.warning("changes do not arrive (%s): retrying", error.code)
+                wait = (error.retry_after_seconds or 0.0) if isinstance(error, Unreachable) else 0.0
             finally:
                 self._is_following = False
-            await anyio.sleep(random.uniform(0, delay))  # noqa: S311 - spreads a fleet that lost us at one moment
+            await anyio.sleep(wait + random.uniform(0, delay))  # noqa: S311 - spreads a fleet that lost us at one moment
             delay = min(2 * delay, _RETRY_AT_MOST_SECONDS)
 
     async def _on_event(self, event: Event) -> None:
