@@ -1,7 +1,14 @@
 import { QueryClient } from "@tanstack/svelte-query";
 import { createContext } from "svelte";
 import { Announcer } from "./announcer.svelte";
-import { type Api, type Connection, createApi, Problem, type Me } from "./api/client";
+import {
+  type Api,
+  type Connection,
+  createApi,
+  type Me,
+  type OrganizationProviders,
+  Problem,
+} from "./api/client";
 import { Live } from "./live.svelte";
 import { Router } from "./router.svelte";
 import { Shortcuts } from "./shortcuts.svelte";
@@ -31,7 +38,7 @@ export class ConsoleContext {
   readonly router: Router;
   readonly announcer = new Announcer();
   readonly shortcuts = new Shortcuts();
-  readonly orders = new Turns();
+  readonly orders = new Turns<OrganizationProviders>();
   readonly verifications: Verifications;
   /** Who is asking; null until the server said so. */
   me = $state<Me | null>(null);
