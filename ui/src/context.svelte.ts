@@ -46,6 +46,8 @@ export class ConsoleContext {
   constructor(
     readonly connection: Connection,
     basePath: string,
+    /** What the ids of inputs begin with, where several pages are in one document. */
+    readonly id = "",
   ) {
     this.api = createApi(connection);
     this.router = new Router(basePath);
@@ -67,7 +69,13 @@ export class ConsoleContext {
     this.live = new Live(connection, (news) => {
       this.readProvidersAgain();
       void this.queries.invalidateQueries({ queryKey: AUDIT });
-      if (news.kind === "all") void this.queries.invalidateQueries({ queryKey: CATALOGUE });
+      if (news.kind !== "all") return;
+      void this.queries.invalidateQueries({ queryKey: CATALOGUE });
+      // Where nobody could say who is asking, for want of a token that is good, somebody can now.
+      void this.queries.invalidateQueries({
+        queryKey: ME,
+        predicate: ({ state }) => state.status === "error",
+      });
     });
   }
 
