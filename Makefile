@@ -57,13 +57,14 @@ test: $(VENV)/.dev $(CONSOLE) ## Check and test everything that CI does
 test-deep: $(VENV)/.dev ## Run the long drills as well
 	$(BIN)/pytest -m deep
 
-bench: $(VENV)/.dev ## Measure against peers, side by side in one run
+bench: $(VENV)/.dev $(CONSOLE) ## Measure against peers, side by side in one run
 	@PYTHON=$(PYTHON) sh tools/venv.sh $(VENV) requirements/build.txt requirements/bench.txt
 	$(BIN)/python benchmarks/control_plane.py
 	$(BIN)/python benchmarks/workers.py
 	$(BIN)/python benchmarks/audit.py
 	$(BIN)/python -m benchmarks.verification
 	$(BIN)/python benchmarks/migration.py
+	$(BIN)/python benchmarks/console.py
 
 checks: lint types house generated console-test
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.test_problem import check_problem
 from voxplane.resolution import rank
 
 PROVIDERS = "/api/organizations/current/providers"
@@ -31,6 +32,31 @@ async def test_who_is_not_named_follows_in_the_present_order(admin: httpx.AsyncC
     await admin.put(ORDER, json={"order": ["openai", "groq", "google"]})
     await admin.put(ORDER, json={"order": ["google"]})
     assert (await keys(admin))[:3] == ["google", "openai", "groq"]
+
+
+async def test_a_move_happens_only_to_the_order_that_its_author_saw(admin: httpx.AsyncClient) -> None:
+    async def tags() -> dict[str, str]:
+        return (await admin.get(PROVIDERS)).json()["orderEtags"]
+
+    first = await tags()
+    assert list(first) == ["stt", "tts", "llm"]
+    moved = await admin.put(ORDER, json={"order": ["groq", "openai"]}, headers={"If-Match": first["llm"]})
+    assert moved.headers["etag"] == moved.json()["orderEtags"]["llm"] == (await tags())["llm"] != first["llm"]
+    assert {**first, "llm": ""} == {**(await tags()), "llm": ""}
+    late = await admin.put(ORDER, json={"order": ["google", "openai"]}, headers={"If-Match": first["llm"]})
+    check_problem(late, 412, "revision_conflict")
+    assert (await keys(admin))[:2] == ["groq", "openai"]
+    # A priority that somebody typed is not written over unseen either; settings and switches are no part of the order.
+    await admin.put(f"{PROVIDERS}/groq/config", json={"config": {"temperature": 0.3}, "isEnabled": True})
+    assert (await tags())["llm"] == moved.headers["etag"]
+    await admin.put(f"{PROVIDERS}/groq/config", json={"priority": 999})
+    present = (await tags())["llm"]
+    lists = (await admin.get(f"{PROVIDERS}?type=llm")).headers["etag"]
+    for tag in ("", moved.headers["etag"], f"W/{present}", lists):
+        refused = await admin.put(ORDER, json={"order": ["openai"]}, headers={"If-Match": tag})
+        check_problem(refused, 412, "revision_conflict")
+    for tag in (present, "*"):
+        assert (await admin.put(ORDER, json={"order": ["openai"]}, headers={"If-Match": tag})).status_code == 200
 
 
 async def test_an_order_switches_nothing_on(admin: httpx.AsyncClient) -> None:

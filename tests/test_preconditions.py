@@ -18,6 +18,7 @@ from voxplane.server.settings import Settings
 
 PROVIDERS = "/api/organizations/current/providers"
 OPENAI = f"{PROVIDERS}/openai"
+ORDER = f"{PROVIDERS}/order?type=llm"
 WRITES = [
     ("PUT", f"{OPENAI}/config", {"priority": 42}),
     ("DELETE", f"{OPENAI}/config", None),
@@ -30,8 +31,8 @@ Superuser = psycopg.Connection[tuple[object, ...]]
 
 def test_every_write_that_takes_if_match_is_tried_here() -> None:
     taking = {(operation.method, operation.url()) for operation in operations() if 412 in operation.statuses}
-    # The notice of an import has an ETag of its own: tests/test_import_notice.py.
-    own = {("DELETE", "/api/organizations/current/import-notice")}
+    # What has an ETag of its own: tests/test_import_notice.py and tests/test_order.py.
+    own = {("DELETE", "/api/organizations/current/import-notice"), ("PUT", ORDER)}
     assert taking - own == {(method, path) for method, path, _ in WRITES}
     assert taking > own
 
@@ -124,8 +125,7 @@ async def test_an_installation_may_demand_a_condition(settings: Settings, superu
             tag = (await client.get(OPENAI)).headers["etag"]
             answer = await client.request(method, path, json=body, headers={"If-Match": tag})
             assert answer.status_code in {200, 204}
-        # What has no ETag of its own needs none.
-        assert (await client.put(f"{PROVIDERS}/order?type=llm", json={"order": ["groq"]})).status_code == 200
+        check_problem(await client.put(ORDER, json={"order": ["groq"]}), 428, "precondition_required")
         assert (await client.get(OPENAI)).status_code == 200
 
 

@@ -86,7 +86,7 @@ def _key_for_address(page: Page) -> None:
     _config(page)
     page.locator("[role=tabpanel] summary").first.click()
     type_into(page, "baseUrl", "https://eu.api.openai.com/v1")
-    click(page, ".save-bar .primary", "#again-needed")
+    click(page, ".save-bar .primary", "[data-needed]")
 
 
 def _every_kind(page: Page) -> None:
@@ -173,7 +173,7 @@ def _reader_credentials(page: Page) -> None:
 
 def _unchecked(page: Page) -> None:
     found = verification("key_rejected", isDraft=True)
-    page.route("**/verify", lambda route: route.fulfill(json=found))
+    page.route(f"**{PROVIDERS}/groq/secrets", problem(422, "secrets_refused", verification=found))
     _credentials(page, "groq", opens="value")
     page.locator("[data-secret] input[type=password]").fill("gsk_typed")
     click(page, "[data-secret] button[type=submit]", "[data-secret] [data-outcome]")

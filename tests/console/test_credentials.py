@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Locator, Page, Response, expect
 
 from tests.conftest import worker_of
+from tests.console.answers import verification
 from tests.console.conftest import PROVIDERS, OpenConsole, Service, Watch
 
 KEY = "gsk_canary0123456789abcdefCANARY"
@@ -186,6 +187,59 @@ def test_check_31_and_37_a_key_that_was_typed_is_nowhere_afterwards(
     page.get_by_role("button", name="Set API key").click()
     page.keyboard.insert_text(KEY)
     page.get_by_role("button", name="Show", exact=True).click()
+    assert traces.found(KEY) == ["fields", "memory"]
+    end(page)
+    assert traces.found(KEY) == []
+
+
+def _for_an_address(page: Page) -> None:
+    page.locator("[data-setting=baseUrl] input").fill("https://eu.api.openai.com/v1")
+    page.get_by_role("button", name="Save changes").click()
+    page.get_by_label("New API key").press_sequentially(KEY)
+
+
+def _for_a_test(page: Page) -> None:
+    page.locator("[data-setting=temperature] input[inputmode]").fill("0.4")
+    page.get_by_role("button", name="Test with these changes").click()
+    page.get_by_label("The API key for this test").press_sequentially(KEY)
+
+
+def _stored(page: Page) -> None:
+    page.get_by_role("checkbox", name="Check it before saving").uncheck()
+    page.get_by_role("button", name="Save changes").click()
+    expect(page.locator(".save-bar")).to_have_count(0)
+
+
+def _tested(page: Page) -> None:
+    page.get_by_role("button", name="Run test").click()
+    page.locator(".draft [data-outcome]").wait_for()
+    page.locator(".draft").get_by_role("button", name="Close", exact=True).click()
+
+
+def _discarded(page: Page) -> None:
+    page.get_by_role("button", name="Discard", exact=True).click()
+    expect(page.locator("input[type=password]")).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [
+        (_for_an_address, _stored),
+        (_for_a_test, _tested),
+        pytest.param(_for_an_address, _discarded, marks=pytest.mark.deep),
+        pytest.param(_for_a_test, _discarded, marks=pytest.mark.deep),
+    ],
+)
+def test_check_31_a_key_that_was_typed_beside_settings_is_nowhere_afterwards(
+    open_console: OpenConsole, service: Service, begin: Callable[[Page], None], end: Callable[[Page], None]
+) -> None:
+    service.store_key("openai")
+    page = open_console("/providers/openai/config")
+    page.get_by_role("tabpanel").locator("summary").first.click()
+    traces = Traces(page)
+    answer = verification("verified", isDraft=True)
+    page.route("**/verify", lambda route: route.fulfill(json=answer))
+    begin(page)
     assert traces.found(KEY) == ["fields", "memory"]
     end(page)
     assert traces.found(KEY) == []

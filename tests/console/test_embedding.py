@@ -61,14 +61,61 @@ def test_another_app_mounts_the_page_at_an_address_of_its_own(host: Page, servic
     host.get_by_role("combobox", name="Go to a provider").fill("sign out")
     expect(host.get_by_text("Nothing has this name.")).to_be_visible()
     host.keyboard.press("Escape")
-    host.get_by_role("link", name="About us").click()
+    host.get_by_role("link", name="a page about us").click()
     expect(host).to_have_title("About us")
     assert all(urlsplit(each.url).path.startswith(("/api/", "/settings/")) for each in watch.requests)
 
 
-def test_the_page_asks_its_host_for_a_token_and_says_when_that_is_refused(
+def opened(host: Page, service: Service, **parameters: str) -> None:
+    host.goto(f"/settings/providers#{urlencode({'api': service.address} | parameters)}")
+
+
+def test_the_page_asks_its_host_again_when_a_token_is_refused_or_not_given(
     host: Page, service: Service, watch: Watch
 ) -> None:
     watch.expected.append("status of 401")
-    host.goto(f"/settings/providers#{urlencode({'token': 'vxp_of_nobody', 'api': service.address})}")
-    expect(host.get_by_role("alert").filter(has_text="The providers could not be loaded.")).to_be_visible()
+    opened(host, service, token="vxp_of_nobody")  # noqa: S106 - nobody's
+    alert = host.get_by_role("alert").filter(has_text="The providers could not be loaded.")
+    expect(alert).to_be_visible()
+    host.evaluate("token = null")
+    host.get_by_role("button", name="Retry").click()
+    expect(alert).to_contain_text("The app around this page could not sign you in.")
+    host.evaluate("value => (token = value)", service.token())
+    # By itself: nobody presses anything.
+    expect(host.locator("[data-provider]")).to_have_count(12, timeout=20_000)
+    service.configure("whisper", isEnabled=True)
+    expect(host.get_by_role("switch", name="Whisper (local) on")).to_be_checked()
+
+
+STYLES = """() => [document.documentElement, document.body, ...document.querySelectorAll("header, header *")].map(
+    (each) => [undefined, "::before"].map((part) => {
+        const style = getComputedStyle(each, part);
+        // How much room there is depends on what is below.
+        const looks = [...style].filter((name) => !/(block|inline)-size|height|width|origin/.test(name));
+        return Object.fromEntries(looks.map((name) => [name, style.getPropertyValue(name)]));
+    })
+)"""
+
+
+def test_the_page_leaves_the_looks_of_its_host_alone(host: Page, service: Service) -> None:
+    opened(host, service, token=service.token())
+    expect(host.locator("[data-provider]")).to_have_count(12)
+    host.locator("[data-provider=groq] .name").click()
+    host.get_by_role("dialog", name="Groq").get_by_role("tab", name="Credentials").wait_for()
+    host.keyboard.press("Escape")
+    expect(host.get_by_role("dialog")).to_have_count(0)
+    shown = host.evaluate(STYLES)
+    own = "sheet => [...sheet.cssRules].every((rule) => !rule.cssText.includes('voxplane'))"
+    host.evaluate(f"for (const sheet of document.styleSheets) sheet.disabled = !({own})(sheet)")
+    assert host.evaluate(STYLES) == shown
+
+
+def test_two_pages_in_one_document_share_no_id(host: Page, service: Service) -> None:
+    opened(host, service, token=service.token(), pages="2")
+    expect(host.locator("[data-provider]")).to_have_count(24)
+    host.locator("[data-provider=groq] .name").first.click()
+    for dialog in host.get_by_role("dialog", name="Groq", include_hidden=True).all():
+        dialog.locator("[data-setting]").first.wait_for(state="attached")
+    ids: list[str] = host.evaluate("[...document.querySelectorAll('[id]')].map((each) => each.id)")
+    assert len(ids) > 30
+    assert sorted(ids) == sorted(set(ids))

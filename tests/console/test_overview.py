@@ -46,6 +46,8 @@ def test_check_01_three_sections_list_every_registered_provider_of_their_type(pa
     for provider_type in ("llm", "tts", "stt"):
         listed = service.admin.get(f"/api/providers?type={provider_type}").json()["providers"]
         assert sorted(names(page, provider_type)) == sorted(each["name"] for each in listed)
+    page.evaluate("document.documentElement.dir = 'rtl'")
+    expect(row(page, "groq").locator(".open svg")).to_have_css("scale", "-1 1")
 
 
 def test_check_02_order_is_priority_then_name_and_a_tie_says_so(open_console: OpenConsole, chain: Service) -> None:
@@ -119,6 +121,25 @@ def test_check_06_moving_up_is_one_request_and_holds(open_console: OpenConsole, 
     page.wait_for_selector("[data-provider]")
     assert names(page, "llm")[:3] == ["Anthropic Claude", "OpenAI", "Groq"]
     assert chain.provider("anthropic")["isPrimary"]
+
+
+def test_check_06_of_two_people_who_move_at_once_neither_is_overruled(
+    open_console: OpenConsole, chain: Service, watch: Watch
+) -> None:
+    watch.expected.append("status of 412")
+    page = open_console()
+
+    def late(route: Route) -> None:
+        order = {"order": ["groq", "openai", "anthropic"]}
+        chain.admin.put(f"{PROVIDERS}/order?type=llm", json=order).raise_for_status()
+        route.fallback()
+
+    page.route("**/providers/order*", late, times=1)
+    page.get_by_role("button", name="Move Anthropic Claude up").click()
+    expect(page.locator("[aria-live=polite]")).to_have_text("Anthropic Claude moved to position 2 of 3")
+    expect(page.locator("[data-type=llm] .name").first).to_have_text("Groq")
+    assert names(page, "llm")[:3] == ["Groq", "Anthropic Claude", "OpenAI"]
+    assert len(watch.sent("PUT")) == 2
 
 
 def test_check_07_dragging_by_the_handle_gives_the_same_result(

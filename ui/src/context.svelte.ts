@@ -1,7 +1,14 @@
 import { QueryClient } from "@tanstack/svelte-query";
 import { createContext } from "svelte";
 import { Announcer } from "./announcer.svelte";
-import { type Api, type Connection, createApi, Problem, type Me } from "./api/client";
+import {
+  type Api,
+  type Connection,
+  createApi,
+  type Me,
+  type OrganizationProviders,
+  Problem,
+} from "./api/client";
 import { Live } from "./live.svelte";
 import { Router } from "./router.svelte";
 import { Shortcuts } from "./shortcuts.svelte";
@@ -31,7 +38,7 @@ export class ConsoleContext {
   readonly router: Router;
   readonly announcer = new Announcer();
   readonly shortcuts = new Shortcuts();
-  readonly orders = new Turns();
+  readonly orders = new Turns<OrganizationProviders>();
   readonly verifications: Verifications;
   /** Who is asking; null until the server said so. */
   me = $state<Me | null>(null);
@@ -39,6 +46,8 @@ export class ConsoleContext {
   constructor(
     readonly connection: Connection,
     basePath: string,
+    /** What the ids of inputs begin with, where several pages are in one document. */
+    readonly id = "",
   ) {
     this.api = createApi(connection);
     this.router = new Router(basePath);
@@ -60,7 +69,13 @@ export class ConsoleContext {
     this.live = new Live(connection, (news) => {
       this.readProvidersAgain();
       void this.queries.invalidateQueries({ queryKey: AUDIT });
-      if (news.kind === "all") void this.queries.invalidateQueries({ queryKey: CATALOGUE });
+      if (news.kind !== "all") return;
+      void this.queries.invalidateQueries({ queryKey: CATALOGUE });
+      // Where nobody could say who is asking, for want of a token that is good, somebody can now.
+      void this.queries.invalidateQueries({
+        queryKey: ME,
+        predicate: ({ state }) => state.status === "error",
+      });
     });
   }
 

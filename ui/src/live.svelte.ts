@@ -81,7 +81,8 @@ export class Live {
       signal: AbortSignal.any([stopped, cut.signal]),
     });
     const response = await authorizedFetch(this.connection, request);
-    if (response.status === 401 || response.status === 403) return "forbidden";
+    // A token that is refused is replaced by whoever gives it out: the next attempt asks for another one.
+    if (response.status === 403) return "forbidden";
     if (!response.ok || response.body === null) throw new Error(`HTTP ${response.status}`);
     onOpen();
     this.#found();

@@ -76,7 +76,7 @@ export function received(shared: ConsoleContext, provider: OrganizationProvider)
 }
 
 /** Show a change before the server has answered; returns how to take it back. */
-async function shown(shared: ConsoleContext, after: OrganizationProviders): Promise<() => void> {
+export async function shown(shared: ConsoleContext, after: OrganizationProviders): Promise<() => void> {
   await shared.queries.cancelQueries({ queryKey: PROVIDERS });
   const before = cached(shared);
   shared.queries.setQueryData<OrganizationProviders>(PROVIDERS, after);
@@ -84,48 +84,6 @@ async function shown(shared: ConsoleContext, after: OrganizationProviders): Prom
     shared.queries.setQueryData<OrganizationProviders>(PROVIDERS, before);
     void shared.queries.invalidateQueries({ queryKey: PROVIDERS });
   };
-}
-
-/**
- * Set the order of one type in one request. Throws the server's problem, with the list as it was.
- *
- * @param onShown is called when the list is in the new order, before the server has answered.
- */
-export async function reorder(
-  shared: ConsoleContext,
-  type: ProviderType,
-  order: readonly string[],
-  onShown: () => void = () => undefined,
-): Promise<void> {
-  const before = cached(shared);
-  if (before === undefined) return;
-  const place = (each: OrganizationProvider) => order.indexOf(each.provider.key);
-  const ofType = before.providers
-    .filter((each) => each.provider.type === type)
-    .sort((a, b) => place(a) - place(b));
-  const others = before.providers.filter((each) => each.provider.type !== type);
-  const takeBack = await shown(shared, { ...before, providers: [...ofType, ...others] });
-  onShown();
-  await shared.orders.take(
-    () =>
-      answered(
-        shared.api.PUT("/api/organizations/{organization}/providers/order", {
-          params: { path: current, query: { type } },
-          body: { order: [...order] },
-        }),
-      ),
-    {
-      answered: (answer) => {
-        shared.queries.setQueryData<OrganizationProviders>(PROVIDERS, (present) => ({
-          revision: answer.revision,
-          nextCall: { ...present?.nextCall, [type]: undefined, ...answer.nextCall } as Record<string, string>,
-          providers: [...answer.providers, ...others],
-        }));
-        void shared.queries.invalidateQueries({ queryKey: PROVIDERS });
-      },
-      failed: takeBack,
-    },
-  );
 }
 
 /** Turn a provider on or off. Throws the server's problem, with the list as it was. */

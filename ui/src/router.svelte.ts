@@ -122,7 +122,8 @@ export class Router {
 
   /** The path as the console knows it, without the host's part. */
   #own(pathname: string): string {
-    return (pathname.startsWith(this.basePath) ? pathname.slice(this.basePath.length) : pathname) || "/";
+    const isOurs = pathname === this.basePath || pathname.startsWith(`${this.basePath}/`);
+    return (isOurs ? pathname.slice(this.basePath.length) : pathname) || "/";
   }
 
   #clicked(event: MouseEvent): void {

@@ -1,6 +1,6 @@
 /** Requests of which each replaces the one before: they go out in turn, and only the last one's answer counts. */
-export class Turns {
-  #last: Promise<unknown> = Promise.resolve();
+export class Turns<Answer> {
+  #last: Promise<Answer | undefined> = Promise.resolve(undefined);
   #waiting = 0;
 
   get isUnderWay(): boolean {
@@ -10,19 +10,22 @@ export class Turns {
   /**
    * Send a request when those before it have been answered.
    *
+   * @param send is given the answer of the one before, unless that failed or there was none to wait for.
    * @param done is told how it ended, unless another one has been asked for meanwhile.
    */
-  async take<Answer>(
-    send: () => Promise<Answer>,
+  async take(
+    send: (previous: Answer | undefined) => Promise<Answer>,
     done: { answered: (answer: Answer) => void; failed: () => void },
-  ): Promise<void> {
+  ): Promise<Answer> {
+    const before = this.isUnderWay ? this.#last : Promise.resolve(undefined);
     this.#waiting += 1;
-    const turn = this.#last.then(send, send);
+    const turn = before.then(send, () => send(undefined));
     this.#last = turn;
     try {
       const answer = await turn;
       this.#waiting -= 1;
       if (!this.isUnderWay) done.answered(answer);
+      return answer;
     } catch (error) {
       this.#waiting -= 1;
       if (!this.isUnderWay) done.failed();

@@ -11,3 +11,12 @@ test.each([
   vi.stubGlobal("location", { pathname, search: "", href: `https://example.com${pathname}` });
   expect(new Router().provider).toEqual(provider);
 });
+
+test.each([
+  ["/vox/providers/groq/config", "/providers/groq/config"],
+  ["/vox", "/"],
+  ["/voxother/providers", "/voxother/providers"],
+])("below /vox, %s is the page's own %s", (pathname, path) => {
+  vi.stubGlobal("location", { pathname, search: "", href: `https://example.com${pathname}` });
+  expect(new Router("/vox").path).toBe(path);
+});

@@ -16,14 +16,14 @@ function pending(): {
 }
 
 test("a request waits for the one before, and only the last answer counts", async () => {
-  const turns = new Turns();
+  const turns = new Turns<string>();
   const [first, second] = [pending(), pending()];
   const heard: string[] = [];
   const done = { answered: (answer: string) => heard.push(answer), failed: () => heard.push("failed") };
   let isSent = false;
   const one = turns.take(() => first.promise, done);
-  const two = turns.take(() => {
-    isSent = true;
+  const two = turns.take((previous) => {
+    isSent = previous === "old";
     return second.promise;
   }, done);
   await Promise.resolve();
@@ -37,7 +37,7 @@ test("a request waits for the one before, and only the last answer counts", asyn
 });
 
 test("one that fails is passed over by the next, and the last one's failure is told", async () => {
-  const turns = new Turns();
+  const turns = new Turns<string>();
   const [first, second] = [pending(), pending()];
   const heard: string[] = [];
   const done = { answered: (answer: string) => heard.push(answer), failed: () => heard.push("failed") };

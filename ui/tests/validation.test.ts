@@ -1,5 +1,7 @@
 import { describe, expect, inject, test } from "vitest";
+import { inexact } from "../src/form/exact";
 import type { JsonObject } from "../src/form/json";
+import { readNumber } from "../src/form/number";
 import { Profile } from "../src/form/profile";
 import { Validation } from "../src/form/validation";
 import { definition } from "./provider";
@@ -76,4 +78,25 @@ test("no sentence repeats what was typed", () => {
 
 test("a setting that does not exist is not available", () => {
   expect(findings("openai", { madeUp: 1 })).toEqual({ "/madeUp": "This setting is not available here." });
+});
+
+describe("what reading has changed, or cannot be kept, is told and not sent", () => {
+  const cases: [string, string][] = [
+    ['{"a": [1e400]}', "/weights/a/0"],
+    ['{"a": [9007199254740993]}', "/weights/a/0"],
+    ['{"a": ["\\u0000"]}', "/weights/a/0"],
+    ['{"a": ["\\ud800"]}', "/weights/a/0"],
+    ['{"\\u0007": []}', "/weights"],
+  ];
+  test.each(cases)("%s", (typed, pointer) => {
+    expect(inexact(JSON.parse(typed), "/weights").map((each) => each.pointer)).toEqual([pointer]);
+    expect(reference({ weights: JSON.parse(typed) as unknown })).toHaveProperty(pointer);
+  });
+  test("the last whole number, and any fraction, are kept", () => {
+    expect(inexact(JSON.parse('{"a": [9007199254740991, -9007199254740991, 0.1, 1e-400]}'))).toEqual([]);
+  });
+  test.each(["1e400", "-1e400", "9007199254740993"])("%s stays what was typed", (typed) => {
+    expect(readNumber(typed)).toBe(typed);
+    expect(reference({ tokens: readNumber(typed) })).toHaveProperty("/tokens");
+  });
 });

@@ -277,6 +277,9 @@ class OrganizationProviders(Wire):
     next_call: dict[ProviderType, str] = Field(
         description="The provider that answers the next call, by type. A listed type that is absent has none that can."
     )
+    order_etags: dict[ProviderType, str] = Field(
+        description="What to send as If-Match with a new order, by listed type. Covers the order and its priorities."
+    )
     providers: tuple[OrganizationProvider, ...]
 
 

@@ -218,7 +218,8 @@ async def _if_match(
         str | SkipJsonSchema[None],
         Header(
             alias="If-Match",
-            description="The `etag` that the change is based on; 412 when it is no longer the present one.",
+            description="The `etag` that the change is based on, of an order the type's in `orderEtags`; "
+            "412 when it is no longer the present one.",
         ),
     ] = None,
 ) -> str | None:

@@ -5,6 +5,8 @@ Everything here is computed from one `OrganizationState`; nothing is opened, rea
 
 from __future__ import annotations
 
+import hashlib
+import json
 from copy import deepcopy
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -75,6 +77,7 @@ class OrganizationView:
         return OrganizationProviders(
             revision=self.state.revision,
             next_call={each: one.provider.key for each, one in answering.items() if one is not None},
+            order_etags={each: self.order_etag(each) for each in types},
             providers=tuple(one for each in types for one in ranked[each]),
         )
 
@@ -169,6 +172,11 @@ class OrganizationView:
         if key not in self._retired and (shared := self._registry.get_provider_by_key(key).shares_secrets_with):
             versions.append(self.state.secret_versions.get(shared, 0))
         return f'"{self.state.epoch}.{revision}.{".".join(str(version) for version in versions)}"'
+
+    def order_etag(self, provider_type: ProviderType) -> str:
+        """Return the strong ETag of one type's order: its providers and their priorities, as they rank."""
+        ranked = [(key, self.config_row(key).priority) for key in self._order(provider_type)]
+        return f'"{hashlib.sha256(json.dumps(ranked).encode()).hexdigest()[:32]}"'
 
     def config_row(self, key: str) -> ConfigRow:
         """Return what is stored for one provider, or what stands for nothing stored."""

@@ -193,7 +193,7 @@ class ProviderService:
                 await write.advance()
 
     async def order_organization_providers(
-        self, principal: Principal, provider_type: ProviderType, wanted: OrderWrite
+        self, principal: Principal, provider_type: ProviderType, wanted: OrderWrite, *, if_match: str | None = None
     ) -> OrganizationProviders:
         """Give the providers of one type priorities that put them in this order, in one change.
 
@@ -202,10 +202,12 @@ class ProviderService:
 
         Raises:
             Invalid: a key is named twice or is no provider of this type.
+            RevisionConflict: `if_match` names another order than the present one.
             KeyUnavailable: the installation is sealed.
         """
         async with self._write(principal) as write:
             view = self._view_of(write.state)
+            check_precondition(if_match, view.order_etag(provider_type))
             ranked = [provider.provider.key for provider in view.ranked(provider_type)]
             _check_order(wanted.order, ranked)
             rest = [key for key in ranked if key not in wanted.order and key in write.state.configs]

@@ -48,6 +48,14 @@ export class Unreachable extends Error {
   }
 }
 
+/** Whoever mounts the page gave no answer when it was asked for a token: nothing was sent. */
+export class NoToken extends Error {
+  constructor() {
+    super("The app around this page gave no token.");
+    this.name = "NoToken";
+  }
+}
+
 export interface Connection {
   /** Where the API is, without `/api`; empty for the page's own origin. */
   baseUrl: string;
@@ -60,12 +68,21 @@ export interface Connection {
   signInAgain: () => Promise<boolean>;
 }
 
+async function tokenOf(connection: Connection): Promise<string | null> {
+  try {
+    return await connection.getToken();
+  } catch {
+    // What the host threw is its own, and may hold anything.
+    throw new NoToken();
+  }
+}
+
 /** Send one request with the token; sign in again and repeat it when the token is no longer known. */
 export async function authorizedFetch(connection: Connection, request: Request): Promise<Response> {
   // Read once: a request's own body can be sent once, and a copy of it would stay in memory, with what was typed.
   const body = request.method === "GET" ? null : await request.text();
   for (let attempt = 0; ; attempt += 1) {
-    const token = await connection.getToken();
+    const token = await tokenOf(connection);
     const sent = new Request(request.url, {
       method: request.method,
       headers: request.headers,
@@ -82,7 +99,7 @@ export async function authorizedFetch(connection: Connection, request: Request):
     }
     if (response.status !== 401 || attempt > 0) return response;
     // Another request may have been refused first, and somebody has signed in again since.
-    const present = await connection.getToken();
+    const present = await tokenOf(connection);
     const mayRepeat = present === token ? await connection.signInAgain() : present !== null;
     if (!mayRepeat) return response;
   }

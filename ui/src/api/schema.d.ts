@@ -1080,6 +1080,13 @@ export interface components {
             nextCall: {
                 [key: string]: string;
             };
+            /**
+             * Orderetags
+             * @description What to send as If-Match with a new order, by listed type. Covers the order and its priorities.
+             */
+            orderEtags: {
+                [key: string]: string;
+            };
             /** Providers */
             providers: components["schemas"]["OrganizationProvider"][];
             /** Revision */
@@ -2465,7 +2472,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `etag` that the change is based on; 412 when it is no longer the present one. */
+                /** @description The `etag` that the change is based on, of an order the type's in `orderEtags`; 412 when it is no longer the present one. */
                 "If-Match"?: string;
             };
             path: {
@@ -2780,7 +2787,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `etag` that the change is based on; 412 when it is no longer the present one. */
+                /** @description The `etag` that the change is based on, of an order the type's in `orderEtags`; 412 when it is no longer the present one. */
                 "If-Match"?: string;
             };
             path: {
@@ -2920,7 +2927,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `etag` that the change is based on; 412 when it is no longer the present one. */
+                /** @description The `etag` that the change is based on, of an order the type's in `orderEtags`; 412 when it is no longer the present one. */
                 "If-Match"?: string;
             };
             path: {
@@ -3166,7 +3173,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `etag` that the change is based on; 412 when it is no longer the present one. */
+                /** @description The `etag` that the change is based on, of an order the type's in `orderEtags`; 412 when it is no longer the present one. */
                 "If-Match"?: string;
             };
             path: {
@@ -3305,7 +3312,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `etag` that the change is based on; 412 when it is no longer the present one. */
+                /** @description The `etag` that the change is based on, of an order the type's in `orderEtags`; 412 when it is no longer the present one. */
                 "If-Match"?: string;
             };
             path: {
@@ -3453,7 +3460,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `etag` that the change is based on; 412 when it is no longer the present one. */
+                /** @description The `etag` that the change is based on, of an order the type's in `orderEtags`; 412 when it is no longer the present one. */
                 "If-Match"?: string;
             };
             path: {
@@ -3974,7 +3981,10 @@ export interface operations {
                 /** @description Which type's order. */
                 type: components["schemas"]["ProviderType"];
             };
-            header?: never;
+            header?: {
+                /** @description The `etag` that the change is based on, of an order the type's in `orderEtags`; 412 when it is no longer the present one. */
+                "If-Match"?: string;
+            };
             path: {
                 /** @description `current`, or the id or slug of the organization that the token is bound to. */
                 organization: string;
@@ -4040,6 +4050,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `revision_conflict`: Somebody changed this since you read it: read it again, then repeat the change. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `too_large`: The body is larger than this route accepts. */
             413: {
                 headers: {
@@ -4060,6 +4079,15 @@ export interface operations {
             };
             /** @description `invalid`: The request is well formed but some values are not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `precondition_required`: Send If-Match with the ETag that you last read. */
+            428: {
                 headers: {
                     [name: string]: unknown;
                 };

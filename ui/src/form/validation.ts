@@ -1,5 +1,6 @@
 import { type OutputUnit, type Schema as AnySchema, Validator } from "@cfworker/json-schema";
 import { text } from "../messages";
+import { inexact } from "./exact";
 import { isObject, type JsonObject, pointerParts, pointerTo } from "./json";
 import { choicesOf, type Field, type Layout, type Schema } from "./profile";
 
@@ -43,6 +44,7 @@ export class Validation {
         add(pointer, sentence(error.keyword, schemaAt(field, pointer, override[field.name]), field));
       }
     }
+    for (const { pointer, message } of inexact(override)) add(pointer, message);
     return [...found].map(([pointer, message]) => ({ pointer, message }));
   }
 }

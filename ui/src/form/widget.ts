@@ -26,7 +26,7 @@ export interface GroupProps {
   onChange: (value: unknown) => void;
 }
 
-/** The id of a setting's input: where a link to the setting leads. */
-export function inputId(pointer: string): string {
-  return `setting${pointer.replace(/[^A-Za-z0-9]/g, "-")}`;
+/** The id of a setting's input in a page of this id: where a link to the setting leads. */
+export function inputId(page: string, pointer: string): string {
+  return `${page}setting${pointer.replace(/[^A-Za-z0-9]/g, "-")}`;
 }

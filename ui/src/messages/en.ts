@@ -95,6 +95,8 @@ export const en = {
   },
   errors: {
     unreachable: "The server did not answer. Check the connection, then retry.",
+    noToken:
+      "The app around this page could not sign you in. Retry; if it stays, tell those who run that app.",
     forbidden: "Your role does not allow this. Ask an administrator of the organization.",
     notFound: "This no longer exists. Go back to the overview.",
     tooMany: (seconds: number) => `Too many requests: the server takes the next one in ${seconds} s.`,
@@ -714,6 +716,10 @@ export const en = {
       number: (given: NumberRange) => `Write ${range(given)}.`,
       multiple: (of: number) => `Write a multiple of ${of}.`,
       text: "Write text.",
+      exact:
+        "Write a smaller number: only whole numbers up to 9007199254740991 are kept as they are written.",
+      character:
+        "Take out the characters that cannot be kept: NUL, half a character, and controls in a name.",
       length: (low: number, high: number | null) => `Write ${count(low, high, "character", "characters")}.`,
       items: (low: number, high: number | null) => `Give ${count(low, high, "value", "values")}.`,
       once: "Give each value once.",

@@ -67,7 +67,7 @@ async def list_organization_providers(
     tags=["providers"],
     summary="Set the order in which the providers of one type answer",
     response_model=OrganizationProviders,
-    responses=problem_responses(*WRITING),
+    responses=problem_responses(*WRITING, errors.RevisionConflict, errors.PreconditionRequired),
     openapi_extra=examples.body(OrderWrite, examples.ORDER),
 )
 async def order_organization_providers(
@@ -76,8 +76,12 @@ async def order_organization_providers(
     organization: OrganizationPath,  # noqa: ARG001 - the guard reads it
     provider_type: Annotated[ProviderType, Query(alias="type", description="Which type's order.")],
     order: Annotated[OrderWrite, body_of(OrderWrite)],
+    if_match: IfMatch,
 ) -> Response:
-    return answer(await plane_of(request).providers.order_organization_providers(writer, provider_type, order))
+    ordered = await plane_of(request).providers.order_organization_providers(
+        writer, provider_type, order, if_match=if_match
+    )
+    return answer(ordered, etag=ordered.order_etags[provider_type])
 
 
 @router.get(
