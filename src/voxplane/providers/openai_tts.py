@@ -14,6 +14,7 @@ from pydantic import Field
 
 from voxplane.destination import over_http
 from voxplane.listing import Listing
+from voxplane.model_version import DAY, MONTH_AND_DAY
 from voxplane.plugin import Construct, Plugin
 from voxplane.probe import ProbeRequest, Sign
 from voxplane.provider import (
@@ -182,6 +183,7 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://developers.openai.com/api/docs/pricing",
     console_url="https://platform.openai.com/api-keys",
     models=MODELS,
+    versions=(DAY, MONTH_AND_DAY),
     voices=VOICES,
     probe=PROBE,
     lists_models=LISTS_MODELS,
