@@ -151,6 +151,19 @@ def test_every_field_has_a_title_and_a_sentence(provider: AnyProvider) -> None:
 
 
 @every_provider
+def test_no_words_of_a_definition_hold_a_date(provider: AnyProvider) -> None:
+    """What ends when is a fact on a model, which the operator's file may change; in a description it would stand."""
+    texts = [provider.description, *(rule.because for rule in (*provider.config.rules, *provider.requires_secrets))]
+    for schema in (*walk(provider.config_schema), *walk(provider.secrets_schema)):
+        hints = schema.get("x-ui", {})
+        texts += [schema.get("description", ""), hints.get("help", ""), *hints.get("labels", {}).values()]
+    # Azure's dated versions are what its setting holds.
+    assert not [
+        text for text in texts if isinstance(text, str) and re.search(r"\b20[0-9]{2}\b(?!-..-..-preview)", text)
+    ]
+
+
+@every_provider
 def test_secrets_have_no_defaults_and_never_print(provider: AnyProvider) -> None:
     for name, described in provider.secrets_schema["properties"].items():
         assert described["writeOnly"] is True, name

@@ -134,7 +134,8 @@ def _propose(provider: AnyProvider, overrides: JsonObject, ending: _Ending, toda
     after = provider.validate(proposed)
     if provider.effective_origins(after) != provider.effective_origins(before):
         raise _NoProposal("It would send calls to another address: choose the replacement yourself.")
-    return Proposal(config=proposed, changes=_changes(before.effective(), after.effective(), overrides, dropped))
+    changes = _changes(provider, before.effective(), after.effective(), overrides, dropped)
+    return Proposal(config=proposed, changes=changes)
 
 
 def _successor(provider: AnyProvider, ending: _Ending, today: date) -> tuple[str, JsonObject]:
@@ -175,12 +176,19 @@ def _without_what_it_refuses(
 
 
 def _changes(
-    before: JsonObject, after: JsonObject, overrides: JsonObject, dropped: Mapping[str, str]
+    provider: AnyProvider, before: JsonObject, after: JsonObject, overrides: JsonObject, dropped: Mapping[str, str]
 ) -> tuple[ProposedChange, ...]:
     names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     # A setting that goes back to a default of the same value is still one less that the organization set.
     names += [name for name in dropped if name in overrides and name not in names]
+    known = provider.entry.config_schema["properties"]
     return tuple(
-        ProposedChange(setting=name, before=before.get(name), after=after.get(name), because=dropped.get(name))
+        ProposedChange(
+            setting=name,
+            title=known[name]["title"],
+            before=before.get(name),
+            after=after.get(name),
+            because=dropped.get(name),
+        )
         for name in names
     )

@@ -81,7 +81,7 @@ class OpenAIConfig(ProviderConfig):
         Field(max_length=200, pattern="^[A-Za-z0-9][A-Za-z0-9._:/@-]*$"),
         UI(group="Model", widget="model-picker"),
     ] = "gpt-4o-mini"
-    """The chat model; gpt-4o-mini ends on 2027-01-14, and gpt-6-luna without reasoning is its successor."""
+    """The chat model; what else may be set follows from it."""
 
     temperature: Annotated[float, Field(ge=0, le=2), UI(group="Sampling")] = 0.7
     """How freely words are chosen; not while a model reasons."""
