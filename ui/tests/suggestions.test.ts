@@ -2,11 +2,7 @@ import { expect, test } from "vitest";
 import { suggestionsFor, type Offer } from "../src/form/suggestions";
 import { draftOf, fieldOf } from "./provider";
 
-const offer = (
-  name: string,
-  status: Offer["status"],
-  more: Partial<Offer> = {},
-): Offer => ({
+const offer = (name: string, status: Offer["status"], more: Partial<Offer> = {}): Offer => ({
   name,
   status,
   retiresOn: null,
@@ -30,12 +26,7 @@ test("what goes on is offered before what ends, also where it is new", () => {
       offer("new", "current"),
     ],
   );
-  expect(found.map((each) => each.value)).toEqual([
-    "new",
-    "early",
-    "old",
-    "gone",
-  ]);
+  expect(found.map((each) => each.value)).toEqual(["new", "early", "old", "gone"]);
   expect(found.map((each) => each.remarks.at(-1))).toEqual([
     undefined,
     "Preview",
