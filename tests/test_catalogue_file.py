@@ -82,6 +82,7 @@ def test_what_is_in_force_can_be_placed_as_a_file(file: Path, tmp_path: Path) ->
         (with_(name=CANARY, retiresOn="31.12.2026"), "/models/0/retiresOn: "),
         (with_(name=CANARY, status="retired", retiresOn="2027-01-01"), "/retiresOn: What is retired ended"),
         (with_(name=CANARY, replacement=CANARY), "/models/0/replacement: Name another one"),
+        (with_(name="gpt-4o", replacement="gpt-4o-2026-01-31"), "/models/0/replacement: Name another one"),
         (with_(name="gpt-6-luna", callSettings={"reasoningEffort": CANARY}), "/models/0/callSettings: Input"),
         (with_(name="gpt-4o", callSettings={CANARY: 1}), "/models/0/callSettings: There is no such field."),
         (with_(name="gpt-4o", callSettings={"baseUrl": "http://169.254.169.254"}), "/models/0/callSettings: "),
@@ -114,6 +115,9 @@ async def test_a_control_plane_has_the_files_facts_and_another_without_it_serves
         assert notice.proposal is not None
         assert notice.proposal.config == {"model": "gpt-7-luna", "reasoningEffort": "none"}
         assert (await other.providers.get_organization_provider(who, "openai")).notices == ()
+        version = ConfigWrite(config={"model": "gpt-6-luna-2026-06-30", "reasoningEffort": "none"})
+        shown = await plane.providers.upsert_organization_provider_config(who, "openai", version)
+        assert [each.replacement for each in shown.notices] == ["gpt-7-luna"]
     report = await doctor.examine(refreshed)
     finding = next(each for each in report.findings if each.subject == "catalogue file")
     assert (finding.verdict, "3 facts" in finding.finding, str(file) in finding.finding) == ("good", True, True)

@@ -60,6 +60,14 @@ class Ran:
 Run = Callable[..., Ran]
 
 
+class Terminal(io.StringIO):
+    """What somebody types at a terminal."""
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
     """Put back what a command does to the logging of its process."""
@@ -76,9 +84,9 @@ def anywhere(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     """Run commands in an empty folder, with nothing set in the environment."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: str, stdin: str = "") -> Ran:
+    def run(*arguments: str, stdin: str = "", typed: str | None = None) -> Ran:
         monkeypatch.setattr(sys, "argv", ["voxplane", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin) if typed is None else Terminal(typed))
         capsys.readouterr()
         with pytest.raises(SystemExit) as exit_:
             cli.main()
@@ -484,13 +492,15 @@ def test_a_reset_is_refused_while_secrets_are_stored(run: Run, superuser: Superu
     assert (shown["isEnabled"], shown["secretFields"][0]["isSet"]) == (True, False)
 
 
-@pytest.mark.parametrize(("said", "code"), [("n\n", 1), ("", 2), ("y\n", 0)], ids=["no", "nothing", "yes"])
-def test_a_reset_asks_first(run: Run, superuser: Superuser, said: str, code: int) -> None:
+@pytest.mark.parametrize(("said", "code"), [("n\n", 1), (None, 2), ("y\n", 0)], ids=["no", "nobody", "yes"])
+def test_a_reset_asks_first(run: Run, superuser: Superuser, said: str | None, code: int) -> None:
     run("config", "set", "openai", "temperature=0.9")
     before = stored_rows(superuser)
-    answer = run("db", "reset", stdin=said)
+    answer = run("db", "reset", typed=said)
     assert (answer.code, answer.out.strip()) == (code, "")
-    assert "This removes all organizations and their settings. Go on? [y/N]" in answer.err
+    asked = "This removes all organizations and their settings. Go on? [y/N]"
+    assert (asked if said else "Nobody is at a terminal to be asked: say --yes to go on without.\n") in answer.err
+    assert (asked in answer.err) is (said is not None)
     assert (stored_rows(superuser) == before) is (code > 0)
     assert run("config", "get", "openai", "--json").json["overrides"] == ({"temperature": 0.9} if code else {})
 
@@ -858,7 +868,7 @@ def test_the_audit_log_is_listed_written_out_anchored_and_checked(
     assert (whole.code, "3 rows and 1 anchor, is whole" in whole.err) == (0, True)
     superuser.execute("DELETE FROM audit_events WHERE seq > 1")
     superuser.execute("UPDATE organizations SET audit_seq = 1, audit_hash = (SELECT hash FROM audit_events)")
-    assert run("audit", "verify").code == 0
+    assert (run("audit", "verify").code, run("audit", "verify").out) == (0, "")
     cut = run("audit", "verify", "--anchors", str(anchors))
     assert (cut.code, "cut off" in cut.out, "does not hold in 1" in cut.err) == (1, True, True)
     assert "begin a new file of anchors" in cut.err
@@ -879,31 +889,47 @@ def test_the_audit_log_is_listed_written_out_anchored_and_checked(
 
 def test_what_ends_is_listed_for_one_organization_or_all_and_replaced_in_one_command(run: Run) -> None:
     assert run("organization", "create", "acme").code == 0
-    assert run("config", "set", "anthropic", "model=claude-opus-4-1", "-o", "acme").code == 0
+    assert run("config", "set", "anthropic", "model=claude-sonnet-4-5-20250929", "-o", "acme").code == 0
     listed = run("models", "retiring")
     assert "gpt-4o-mini" in listed.out
     assert "2027-01-14" in listed.out
-    assert "voxplane models replace openai" in listed.out
+    assert re.search("voxplane models replace openai$", listed.out.rstrip())
+    assert "Nothing in use ends in 1 day, or has ended" in run("models", "retiring", "--within", "1d").err
+    others = run("models", "retiring", "--all").out
+    assert "voxplane models replace anthropic --organization acme" in others
     everybody = run("models", "retiring", "--all", "--within", "60d", "--json").json["organizations"]
     found = {each["organization"]["slug"]: [one["notice"]["model"] for one in each["notices"]] for each in everybody}
-    assert found["acme"] == ["claude-opus-4-1"]
+    assert found["acme"] == ["claude-sonnet-4-5-20250929"]
+    assert run("config", "set", "anthropic", "model=claude-opus-4-1", "-o", "acme").code == 0
     assert run("models", "retiring", "--within", "soon").code == 2
 
     assert run("models", "replace", "anthropic", "--organization", "acme").code == 1  # nobody names one
     assert run("models", "replace", "deepgram").code == 0
-    assert run("models", "replace", "openai", stdin="n\n").code == 1
-    unasked = run("models", "replace", "openai")
-    assert (unasked.code, "--yes" in unasked.err) == (2, True)
+    assert run("models", "replace", "openai", typed="n\n").code == 1
+    unasked = run("models", "replace", "openai", stdin="y\n")
+    assert (unasked.code, unasked.err.splitlines()[-1]) == (
+        2, "Nobody is at a terminal to be asked: say --yes to go on without.",
+    )  # fmt: skip
     assert run("config", "get", "openai", "--json").json["config"]["model"] == "gpt-4o-mini"
-    replaced = run("models", "replace", "openai", stdin="y\n")
+    replaced = run("models", "replace", "openai", typed="y\n")
     assert (replaced.code, replaced.out.strip()) == (0, "")  # the answer's echo is the terminal's
     assert "reasoningEffort" in replaced.err
     assert run("config", "get", "openai", "--json").json["overrides"] == {
         "model": "gpt-6-luna",
         "reasoningEffort": "none",
     }
-    assert "Nothing in use ends" in run("models", "retiring").err
+    nothing = run("models", "retiring")
+    assert (nothing.out, nothing.err) == ("", "Nothing in use ends, as far as is known.\n")
     assert run("models", "replace", "openai", "--yes", "--json").code == 0
+    # And back, in one write: the model that was takes no effort, and its successor no temperature without one.
+    assert run("config", "set", "openai", "temperature=0.3").code == 0
+    assert run("config", "set", "openai", "model=gpt-4o-mini").code == 1
+    assert run("config", "set", "openai", "--unset", "reasoningEffort").code == 1
+    assert "Did you mean reasoningEffort?" in run("config", "set", "openai", "--unset", "reasoningEfort").err
+    assert run("config", "set", "openai", "model=x", "--unset", "model").code == 2
+    before = run("config", "get", "openai", "--json").json["revision"]
+    back = run("config", "set", "openai", "model=gpt-4o-mini", "--unset", "reasoningEffort", "--json").json
+    assert (back["overrides"], back["revision"]) == ({"model": "gpt-4o-mini", "temperature": 0.3}, before + 1)
 
 
 def test_what_is_known_of_models_is_listed_in_the_form_of_the_operators_file(

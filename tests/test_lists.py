@@ -45,6 +45,7 @@ ANSWERS: dict[tuple[str, str], Any] = {
             {"id": "gpt-6-luna", "object": "model", "created": 1, "owned_by": "openai", "shutdown_date": None},
             {"id": "gpt-4o-mini", "object": "model", "created": 1, "owned_by": "openai", "shutdown_date": "2027-01-15"},
             {"id": "gpt-9", "object": "model", "created": 1, "owned_by": "openai", "shutdown_date": "2030-01-01"},
+            {"id": "gpt-4-0613", "object": "model", "created": 1, "owned_by": "openai", "shutdown_date": None},
             {"id": "gpt-8", "object": "model", "created": 1, "owned_by": "openai", "shutdown_date": "2024-01-01"},
             {"id": "gpt-4o-mini-tts", "object": "model", "created": 1, "owned_by": "openai"},
             {"id": "text-embedding-3-small", "object": "model", "created": 1, "owned_by": "openai"},
@@ -164,13 +165,14 @@ async def test_a_list_is_the_vendors_with_what_is_known_of_its_models(
     found = await listed(admin, "openai")
     assert (found["source"], found["reason"], found["isWhole"]) == ("live", None, True)
     assert found["fetchedAt"] is not None
-    assert names(found) == ["gpt-6-luna", "gpt-4o-mini", "gpt-9", "gpt-8"]
+    assert names(found) == ["gpt-6-luna", "gpt-4o-mini", "gpt-9", "gpt-4-0613", "gpt-8"]
     items = {each["name"]: each for each in found["items"]}
     mini = items["gpt-4o-mini"]
     assert (mini["status"], mini["retiresOn"], mini["replacement"]) == ("deprecated", "2027-01-15", "gpt-6-luna")
     assert (items["gpt-9"]["status"], items["gpt-9"]["retiresOn"]) == ("deprecated", "2030-01-01")
     assert (items["gpt-8"]["status"], items["gpt-8"]["retiresOn"]) == ("deprecated", "2024-01-01"), "it is late"
     assert items["gpt-6-luna"]["status"] == "current"
+    assert (items["gpt-4-0613"]["status"], items["gpt-4-0613"]["retiresOn"]) == ("retired", "2026-10-23"), "as gpt-4"
     assert (items["gpt-4.1"]["isListed"], items["gpt-4.1"]["retiresOn"]) == (False, "2027-01-14")
     statement = "SELECT action, target, detail FROM audit_events ORDER BY seq DESC LIMIT 1"
     (action, target, detail) = superuser.execute(statement).fetchall()[0]

@@ -151,6 +151,19 @@ def test_every_field_has_a_title_and_a_sentence(provider: AnyProvider) -> None:
 
 
 @every_provider
+def test_no_words_of_a_definition_hold_a_date(provider: AnyProvider) -> None:
+    """What ends when is a fact on a model, which the operator's file may change; in a description it would stand."""
+    texts = [provider.description, *(rule.because for rule in (*provider.config.rules, *provider.requires_secrets))]
+    for schema in (*walk(provider.config_schema), *walk(provider.secrets_schema)):
+        hints = schema.get("x-ui", {})
+        texts += [schema.get("description", ""), hints.get("help", ""), *hints.get("labels", {}).values()]
+    # Azure's dated versions are what its setting holds.
+    assert not [
+        text for text in texts if isinstance(text, str) and re.search(r"\b20[0-9]{2}\b(?!-..-..-preview)", text)
+    ]
+
+
+@every_provider
 def test_secrets_have_no_defaults_and_never_print(provider: AnyProvider) -> None:
     for name, described in provider.secrets_schema["properties"].items():
         assert described["writeOnly"] is True, name
@@ -386,6 +399,33 @@ def test_rules_speak_of_settings_that_exist(provider: AnyProvider) -> None:
     for order in provider.config.orders:
         assert {order.lower, order.upper} <= names
         assert order.lower not in defaults
+
+
+VERSIONS = {
+    "openai": ("-2026-02-28", "-0228"),
+    "openai-tts": ("-2026-02-28", "-0228"),
+    "azure-openai": ("-2026-02-28", "-0228"),
+    "anthropic": ("-20260228", "-latest"),
+    "google": ("-001", "-latest"),
+    "cartesia": ("-2026-02-28",),
+}
+
+
+@every_provider
+def test_a_version_is_as_the_model_that_it_is_of(provider: AnyProvider) -> None:
+    """What is known of the model holds for it, and every rule and choice of a class that goes by the name does too."""
+    versions = VERSIONS.get(provider.key, ())
+    assert len(versions) == len(provider.versions)
+    conditions = [rule.when for rule in provider.config.rules]
+    conditions += [plugin.when for plugin in (*provider.livekit, *provider.pipecat) if plugin.when is not None]
+    by_name = [each for each in conditions if each.setting == provider.model_setting]
+    for model in provider.models:
+        for name in (model.name + version for version in versions):
+            assert provider.known_of("model", name) == model
+            differing = [each for each in by_name if each.holds({"model": name}) != each.holds({"model": model.name})]
+            assert not differing, name
+            assert provider.known_of("model", f"{name}x") is provider.known_of("voice", name) is None
+    assert provider.known_of("model", "of-nobody-2024-07-18") is provider.known_of("model", 7) is None
 
 
 @every_provider

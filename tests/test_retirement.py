@@ -67,6 +67,39 @@ def test_what_the_successor_refuses_is_left_out_and_said() -> None:
     assert notice.proposal.config == {"model": "gpt-6-luna", "reasoningEffort": "low"}
 
 
+def test_a_version_ends_with_its_model_unless_its_own_end_is_known() -> None:
+    notice = of("openai", model="gpt-4o-mini-2024-07-18", temperature=0.4)
+    assert (notice.code, notice.model, notice.retires_on) == (
+        "model_retiring", "gpt-4o-mini-2024-07-18", date(2027, 1, 14),
+    )  # fmt: skip
+    assert notice.message == (
+        "gpt-4o-mini-2024-07-18 is a version of gpt-4o-mini, which ends on 2027-01-14. "
+        "OpenAI names gpt-6-luna as its replacement."
+    )
+    assert notice.proposal is not None
+    assert notice.proposal.config == {"temperature": 0.4, "reasoningEffort": "none", "model": "gpt-6-luna"}
+    ended = "claude-3-5-sonnet-20241022 claude-3-5-sonnet-latest claude-3-7-sonnet-20250219 claude-sonnet-4-20250514"
+    for key, names in {
+        "anthropic": ended,
+        "google": "gemini-1.5-flash-001",
+        "openai": "gpt-3.5-turbo-0125 gpt-4-0613 gpt-4-0314",
+    }.items():
+        assert {of(key, model=name).code for name in names.split()} == {"model_retired"}
+    assert of("openai", model="gpt-4-0314").message.startswith("gpt-4-0314 ended on 2026-03-26.")  # before gpt-4 did
+    openai = REGISTRY.get_provider_by_key("openai")
+    assert not noted(openai, {"model": "gpt-5.2-2025-12-11"})  # one of a model that goes on
+    assert of("openai", model="gpt-4-9999").code == "model_unknown"
+    told = date(2027, 3, 1)
+    named = {"model": "gpt-4-0613"}
+    (notice,) = retirement.notices(openai, named, named, TODAY, told)
+    assert "version" not in notice.message
+    assert notice.retires_on == told
+    models = (Model(name="a", status="deprecated", replacement="b-2027-01-31"), Model(name="b"))
+    (notice,) = noted(replace(openai, models=models), {"model": "a-2026-01-31"})
+    assert notice.proposal is not None
+    assert notice.proposal.config == {"model": "b-2027-01-31"}
+
+
 @pytest.mark.parametrize("provider", REGISTRY.get_all_providers(), ids=lambda provider: provider.key)
 def test_every_end_that_is_known_has_a_valid_proposal_or_a_reason(provider: AnyProvider) -> None:
     needed = NEEDED.get(provider.key, {})

@@ -78,6 +78,8 @@ def audit_list(
     show(found, as_json, lambda: table("Number", "When", "Who", "Action", "Target", "Outcome", "Detail", rows=rows))
     if not found.records and action is not None and action not in ACTIONS:
         say(f"Nothing on record is called that. Actions: {', '.join(ACTIONS)}, and names of routes that refused.")
+    elif not found.records:
+        say("Nothing like that is on record.")
     if found.next_before is not None and not as_json:
         say(f"There is more: --before {found.next_before}")
 

@@ -135,8 +135,8 @@ def _wrong(
 
 def _wrong_end(provider: AnyProvider, setting: str, each: Model | Voice, as_of: date, place: str) -> list[FieldError]:
     errors: list[FieldError] = []
-    others = {offer.name for offer in provider.named[setting]} - {each.name}
-    if each.replacement is not None and each.replacement not in others:
+    successor = provider.known_of(setting, each.replacement)
+    if each.replacement is not None and (successor is None or successor.name == each.name):
         message = "Name another one that this release knows or this file lists."
         errors.append(FieldError(f"{place}/replacement", "unknown_replacement", message))
     if each.status == "retired" and each.retires_on is not None and each.retires_on > as_of:

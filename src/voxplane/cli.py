@@ -212,7 +212,7 @@ def providers_show(key: Key, as_json: Json = False) -> None:
     registry = installed_catalogue()
     found = registry.get_provider_by_key(key)
     show(found.entry, as_json, lambda: _settings_table(found.entry))
-    if not as_json:
+    if not as_json and (found.models or found.voices):
         out.print()
         known = [(each.name, each.status, each.retires_on, each.replacement) for each in (*found.models, *found.voices)]
         out.print(table("Model or voice", "Status", "Ends on", "Replacement", rows=known))
@@ -251,7 +251,8 @@ def organization_list(
     """List organizations."""
     found = run(lambda plane: plane.access.get_organizations(after=after, limit=limit))
     rows = [(each.slug, each.name, each.id, each.revision) for each in found.organizations]
-    show(found, as_json, lambda: table("Slug", "Name", "Id", "Revision", rows=rows))
+    empty = "No organization comes after this." if after else "There is no organization yet."
+    show(found, as_json, lambda: table("Slug", "Name", "Id", "Revision", rows=rows), empty)
 
 
 @config.command("get")
@@ -268,7 +269,7 @@ def config_get(
     one = run_for(organization, lambda plane, who: plane.providers.get_organization_provider(who, key))
     show(one, as_json, lambda: _effective(one))
     if not as_json:
-        say_state(one)
+        say_state(one, organization)
 
 
 def _ranking(found: Iterable[OrganizationProvider]) -> Table:
@@ -302,28 +303,36 @@ def config_set(
         list[str] | None,
         typer.Argument(help="The value is JSON or plain text.", metavar="NAME=VALUE"),
     ] = None,
+    unset: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A setting to put back to its default; repeat for more."),
+    ] = None,
     enable: Annotated[bool | None, typer.Option("--enable/--disable", help="Switch it on or off.")] = None,
     priority: Annotated[int | None, typer.Option(help="0 to 1000; the highest answers first.")] = None,
     organization: Organization = "default",
     as_json: Json = False,
 ) -> None:
-    """Override settings of a provider; those not named stay as they are."""
-    if not settings and enable is None and priority is None:
-        raise typer.BadParameter("Give settings as NAME=VALUE, --enable, --disable or --priority.")
+    """Override settings of a provider, all in one write; those not named stay as they are."""
+    if not (settings or unset) and enable is None and priority is None:
+        raise typer.BadParameter("Give settings as NAME=VALUE, --unset, --enable, --disable or --priority.")
     assignments = [_assignment(each) for each in settings or []]
+    if any(name in (unset or ()) for name, _ in assignments):
+        raise typer.BadParameter("A setting is either given a value or --unset.")
 
     async def change(plane: ControlPlane, who: Principal) -> OrganizationProvider:
-        known = plane.registry.get_provider_by_key(key).config_schema["properties"]
+        provider = plane.registry.get_provider_by_key(key)
+        _check_settings(provider, unset or [])
+        known = provider.config_schema["properties"]
         given = {name: _value(text, known.get(name, {})) for name, text in assignments}
         present = await plane.providers.get_organization_provider(who, key)
-        overrides = {**present.overrides, **given} if given else None
+        overrides = {**_without(present.overrides, unset or []), **given} if given or unset else None
         write = model(ConfigWrite, config=overrides, is_enabled=enable, priority=priority)
         return await plane.providers.upsert_organization_provider_config(who, key, write, if_match=present.etag)
 
     one = run_for(organization, change)
     show(one, as_json, lambda: _effective(one))
     if not as_json:
-        say_state(one)
+        say_state(one, organization)
 
 
 def _assignment(text: str) -> tuple[str, str]:
@@ -359,12 +368,15 @@ def config_reset(
             await plane.providers.delete_organization_provider_config(who, key, if_match=present.etag)
             return
         _check_settings(plane.registry.get_provider_by_key(key), settings)
-        kept = {name: value for name, value in present.overrides.items() if name not in settings}
-        write = model(ConfigWrite, config=kept)
+        write = model(ConfigWrite, config=_without(present.overrides, settings))
         await plane.providers.upsert_organization_provider_config(who, key, write, if_match=present.etag)
 
     run_for(organization, change)
     say("Back to the defaults." if settings else "Back to the defaults, and disabled.")
+
+
+def _without(overrides: JsonObject, names: list[str]) -> JsonObject:
+    return {name: value for name, value in overrides.items() if name not in names}
 
 
 def _check_settings(provider: AnyProvider, names: list[str]) -> None:

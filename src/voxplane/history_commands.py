@@ -34,7 +34,12 @@ def history_list(
 ) -> None:
     """List the versions of a provider's settings, newest first, and when its secrets changed."""
     found = run_for(organization, lambda plane, who: plane.history.get_history(who, key, before=before, limit=limit))
-    show(found, as_json, lambda: _drawn(found))
+    show(
+        found,
+        as_json,
+        lambda: _drawn(found),
+        "Nothing was changed before this." if before else "Nothing was changed yet.",
+    )
     if found.next_before is not None and not as_json:
         say(f"There is more: --before {found.next_before}")
 
@@ -86,7 +91,7 @@ def history_show(key: Key, revision: Revision, organization: Organization = "def
 
     one = run_for(organization, find)
     rows = [(name, compact(value)) for name, value in sorted(one.overrides.items())]
-    show(one, as_json, lambda: table("Setting", "Overridden with", rows=rows))
+    show(one, as_json, lambda: table("Setting", "Overridden with", rows=rows), "Nothing is overridden.")
     if not as_json:
         switch = "enabled" if one.is_enabled else "disabled"
         say(f"{switch}, priority {one.priority}; by {one.by.name} with {one.action or 'an older release'}.")
@@ -114,6 +119,6 @@ def history_restore(
 
     one = run_for(organization, change)
     rows = [(name, compact(value)) for name, value in sorted(one.overrides.items())]
-    show(one, as_json, lambda: table("Setting", "Overridden with", rows=rows))
+    show(one, as_json, lambda: table("Setting", "Overridden with", rows=rows), "Nothing is overridden.")
     if not as_json:
         say(f"{one.provider.name} has the settings of revision {revision} again, as revision {one.revision}.")

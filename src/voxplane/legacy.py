@@ -251,12 +251,12 @@ class _Taking:
     def _drop_foreign_model(self) -> None:
         model = self.config.get("model")
         elsewhere = set(self.config) & set(self.provider.destinations.settings)
-        if not isinstance(model, str) or elsewhere or any(each.name == model for each in self.provider.models):
+        if not isinstance(model, str) or elsewhere or self.provider.known_of("model", model):
             return
         others = [
             other.name
             for other in self.reading.registry.get_all_providers()
-            if any(each.name == model for each in other.models)
+            if other.known_of(other.model_setting, model)
         ]
         if others:
             self._drop("model", f"This is a model of {' and '.join(others)}.")
@@ -307,9 +307,10 @@ def _known(provider: AnyProvider, setting: str, value: Any) -> bool | int | floa
     if isinstance(value, bool | int | float):
         return value
     schema = _schema(provider, setting)
-    known = {*schema.get("enum", []), *(model.name for model in provider.models if setting in {"model", "voice"})}
-    known |= {example for example in schema.get("examples", []) if isinstance(example, str)}
-    return value if isinstance(value, str) and value in known else None
+    if not isinstance(value, str):
+        return None
+    is_known = value in {*schema.get("enum", []), *schema.get("examples", [])} or provider.known_of(setting, value)
+    return value if is_known else None
 
 
 def _schema(provider: AnyProvider, setting: str) -> JsonObject:

@@ -230,7 +230,7 @@ class Reading:
             entry.value for entry in entries if entry.name in {"model", "chatmodel"} and isinstance(entry.value, str)
         }
         for provider in self.registry.get_providers_by_type(kind):
-            if any(model.name in models for model in provider.models):
+            if any(provider.known_of(provider.model_setting, name) for name in models):
                 return provider.key
         return names.USUAL[kind] if _has(self.registry, names.USUAL[kind]) else None
 

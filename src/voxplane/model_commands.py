@@ -10,9 +10,10 @@ import typer
 from voxplane import catalogue
 from voxplane.catalogue import FACTS_READ_ON
 from voxplane.command import Json, Key, Organization, installed_catalogue, model, run, run_for
+from voxplane.remedies import of_organization
 from voxplane.schemas import ConfigWrite, Notices, Wire
 from voxplane.server.control_plane import ControlPlane, local_administrator
-from voxplane.terminal import compact, confirm, err, say, show, table
+from voxplane.terminal import compact, confirm, counted, err, say, show, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,7 +60,8 @@ def models_list(
     ]
     as_of = registry.facts.as_of if registry.facts else FACTS_READ_ON
     columns = ("Provider", "Kind", "Name", "Status", "Ends on", "Replacement", "From")
-    show(catalogue.in_force(found, as_of), as_json, lambda: table(*columns, rows=rows))
+    in_force = catalogue.in_force(found, as_of)
+    show(in_force, as_json, lambda: table(*columns, rows=rows), "Nothing is known of its models and voices.")
 
 
 def _days(text: str) -> int:
@@ -95,9 +97,8 @@ def models_retiring(
         return RetiringModels(organizations=tuple(found))
 
     found = _that_end(run(all_of_them) if everybody else run_for(organization, one))
-    show(found, as_json, lambda: _retiring(found))
-    if not (as_json or found.organizations):
-        say("Nothing in use ends, as far as is known.")
+    when = "" if within is None else f" in {counted(within, 'day')}, or has ended"
+    show(found, as_json, lambda: _retiring(found), f"Nothing in use ends{when}, as far as is known.")
 
 
 def _that_end(found: RetiringModels) -> RetiringModels:
@@ -117,7 +118,9 @@ def _retiring(found: RetiringModels) -> Table:
             one.notice.model or one.notice.voice,
             _when(one.notice),
             one.notice.replacement,
-            f"voxplane models replace {one.provider.key}" if one.notice.proposal else one.notice.no_proposal,
+            f"voxplane models replace {one.provider.key}{of_organization(each.organization.slug)}"
+            if one.notice.proposal
+            else one.notice.no_proposal,
         )
         for each in found.organizations
         for one in each.notices

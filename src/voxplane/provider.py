@@ -33,6 +33,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from voxplane.destination import MAX_URL_LENGTH, Origin
 from voxplane.errors import DestinationUnapproved, FieldError, Invalid, MissingDependency, SecretsMissing
+from voxplane.model_version import model_of
 from voxplane.rules import Forbids, NotAbove, Requires, Rule
 from voxplane.schemas import (
     Destination,
@@ -245,6 +246,8 @@ class ProviderDefinition(Generic[C, S]):
     console_url: str | None = None
     models: tuple[Model, ...] = ()
     """What is known of the models that its model setting can name."""
+    versions: tuple[str, ...] = ()
+    """What the vendor puts behind a model's name to name a version of it, as patterns (`model_version`)."""
     voices: tuple[Voice, ...] = ()
     """What is known of the voices that its voice setting can name, as far as they are not an account's own."""
     shares_secrets_with: str | None = None
@@ -457,6 +460,23 @@ class ProviderDefinition(Generic[C, S]):
         found: dict[str | None, tuple[Model, ...] | tuple[Voice, ...]]
         found = {self.model_setting: self.models, self.voice_setting: self.voices}
         return {setting: offers for setting, offers in found.items() if setting is not None}
+
+    def known_of(self, setting: str | None, value: object) -> Model | Voice | None:
+        """Return what is known of a value of its model or voice setting; None when nothing is.
+
+        Its own entry says most. Without one, a version is as the model that its name says it is of, and then the name
+        in what is returned is that model's.
+        """
+        offers = self._by_name.get(setting)
+        if offers is None or not isinstance(value, str):
+            return None
+        if (own := offers.get(value)) is not None or setting != self.model_setting:
+            return own
+        return offers.get(model_of(value, self.versions) or "")
+
+    @cached_property
+    def _by_name(self) -> dict[str | None, dict[str, Model | Voice]]:
+        return {setting: {each.name: each for each in offers} for setting, offers in self.named.items()}
 
     def _picked_by(self, widget: Widget) -> str | None:
         for name, info in self.config.model_fields.items():

@@ -18,5 +18,10 @@ _REMEDIES: dict[Unusable, str] = {
 
 def remedy(one: OrganizationProvider, organization: str = "default") -> str:
     """Return what to do, for somebody at the organization's machine; nothing when no command helps, or needs to."""
-    of = "" if organization == "default" else f" --organization {organization}"
+    of = of_organization(organization)
     return "" if one.reason is None else _REMEDIES.get(one.reason, "").format(key=f"{one.provider.key}{of}")
+
+
+def of_organization(slug: str) -> str:
+    """Return what names an organization in a command, with a space before it; nothing for the usual one."""
+    return "" if slug == "default" else f" --organization {slug}"

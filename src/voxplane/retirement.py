@@ -27,7 +27,9 @@ class _Ending(NamedTuple):
     """A setting, and what it names that ends or has ended."""
 
     setting: str
+    chosen: str
     offer: Model | Voice
+    """What is known of it; by another name where that is the model that the chosen one is a version of."""
     has_ended: bool
     is_late: bool = False
     """Whether the day has come that the vendor told, and not the end: it told it of a model that is still there."""
@@ -58,18 +60,21 @@ def sentences(provider: AnyProvider, effective: JsonObject, today: date) -> list
 def _noteworthy(
     provider: AnyProvider, effective: JsonObject, today: date, told: date | None
 ) -> Iterator[_Ending | Notice]:
-    for setting, offers in provider.named.items():
+    for setting in provider.named:
         chosen = effective.get(setting)
-        offer = next((each for each in offers if each.name == chosen), None)
-        if told is not None and setting == provider.model_setting and isinstance(chosen, str):
-            offer = (offer or Model(name=chosen)).model_copy(update={"retires_on": told})
-            yield _Ending(setting, offer, offer.status == "retired", is_late=told <= today)
+        if not isinstance(chosen, str):
+            continue
+        offer = provider.known_of(setting, chosen)
+        if told is not None and setting == provider.model_setting:
+            # The vendor told it of this very model, and not of one that it is a version of.
+            offer = (offer or Model(name=chosen)).model_copy(update={"name": chosen, "retires_on": told})
+            yield _Ending(setting, chosen, offer, offer.status == "retired", is_late=told <= today)
         elif offer is None:
             # Voices are an account's own as often as not, so one that is not listed says nothing.
-            if isinstance(chosen, str) and provider.models and setting == provider.model_setting:
+            if provider.models and setting == provider.model_setting:
                 yield _unknown(provider, setting, chosen)
         elif offer.has_ended(today) or offer.will_end():
-            yield _Ending(setting, offer, offer.has_ended(today))
+            yield _Ending(setting, chosen, offer, offer.has_ended(today))
 
 
 def _unknown(provider: AnyProvider, setting: str, chosen: str) -> Notice:
@@ -90,7 +95,7 @@ def _notice(provider: AnyProvider, overrides: JsonObject, ending: _Ending, today
             "code": f"{kind}_{'retired' if ending.has_ended else 'retiring'}",
             "pointer": f"/config/{ending.setting}",
             "message": _sentence(provider, ending),
-            kind: offer.name,
+            kind: ending.chosen,
             "retires_on": offer.retires_on,
             "replacement": offer.replacement,
             "proposal": proposal,
@@ -102,6 +107,8 @@ def _notice(provider: AnyProvider, overrides: JsonObject, ending: _Ending, today
 def _sentence(provider: AnyProvider, ending: _Ending) -> str:
     offer = ending.offer
     called = getattr(offer, "label", None) or offer.name
+    if ending.chosen != offer.name:
+        called = f"{ending.chosen} is a version of {offer.name}, which"
     when = f" on {offer.retires_on.isoformat()}" if offer.retires_on else ""
     if ending.has_ended:
         sentence = f"{called} ended{when}."
@@ -127,22 +134,22 @@ def _propose(provider: AnyProvider, overrides: JsonObject, ending: _Ending, toda
     after = provider.validate(proposed)
     if provider.effective_origins(after) != provider.effective_origins(before):
         raise _NoProposal("It would send calls to another address: choose the replacement yourself.")
-    return Proposal(config=proposed, changes=_changes(before.effective(), after.effective(), overrides, dropped))
+    changes = _changes(provider, before.effective(), after.effective(), overrides, dropped)
+    return Proposal(config=proposed, changes=changes)
 
 
 def _successor(provider: AnyProvider, ending: _Ending, today: date) -> tuple[str, JsonObject]:
     """Follow the replacements to one that has no end in sight, and return it with the settings that suit it."""
-    known: Mapping[str, Model | Voice] = {each.name: each for each in provider.named[ending.setting]}
-    at, seen = ending.offer, {ending.offer.name}
+    at, seen = ending.offer, {ending.offer.name, ending.chosen}
     while at.replacement is not None and at.replacement not in seen:
         seen.add(at.replacement)
-        found = known.get(at.replacement)
+        found = provider.known_of(ending.setting, at.replacement)
         if found is None:
             return at.replacement, {}
         if not (found.has_ended(today) or found.will_end()):
-            return found.name, found.call_settings if isinstance(found, Model) else {}
+            return at.replacement, found.call_settings if isinstance(found, Model) else {}
         at = found
-    if all(each.has_ended(today) or each.will_end() for each in known.values()):
+    if all(each.has_ended(today) or each.will_end() for each in provider.named[ending.setting]):
         kind = provider.type.value.upper()
         raise _NoProposal(f"All that {provider.name} is known to offer ends: set up another {kind} provider.")
     if at is ending.offer:
@@ -169,12 +176,19 @@ def _without_what_it_refuses(
 
 
 def _changes(
-    before: JsonObject, after: JsonObject, overrides: JsonObject, dropped: Mapping[str, str]
+    provider: AnyProvider, before: JsonObject, after: JsonObject, overrides: JsonObject, dropped: Mapping[str, str]
 ) -> tuple[ProposedChange, ...]:
     names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     # A setting that goes back to a default of the same value is still one less that the organization set.
     names += [name for name in dropped if name in overrides and name not in names]
+    known = provider.entry.config_schema["properties"]
     return tuple(
-        ProposedChange(setting=name, before=before.get(name), after=after.get(name), because=dropped.get(name))
+        ProposedChange(
+            setting=name,
+            title=known[name]["title"],
+            before=before.get(name),
+            after=after.get(name),
+            because=dropped.get(name),
+        )
         for name in names
     )

@@ -64,12 +64,17 @@ def explain(error: VoxplaneError) -> None:
         say(f"  {error.verification['advice']}")
 
 
-def show(result: BaseModel, as_json: bool, drawn: Callable[[], Table] | None = None) -> None:
-    """Print a result: as a table for people, as JSON when that is asked for or there is no table."""
+def show(result: BaseModel, as_json: bool, drawn: Callable[[], Table] | None = None, empty: str = "") -> None:
+    """Print a result: as a table for people, as JSON when that is asked for or there is no table.
+
+    A table without rows is not drawn, and `empty` is said instead.
+    """
     if as_json or drawn is None:
         typer.echo(json.dumps(result.model_dump(mode="json", by_alias=True), indent=2))
-    else:
-        out.print(drawn())
+    elif (made := drawn()).row_count:
+        out.print(made)
+    elif empty:
+        say(empty)
 
 
 @contextmanager
@@ -94,18 +99,11 @@ def counting(what: str) -> Generator[Callable[[], None]]:
 
 
 def confirm(question: str) -> None:
-    """Ask somebody at the terminal whether to go on, and end if they say no.
-
-    Raises:
-        typer.BadParameter: nobody is there to ask; --yes goes on without.
-    """
-    try:
-        is_agreed = typer.confirm(question, err=True)
-    except typer.Abort:
-        if sys.stdin.isatty():
-            raise
-        raise typer.BadParameter("Nobody is there to ask: say --yes to go on without.") from None
-    if not is_agreed:
+    """Ask somebody at the terminal whether to go on, and end if they say no or nobody is there to ask."""
+    if not sys.stdin.isatty():
+        say("Nobody is at a terminal to be asked: say --yes to go on without.", style="red")
+        raise typer.Exit(2)
+    if not typer.confirm(question, err=True):
         raise typer.Abort
 
 
@@ -132,10 +130,10 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def say_state(one: OrganizationProvider) -> None:
-    """Say whether a provider can be used, what it lacks, and what is to be known of it."""
+def say_state(one: OrganizationProvider, organization: str) -> None:
+    """Say whether a provider of an organization can be used, what it lacks, and what is to be known of it."""
     switch = "enabled" if one.is_enabled else "disabled"
-    say(f"{one.provider.name}: {switch}, priority {one.priority}, {_state(one)}.")
+    say(f"{one.provider.name}: {switch}, priority {one.priority}, {_state(one, organization)}.")
     for field in one.secret_fields:
         shared = f" (shared from {field.shared_from})" if field.shared_from else ""
         say(f"  secret {field.name}: {'set' if field.is_set else 'not set'}{shared}")
@@ -143,8 +141,8 @@ def say_state(one: OrganizationProvider) -> None:
         say(f"  {notice.message}", style="yellow")
 
 
-def _state(one: OrganizationProvider) -> str:
+def _state(one: OrganizationProvider, organization: str) -> str:
     if one.reason is None:
         return "usable"
-    helps = remedy(one)
+    helps = remedy(one, organization)
     return f"not usable: {one.reason.replace('_', ' ')}{f' ({helps})' if helps else ''}"

@@ -71,7 +71,8 @@ def token_list(organization: Organization = "default", platform: OfPlatform = Fa
         (each.id, each.name, " ".join(each.scopes), each.created_at.date(), each.expires_at, each.revoked_at)
         for each in found.tokens
     ]
-    show(found, as_json, lambda: table("Id", "Name", "Scopes", "Created", "Expires", "Revoked", rows=rows))
+    columns = ("Id", "Name", "Scopes", "Created", "Expires", "Revoked")
+    show(found, as_json, lambda: table(*columns, rows=rows), "There is no token yet.")
 
 
 @token.command("fleet")

@@ -12,6 +12,7 @@ test("a row says that its model ends, also where nobody knows when", () => {
   expect(noticed("model_retiring", "gpt-4o", "2027-01-14")).toBe("ends Jan 14, 2027");
   expect(noticed("model_retiring", "gpt-4o", null)).toBe("deprecated");
   expect(noticed("model_retired", "gpt-4o", null)).toBe("ended");
+  expect(noticed("model_retired", "gpt-4o", "2026-08-16")).toBe("ended Aug 16, 2026");
   expect(noticed("model_retiring", "another", null)).toBe("another deprecated");
   expect(noticed("model_unknown", "gpt-4o", null)).toBeNull();
 });

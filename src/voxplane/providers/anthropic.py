@@ -1,6 +1,7 @@
 """Anthropic Claude: language models in the cloud.
 
-Facts: vendor docs and livekit-plugins-anthropic 1.8.9 / pipecat-ai 1.14.0, read 2026-11-22.
+Facts: vendor docs, anthropic 1.17.0 (ends of models) and livekit-plugins-anthropic 1.8.9 / pipecat-ai 1.14.0, read
+2026-11-22.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pydantic import Field
 
 from voxplane.destination import over_http
 from voxplane.listing import Listing
+from voxplane.model_version import COMPACT_DAY, LATEST
 from voxplane.plugin import Construct, Plugin
 from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
@@ -46,10 +48,13 @@ MODELS = (
     *known("claude-sonnet-4-5",
            status="deprecated", retires_on=date(2026, 11, 30), replacement="claude-sonnet-5-5"),
     *known("claude-opus-4-1", status="retired", retires_on=date(2026, 8, 5)),
-    *known("claude-opus-4", "claude-sonnet-4", status="retired", retires_on=date(2026, 6, 15)),
+    *known("claude-mythos-preview", status="retired", retires_on=date(2026, 6, 30)),
+    *known("claude-opus-4", "claude-opus-4-0", "claude-sonnet-4", "claude-sonnet-4-0",
+           status="retired", retires_on=date(2026, 6, 15)),
     *known("claude-3-7-sonnet", "claude-3-5-haiku", status="retired", retires_on=date(2026, 2, 19)),
     *known("claude-3-opus", status="retired", retires_on=date(2026, 1, 5)),
     *known("claude-3-5-sonnet", status="retired", retires_on=date(2025, 10, 28)),
+    *known("claude-3-sonnet", "claude-2.1", "claude-2.0", status="retired", retires_on=date(2025, 7, 21)),
     *known("claude-3-haiku", status="retired", note="The date is unverified."),
 )
 # fmt: on
@@ -290,6 +295,7 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://platform.claude.com/docs/en/about-claude/pricing",
     console_url="https://platform.claude.com/settings/keys",
     models=MODELS,
+    versions=(COMPACT_DAY, LATEST),
     probe=PROBE,
     lists_models=LISTS_MODELS,
     livekit=LIVEKIT,

@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from voxplane.listing import Listing
+from voxplane.model_version import DAY, MONTH_AND_DAY
 from voxplane.plugin import Construct, Plugin
 from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
@@ -446,6 +447,7 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://azure.microsoft.com/pricing/details/azure-openai/",
     console_url="https://ai.azure.com",
     models=MODELS,
+    versions=(DAY, MONTH_AND_DAY),
     probe=PROBE,
     lists_models=LISTS_MODELS,
     livekit=LIVEKIT,

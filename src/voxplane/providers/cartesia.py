@@ -14,6 +14,7 @@ from pydantic import Field
 
 from voxplane.destination import over_http
 from voxplane.listing import Listing
+from voxplane.model_version import DAY
 from voxplane.plugin import Plugin
 from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
@@ -135,7 +136,7 @@ class CartesiaConfig(ProviderConfig):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Forbids(
-            When("model", matches="^sonic($|-(2|turbo|english|multilingual|latest)(-|$))"),
+            When("model", matches="^sonic($|-(2|20[0-9]{2}|turbo|english|multilingual|latest)(-|$))"),
             ("speed", "volume", "emotion", "pronunciationDictId"),
             "Only sonic-3 models, such as sonic-3.6, take this.",
         ),
@@ -283,6 +284,7 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://cartesia.ai/pricing",
     console_url="https://play.cartesia.ai/keys",
     models=MODELS,
+    versions=(DAY,),
     voices=VOICES,
     probe=PROBE,
     lists_voices=LISTS_VOICES,

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
 from voxplane.listing import Listing
+from voxplane.model_version import LATEST, NUMBER
 from voxplane.plugin import Construct, Plugin
 from voxplane.probe import Probe, ProbeRequest, Sign
 from voxplane.provider import (
@@ -42,7 +43,7 @@ MODELS = (
            replacement="gemini-3.8-flash", note="Answered by its replacement from that day."),
     *known("gemini-2.5-flash-lite"),
     *known("gemini-3-pro-preview", status="retired", retires_on=date(2026, 3, 9)),
-    *known("gemini-2.0-flash", "gemini-2.0-flash-lite", "gemini-1.5-pro", "gemini-1.5-flash",
+    *known("gemini-2.0-flash", "gemini-2.0-flash-lite", "gemini-1.5-pro", "gemini-1.5-flash", "gemini-1.5-flash-8b",
            status="retired", note="The date is unverified."),
 )
 LOCATIONS = ["us-central1", "europe-west1", "europe-west4", "asia-northeast1", "us", "eu", "global"]
@@ -470,6 +471,7 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://ai.google.dev/gemini-api/docs/pricing",
     console_url="https://aistudio.google.com/apikey",
     models=MODELS,
+    versions=(NUMBER, LATEST),
     probe=PROBE,
     lists_models=LISTS_MODELS,
     livekit=LIVEKIT,

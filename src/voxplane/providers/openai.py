@@ -1,6 +1,7 @@
 """OpenAI: language models in the cloud, and the interface that many compatible servers share.
 
-Facts: vendor docs and livekit-plugins-openai 1.8.9 / pipecat-ai 1.14.0, read 2026-11-22.
+Facts: vendor docs, openai 3.54.0 (ends of models) and livekit-plugins-openai 1.8.9 / pipecat-ai 1.14.0, read
+2026-11-22.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pydantic import Field
 
 from voxplane.destination import over_http
 from voxplane.listing import Listing
+from voxplane.model_version import DAY, MONTH_AND_DAY
 from voxplane.plugin import Construct, Plugin
 from voxplane.probe import ProbeRequest
 from voxplane.provider import (
@@ -49,11 +51,19 @@ MODELS = (
     *known("gpt-4.1", "gpt-4.1-mini",
            status="deprecated", retires_on=date(2027, 1, 14), replacement="gpt-6-luna"),
     *known("gpt-4.1-nano", "o4-mini", "o3-mini", "o1", "gpt-4o-2024-05-13", "gpt-4-turbo", "gpt-4",
-           "gpt-3.5-turbo", status="retired", retires_on=date(2026, 10, 23)),
+           "gpt-3.5-turbo", "gpt-4-1106-preview", status="retired", retires_on=date(2026, 10, 23)),
     *known("gpt-5.2-chat-latest", "gpt-5.3-chat-latest", status="retired", retires_on=date(2026, 8, 10)),
     *known("gpt-5-chat-latest", "gpt-5.1-chat-latest", "gpt-4o-search-preview", "gpt-4o-mini-search-preview",
            status="retired", retires_on=date(2026, 7, 23)),
+    *known("gpt-3.5-turbo-1106", status="retired", retires_on=date(2026, 9, 28)),
+    *known("gpt-4-0125-preview", "gpt-4-turbo-preview", "gpt-4-0314", status="retired", retires_on=date(2026, 3, 26)),
     *known("chatgpt-4o-latest", status="retired", retires_on=date(2026, 2, 17)),
+    *known("o1-mini", status="retired", retires_on=date(2025, 10, 27)),
+    *known("o1-preview", status="retired", retires_on=date(2025, 7, 28)),
+    *known("gpt-4-32k", status="retired", retires_on=date(2025, 6, 6)),
+    *known("gpt-4-vision-preview", status="retired", retires_on=date(2024, 12, 6)),
+    *known("gpt-3.5-turbo-16k", "gpt-3.5-turbo-0613", "gpt-3.5-turbo-0301",
+           status="retired", retires_on=date(2024, 9, 13)),
 )
 # fmt: on
 _LOWEST_IS_MINIMAL = r"^gpt-5(-mini|-nano)?(-[0-9]|$)|^gpt-5(\.[0-9]+)?-(codex|pro)"
@@ -71,7 +81,7 @@ class OpenAIConfig(ProviderConfig):
         Field(max_length=200, pattern="^[A-Za-z0-9][A-Za-z0-9._:/@-]*$"),
         UI(group="Model", widget="model-picker"),
     ] = "gpt-4o-mini"
-    """The chat model; gpt-4o-mini ends on 2027-01-14, and gpt-6-luna without reasoning is its successor."""
+    """The chat model; what else may be set follows from it."""
 
     temperature: Annotated[float, Field(ge=0, le=2), UI(group="Sampling")] = 0.7
     """How freely words are chosen; not while a model reasons."""
@@ -289,6 +299,7 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://developers.openai.com/api/docs/pricing",
     console_url="https://platform.openai.com/api-keys",
     models=MODELS,
+    versions=(DAY, MONTH_AND_DAY),
     probe=OPENAI_PROBE,
     lists_models=LISTS_MODELS,
     livekit=LIVEKIT,

@@ -1,4 +1,4 @@
-"""OpenAI TTS: text to speech by OpenAI, whose every model on this interface ends on 2027-01-06.
+"""OpenAI TTS: text to speech by OpenAI, whose every model on this interface ends.
 
 Facts: vendor docs and livekit-plugins-openai 1.8.9 / pipecat-ai 1.14.0, read 2026-11-22.
 """
@@ -14,6 +14,7 @@ from pydantic import Field
 
 from voxplane.destination import over_http
 from voxplane.listing import Listing
+from voxplane.model_version import DAY, MONTH_AND_DAY
 from voxplane.plugin import Construct, Plugin
 from voxplane.probe import ProbeRequest, Sign
 from voxplane.provider import (
@@ -51,7 +52,7 @@ class OpenAITTSConfig(ProviderConfig):
         Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._:/-]*$"),
         UI(group="Voice", widget="model-picker"),
     ] = "gpt-4o-mini-tts"
-    """The speech model; all that OpenAI offers here end on 2027-01-06."""
+    """The speech model."""
     voice: Annotated[
         str,
         Field(max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$"),
@@ -173,7 +174,7 @@ PROVIDER = ProviderDefinition(
     type=ProviderType.TTS,
     name="OpenAI TTS",
     hosting="cloud",
-    description="OpenAI's voices, which take spoken-style instructions; all models end on 2027-01-06.",
+    description="OpenAI's voices, which take instructions on how to speak.",
     capabilities=("http_streaming", "instructions", "speed_control"),
     config=OpenAITTSConfig,
     secrets=OpenAITTSSecrets,
@@ -182,6 +183,7 @@ PROVIDER = ProviderDefinition(
     pricing_url="https://developers.openai.com/api/docs/pricing",
     console_url="https://platform.openai.com/api-keys",
     models=MODELS,
+    versions=(DAY, MONTH_AND_DAY),
     voices=VOICES,
     probe=PROBE,
     lists_models=LISTS_MODELS,

@@ -168,6 +168,7 @@ class ProposedChange(Wire):
     """What a proposal changes of the settings in force; null is a setting that is not used."""
 
     setting: str
+    title: str = Field(description="What people call the setting.")
     before: Any
     after: Any
     because: str | None = Field(default=None, description="Why the setting cannot stay as the organization set it.")

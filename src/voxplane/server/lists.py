@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Literal
 from weakref import WeakValueDictionary
@@ -153,11 +154,13 @@ class ListService:
         """
         if (gone := self._retired.get(key)) is not None:
             known = gone.models if kind == "models" else gone.voices
-            return _merged(known, _Kept(None, reason="retired"), self._clock().date(), is_live=False)
+            return _merged(known, _Kept(None, reason="retired"), self._clock().date(), lambda _: None, is_live=False)
         provider = self._registry.get_provider_by_key(key)
         kept, is_live = await self._listed(principal, provider, kind, refresh=refresh)
         known = provider.models if kind == "models" else provider.voices
-        return _merged(known, kept, self._clock().date(), is_live=is_live)
+        setting = provider.model_setting if kind == "models" else provider.voice_setting
+        known_of = partial(provider.known_of, setting)
+        return _merged(known, kept, self._clock().date(), known_of, is_live=is_live)
 
     async def preview(self, principal: Principal, key: str, voice: str) -> Preview:
         """Return a sample of a voice, fetched from where the definition says that the vendor keeps them.
@@ -319,16 +322,22 @@ def _preview_place(provider: AnyProvider, url: str | None) -> Origin | None:
     )
 
 
-def _merged(known: tuple[Model, ...] | tuple[Voice, ...], kept: _Kept, today: date, *, is_live: bool) -> OfferList:
+def _merged(
+    known: tuple[Model, ...] | tuple[Voice, ...],
+    kept: _Kept,
+    today: date,
+    known_of: Callable[[str], Model | Voice | None],
+    *,
+    is_live: bool,
+) -> OfferList:
     """Lay the vendor's list and what is known of its names together: those that it lists come first."""
-    by_name: dict[str, Model | Voice] = {each.name: each for each in known}
     listed = {each.name: each for each in kept.listed or ()}
     was_asked = kept.listed is not None
-    items = [_shown(each.name, by_name.get(each.name), each, today, is_listed=True) for each in listed.values()]
+    items = [_shown(each.name, known_of(each.name), each, today, is_listed=True) for each in listed.values()]
     items += [
-        _shown(name, each, None, today, is_listed=False if was_asked else None)
-        for name, each in by_name.items()
-        if name not in listed
+        _shown(each.name, each, None, today, is_listed=False if was_asked else None)
+        for each in known
+        if each.name not in listed
     ]
     return OfferList(
         items=tuple(items),

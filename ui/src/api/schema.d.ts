@@ -1184,6 +1184,11 @@ export interface components {
             before: unknown;
             /** Setting */
             setting: string;
+            /**
+             * Title
+             * @description What people call the setting.
+             */
+            title: string;
         };
         /**
          * Provider

@@ -1,5 +1,5 @@
 import type { Schemas } from "../api/client";
-import { formatDay, text } from "../messages";
+import { formatDate, text } from "../messages";
 import type { Field } from "./profile";
 import { languageName } from "./shown";
 
@@ -14,6 +14,16 @@ export interface Suggestion {
   matches: (typed: string) => boolean;
 }
 
+const BEST_FIRST: readonly Offer["status"][] = [
+  "current",
+  "preview",
+  "restricted",
+  "legacy",
+  "unverified",
+  "deprecated",
+  "retired",
+];
+
 /** Return what to offer for a setting: its default, its examples and what can be chosen, without what has ended. */
 export function suggestionsFor(field: Field, offers: readonly Offer[]): Suggestion[] {
   const examples = (field.schema.examples ?? []).filter((each) => typeof each === "string");
@@ -25,8 +35,10 @@ export function suggestionsFor(field: Field, offers: readonly Offer[]): Suggesti
     });
   }
   const known = new Map(offers.map((each) => [each.name, each]));
+  const rank = (value: string) => BEST_FIRST.indexOf(known.get(value)?.status ?? "current");
   return unique([...preset, ...examples, ...known.keys()])
     .filter((value) => known.get(value)?.status !== "retired" || known.get(value)?.isListed === true)
+    .sort((one, other) => rank(one) - rank(other))
     .map((value) => suggestion(value, remarksOn(known.get(value))));
 }
 
@@ -50,7 +62,9 @@ function remarksOn(offer: Offer | undefined): string[] {
   return [
     ...calledBy(offer),
     offer.status === "current" ? null : text.form.models[offer.status],
-    offer.retiresOn === null ? null : text.form.ends(formatDay(new Date(`${offer.retiresOn}T00:00`))),
+    offer.retiresOn === null
+      ? null
+      : text.form[offer.status === "retired" ? "ended" : "ends"](formatDate(offer.retiresOn)),
     offer.replacement === null ? null : text.form.successor(offer.replacement),
     offer.isListed === false ? text.form.unlisted : null,
     offer.note,

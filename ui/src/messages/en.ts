@@ -12,11 +12,11 @@ const unavailable: Record<ProviderType, string> = {
   stt: "No speech to text will be available: callers will not be understood.",
 };
 
-/** A model or voice that was replaced, with how many other settings, in which version. */
+/** A model or voice that was replaced, with which other settings, in which version. */
 interface Replaced {
   before: string;
   after: string;
-  others: number;
+  others: string;
   revision: number;
 }
 /** What a number may be: "a whole number from 1 to 100 tokens". */
@@ -224,6 +224,7 @@ export const en = {
     offline: (time: string) =>
       `Offline. Showing data from ${time}. Changes can be saved when the connection is back.`,
     ends: (when: string) => `ends ${when}`,
+    ended: (when: string) => `ended ${when}`,
     endsSometime: { deprecated: "deprecated", ended: "ended" },
     ofModel: (model: string, what: string) => `${model} ${what}`,
     turnOnLocal: (name: string) => `Turn on ${name}`,
@@ -514,7 +515,7 @@ export const en = {
     replaceName: (label: string, provider: string) => `${label} for ${provider}`,
     see: "See its replacement",
     replaced: ({ before, after, others, revision }: Replaced) =>
-      `${before} is replaced by ${after}${others > 0 ? `, and ${settings(others)} that ${others === 1 ? "goes" : "go"} with it` : ""}, in version ${revision}.`,
+      `${before} is replaced by ${after}${others === "" ? "" : `, and ${others} changed with it`}, in version ${revision}.`,
     history: "History",
   },
   effective: {
@@ -694,6 +695,7 @@ export const en = {
       unverified: "Unverified",
     },
     ends: (when: string) => `ends ${when}`,
+    ended: (when: string) => `ended ${when}`,
     successor: (name: string) => `successor: ${name}`,
     json: "JSON. The server checks it when you save.",
     jsonBroken: 'Write valid JSON, such as {"name": 1}.',

@@ -27,6 +27,8 @@ const exact = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: 
 
 export const formatClock = (time: Date): string => clock.format(time);
 export const formatDay = (time: Date): string => day.format(time);
+/** Write a day of the calendar, such as 2027-01-31, which is the same day everywhere. */
+export const formatDate = (date: string): string => formatDay(new Date(`${date}T00:00`));
 export const formatExact = (time: Date): string => exact.format(time);
 
 const list = new Intl.ListFormat(locale, { type: "conjunction" });

@@ -1,5 +1,5 @@
 import type { OrganizationProvider, ProviderType } from "../api/client";
-import { formatClock, formatDay, text } from "../messages";
+import { formatClock, formatDate, text } from "../messages";
 import { endings } from "../retirement/replacement";
 
 /** The part of a call that a provider has: its rank words and what the row shows beside its name. */
@@ -73,9 +73,10 @@ export function retirement(provider: OrganizationProvider): string | null {
   const notice = found.find((each) => each.retiresOn !== null) ?? found[0];
   if (notice === undefined) return null;
   const isNamed = notice.model === null || notice.model === provider.config.model;
+  const hasEnded = notice.code.endsWith("_retired");
   const what = notice.retiresOn
-    ? text.overview.ends(formatDay(new Date(notice.retiresOn)))
-    : text.overview.endsSometime[notice.code.endsWith("_retired") ? "ended" : "deprecated"];
+    ? text.overview[hasEnded ? "ended" : "ends"](formatDate(notice.retiresOn))
+    : text.overview.endsSometime[hasEnded ? "ended" : "deprecated"];
   return isNamed ? what : text.overview.ofModel(notice.model ?? "", what);
 }
 

@@ -1,5 +1,6 @@
 import type { OrganizationProvider, Schemas } from "../api/client";
 import type { ConsoleContext } from "../context.svelte";
+import { formatDate, formatList } from "../messages";
 import { received, writeConfig } from "../providers";
 
 type Notice = Schemas["Notice"];
@@ -8,14 +9,19 @@ type Notice = Schemas["Notice"];
 export interface Taken {
   before: string;
   after: string;
-  /** How many settings changed besides, because they go with it. */
-  others: number;
+  /** The settings that changed besides, because they go with it, as people call them; "" when none did. */
+  others: string;
   revision: number;
 }
 
 /** Notices of models and voices that end or have ended. */
 export function endings(provider: OrganizationProvider): Notice[] {
   return provider.notices.filter(({ code }) => code.endsWith("_retiring") || code.endsWith("_retired"));
+}
+
+/** What a notice says, with its day in the form that all days of the console have. */
+export function inWords({ message, retiresOn }: Notice): string {
+  return retiresOn === null ? message : message.replace(` on ${retiresOn}`, ` on ${formatDate(retiresOn)}`);
 }
 
 /** The setting that a notice is about, by its name. */
@@ -46,5 +52,8 @@ export async function take(
   const answer = await writeConfig(shared, provider, { config: proposal.config });
   received(shared, answer);
   const before = notice.model ?? notice.voice ?? "";
-  return { taken: { before, after, others: proposal.changes.length - 1, revision: answer.revision }, answer };
+  const others = formatList(
+    proposal.changes.filter((each) => each.setting !== settingOf(notice)).map((each) => each.title),
+  );
+  return { taken: { before, after, others, revision: answer.revision }, answer };
 }
