@@ -1,5 +1,6 @@
 import type { OrganizationProvider, Schemas } from "../api/client";
 import type { ConsoleContext } from "../context.svelte";
+import type { JsonObject } from "../form/json";
 import { received, writeConfig } from "../providers";
 
 type Notice = Schemas["Notice"];
@@ -11,6 +12,8 @@ export interface Taken {
   /** How many settings changed besides, because they go with it. */
   others: number;
   revision: number;
+  /** The settings before it, as they were overridden. */
+  former: JsonObject;
 }
 
 /** Notices of models and voices that end or have ended. */
@@ -46,5 +49,6 @@ export async function take(
   const answer = await writeConfig(shared, provider, { config: proposal.config });
   received(shared, answer);
   const before = notice.model ?? notice.voice ?? "";
-  return { taken: { before, after, others: proposal.changes.length - 1, revision: answer.revision }, answer };
+  const others = proposal.changes.length - 1;
+  return { taken: { before, after, others, revision: answer.revision, former: provider.overrides }, answer };
 }
