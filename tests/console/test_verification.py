@@ -322,7 +322,7 @@ def test_check_39_a_first_key_is_checked_before_a_voice_is_chosen(open_console: 
     # Nor does the test of what is saved ask for one; and a list that is empty is called none.
     press_test(page, "ElevenLabs")
     expect(found(page).locator("[data-outcome=verified]")).to_be_visible()
-    page.get_by_role("tab", name="Configuration").click()
+    page.goto("/providers/elevenlabs/config")
     expect(line).to_have_text("No list yet. Any name can be typed.")
     expect(page.locator("[data-setting=voiceId] .notice")).to_have_text("Choose one.")
 
