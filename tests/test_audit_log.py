@@ -97,6 +97,8 @@ async def test_the_log_is_narrowed_down_and_read_in_pages(plane: ControlPlane, c
     # What a worker got is there at once, though nothing of the organization changed by it.
     await plane.workers.release(worker_of((await plane.access.find_organization("default")).id), "piper")
     assert len(await asked()) == len(whole) + 1
+    assert [each["target"] for each in await asked(purpose="worker")] == ["piper"]
+    assert await asked(purpose="verification") == []
 
 
 async def test_a_file_holds_every_record_and_no_cell_is_a_formula(

@@ -651,7 +651,7 @@ def test_a_key_that_is_checked_first_is_answered_in_full(run: Run, monkeypatch: 
     stored = run(*check, stdin=CANARY)
     assert (stored.code, "Check again in 30 s." in stored.err) == (0, True)
     untested = run("secrets", "set", "azure-openai", *check[3:], "--approve-origin", "https://a.example", stdin=CANARY)
-    assert "Not tested: The settings are not valid as they are" in untested.err
+    assert "Saved, not checked: The settings are not valid as they are" in untested.err
 
 
 def test_the_doctor_tests_providers_when_told_to(run: Run) -> None:

@@ -744,7 +744,14 @@ async def test_a_name_that_nobody_has_is_a_wrong_address_and_no_wrong_key(
     assert found["sentence"] == "There is no host of this name: https://acme.openai.azure.com."
     assert (found["outcome"], found["nextStep"]) == ("wrong_region_or_endpoint", "check_settings")
     vendor.look_up_error = socket.EAI_AGAIN
-    assert (await verify(admin, "azure-openai"))["outcome"] == "unreachable", "of the name, that says nothing"
+    unknown = await verify(admin, "azure-openai")
+    assert unknown["outcome"] == "unreachable", "of the name, that says nothing"
+    assert unknown["advice"].startswith("Check the address")
+    # At the provider's own address, no setting is at fault.
+    usual = await verify(admin, "groq", secrets={"apiKey": KEY})
+    assert usual["sentence"] == "The control plane could not reach Groq at https://api.groq.com."
+    assert "this network and its firewall" in usual["advice"]
+    assert [unknown["nextStep"], usual["nextStep"]] == ["check_settings", "check_network"]
     assert vendor.asked == []
 
 

@@ -83,7 +83,7 @@ def secrets_set(
         return
     say_state(one, organization)
     if one.untested is not None:
-        say(f"Not tested: {one.untested.message}", style="yellow")
+        say(f"Saved, not checked: {one.untested.message}", style="yellow")
     elif check and one.verification is not None:
         say(" ".join(part for part in (one.verification.sentence, one.verification.advice) if part))
 

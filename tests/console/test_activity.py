@@ -56,7 +56,7 @@ def test_check_54_the_activity_is_filtered_paged_and_exported(
     expect(page).to_have_url(re.compile("before="))
     expect(records(page, "organization.create")).to_be_visible()
     page.reload()
-    expect(records(page, "secrets.put")).to_contain_text("Stored: apiKey")
+    expect(records(page, "secrets.put")).to_contain_text("Stored: API key")
     expect(records(page, "order.put")).to_contain_text("Language models")
     page.go_back()
     expect(page.locator("[data-record]")).to_have_count(50)

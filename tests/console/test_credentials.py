@@ -69,6 +69,7 @@ def test_check_12_enabling_without_a_key_leads_to_credentials_and_saving_turns_i
     page.get_by_role("switch", name="Groq on").click()
     expect(page.get_by_text("Set the API key to finish turning on Groq.")).to_be_visible()
     expect(page.get_by_label("New API key")).to_be_focused()
+    expect(page.get_by_label("New API key")).to_be_focused()
     assert not service.provider("groq")["isEnabled"]
     enter(page)
     expect_set(page)

@@ -25,6 +25,7 @@ def test_what_an_import_left_is_listed_led_to_and_hidden_when_it_is_done(
     expect(page.locator("[data-finding='/vendor']")).to_contain_text("Not known here.")
     clamped = page.locator("[data-finding='/tts/speed']")
     expect(clamped).to_contain_text("Changed to what is allowed. speed is 1.2 now.")
+    assert "`" not in "".join(page.locator("[data-finding]").all_inner_texts())
     assert KEY not in page.content()
     clamped.get_by_role("link", name="Open ElevenLabs").click()
     expect(page).to_have_url(re.compile("/providers/elevenlabs/config$"))

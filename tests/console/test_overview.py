@@ -167,12 +167,16 @@ def test_check_07_dragging_by_the_handle_gives_the_same_result(
 def test_check_08_and_09_alt_up_gives_the_same_result_says_the_position_and_stays_on_the_row(
     open_console: OpenConsole, chain: Service, watch: Watch
 ) -> None:
-    page = open_console()
+    page = open_console(viewport={"width": 1280, "height": 360})
     link = row(page, "anthropic").locator(".name")
     link.focus()
+    row(page, "anthropic").evaluate("(row) => row.scrollIntoView({ block: 'start' })")
     page.keyboard.press("Alt+ArrowUp")
     expect(page.locator("[aria-live=polite]")).to_have_text("Anthropic Claude moved to position 1 of 3, now primary")
     expect(link).to_be_focused()
+    expect(row(page, "anthropic")).to_be_in_viewport(ratio=1)
+    # The row shows where it went.
+    expect(page.locator(".toast")).to_have_count(0)
     assert len(watch.sent("PUT")) == 1
     assert chain.provider("anthropic")["isPrimary"]
 

@@ -34,8 +34,14 @@ def test_the_default_organizations_model_is_replaced_in_one_click_and_restored(
     assert len(versions(service)) == count + 1
     expect(said).to_contain_text(f"in version {after['revision']}.")
     expect(row.get_by_role("button", name=re.compile("^Replace with"))).to_have_count(0)
+    said.get_by_role("button", name="Undo OpenAI").click()
+    expect(said).to_have_count(0)
+    expect(row.locator(".name")).to_be_focused()
+    assert service.provider("openai")["config"] == before["config"]
+    row.get_by_role("button", name=f"Replace with {NEXT} for OpenAI").click()
+    expect(said).to_be_visible()
 
-    # The history takes it back, and the drawer offers it again, with all that changes.
+    # The history takes it back too, and the drawer offers it again, with all that changes.
     said.get_by_role("link", name="History").click()
     page.locator(f"[data-version='{before['revision']}']").get_by_role("button", name=re.compile("^Restore")).click()
     page.get_by_role("alertdialog").get_by_role("button", name=re.compile("^Restore")).click()
@@ -52,11 +58,11 @@ def test_the_default_organizations_model_is_replaced_in_one_click_and_restored(
     expect(done).to_contain_text(f"{SEED} is replaced by {NEXT}")
     expect(page.get_by_role("combobox", name="Model", exact=True)).to_have_value(NEXT)
     expect(ending).to_have_count(0)
-    assert len(versions(service)) == count + 3
-    service.configure("openai", config=before["config"])
+    assert len(versions(service)) == count + 5
+    done.get_by_role("button", name="Undo OpenAI").click()
     expect(ending).to_be_visible()
     expect(done).to_have_count(0)  # another version is in force: that one was replaced is no news any more
-    assert len(watch.sent("PUT")) == 2
+    assert len(watch.sent("PUT")) == 5
 
 
 def test_a_replacement_writes_nothing_too_late_or_unseen_and_a_reader_is_only_told(

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { wantedBy } from "../src/activity/audit";
-import { aboutWhat, actionOf, summary } from "../src/activity/record";
+import { aboutWhat, actionFilters, actionOf, summary } from "../src/activity/record";
 import type { AuditRecord } from "../src/api/client";
 import { provider } from "./provider";
 
@@ -22,13 +22,19 @@ function record(action: string, detail: AuditRecord["detail"], rest: Partial<Aud
 
 test.each([
   ["config.put", { changed: ["config", "is_enabled"] }, "Settings and on or off"],
+  [
+    "config.put",
+    { changed: ["config", "is_enabled"], changedSettings: ["baseUrl", "maxTokens"] },
+    "Base URL, max tokens, and on or off",
+  ],
+  ["config.put", { changed: ["config"], changedSettings: ["a", "b", "c", "d", "e"] }, "5 settings"],
   ["config.put", { changed: [] }, "The same as before"],
   ["config.restore", { from: 12, settings: [] }, "v12 put back"],
   ["order.put", { order: ["groq", "openai"] }, "Groq → OpenAI"],
   [
     "secrets.put",
     { set: ["apiKey"], removed: ["organizationId"] },
-    "Stored: apiKey; Removed: organizationId",
+    "Stored: API key; Removed: organization ID",
   ],
   ["secrets.put", { set: [], removed: [] }, "Label or approved addresses"],
   [
@@ -36,6 +42,8 @@ test.each([
     { providers: { openai: ["apiKey"] }, refused: { groq: "x" } },
     "For OpenAI; not for Groq",
   ],
+  ["secrets.release", { providers: { openai: ["apiKey"] }, purpose: "list" }, "API key"],
+  ["secrets.release", { providers: { openai: [] }, purpose: "verification" }, "Without a key"],
   ["secrets.release", { providers: {} }, "No provider has one"],
   ["token.create", { scopes: ["livekit:read"] }, "livekit:read"],
   ["denials.collapsed", { count: 3 }, "3 more, only counted"],
@@ -50,6 +58,7 @@ test("keys are given out to workers, for tests and for lists", () => {
   expect(said({})).toBe("Give keys to a worker");
   expect(said({ purpose: "verification" })).toBe("Use a key to test a provider");
   expect(said({ purpose: "list" })).toBe("Use a key to list models or voices");
+  expect(said({ purpose: "verification", providers: { openai: [] } })).toBe("Test a provider");
   expect(said({ purpose: "of a later release" })).toBe("Give out keys");
   expect(said({ reason: "secrets_missing" }, { outcome: "denied" })).toBe("Give out keys");
   expect(actionOf(record("config.put", {}))).toBe("Change settings");
@@ -77,6 +86,14 @@ describe("the filters of an address", () => {
       since: new Date(2026, 10, 28).toISOString(),
       until: new Date(2027, 0, 1).toISOString(),
     });
+  });
+
+  test("take what keys were given out for as a part of the action", () => {
+    expect(wantedBy(new URLSearchParams("action=secrets.release/list"))).toEqual({
+      action: "secrets.release",
+      purpose: "list",
+    });
+    expect(actionFilters()).toContainEqual(["secrets.release/verification", "Test a provider"]);
   });
 
   test("that say nothing, or what the server does not know, are left out", () => {

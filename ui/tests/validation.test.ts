@@ -39,7 +39,7 @@ describe("says what would be valid", () => {
     ["a duration", { patience: "30" }, "/patience", "PT30S"],
     ["too many values", { words: ["a", "b", "c", "d", "e", "f"] }, "/words", "Give 1 to 5 values."],
     ["a value twice", { words: ["a", "a"] }, "/words", "Give each value once."],
-    ["a value of a list", { words: ["a", "B"] }, "/words/1", "Write it in the form"],
+    ["a value of a list", { words: ["a", "B"] }, "/words/1", "Write lowercase letters."],
     ["a number of a list", { sizes: [60, 5] }, "/sizes/1", "Write a whole number from 50 to 500"],
     ["a part of an object", { limits: { count: 0 } }, "/limits/count", "Write a whole number from 1 to 100."],
     ["a switch", { streams: "yes" }, "/streams", "Turn this on or off."],
@@ -52,6 +52,15 @@ describe("says what would be valid", () => {
     expect(Object.keys(found).some((each) => each.startsWith(pointer))).toBe(true);
     expect(Object.values(found).join(" ")).toContain(sentence);
   });
+});
+
+test.each([
+  ["elevenlabs", { voiceId: "Sarah" }, "/voiceId", "Write 15 to 32 letters and digits."],
+  ["openai", { organization: "mine" }, "/organization", "Write org- and then letters, digits, _ and -."],
+  ["cartesia", { pronunciationDictId: "a b" }, "/pronunciationDictId", "Write letters, digits, _ and -."],
+  ["azure-openai", { tenantId: "mine" }, "/tenantId", "Write it in the form that is described above."],
+])("the form of a setting of %s without an example is said", (key, override, pointer, sentence) => {
+  expect(findings(key, override)[pointer]).toBe(sentence);
 });
 
 describe("of several objects, the one that was chosen is meant", () => {

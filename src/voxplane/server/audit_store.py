@@ -23,6 +23,8 @@ class AuditFilter:
     actor: str | None = None
     action: str | None = None
     target: str | None = None
+    purpose: str | None = None
+    """Of keys that were given out: to a `worker`, for a test (`verification`) or for a `list`. Nothing else has one."""
     outcome: str | None = None
     since: datetime | None = None
     until: datetime | None = None
@@ -68,6 +70,8 @@ class AuditStore:
               AND (%(actor)s::text IS NULL OR actor = %(actor)s)
               AND (%(action)s::text IS NULL OR action = %(action)s)
               AND (%(target)s::text IS NULL OR target = %(target)s)
+              AND (%(purpose)s::text IS NULL
+                   OR (action = 'secrets.release' AND COALESCE(detail->>'purpose', 'worker') = %(purpose)s))
               AND (%(outcome)s::text IS NULL OR outcome = %(outcome)s)
               AND (%(since)s::timestamptz IS NULL OR at >= %(since)s)
               AND (%(until)s::timestamptz IS NULL OR at < %(until)s)

@@ -255,6 +255,7 @@ class OrganizationView:
         )
         return self._assemble(
             provider.summary,
+            definition=provider,
             is_primary=is_primary,
             config=effective,
             overrides=overrides,
@@ -285,7 +286,14 @@ class OrganizationView:
             notices=(Notice(code="provider_retired", pointer="/provider", message=message),),
         )
 
-    def _assemble(self, summary: ProviderSummary, *, lacks: Unusable | None, **shown: object) -> OrganizationProvider:
+    def _assemble(
+        self,
+        summary: ProviderSummary,
+        *,
+        lacks: Unusable | None,
+        definition: AnyProvider | None = None,
+        **shown: object,
+    ) -> OrganizationProvider:
         row = self.state.configs.get(summary.key)
         stored = self.config_row(summary.key)
         health = self._health(summary.key)
@@ -311,7 +319,7 @@ class OrganizationView:
                 "updated_at": row.updated_at if row else None,
                 "updated_by": row.updated_by if row else None,
                 "health": health,
-                "verification": verification and shown_verification(verification, summary),
+                "verification": verification and shown_verification(verification, definition or summary),
             }
         )
 

@@ -101,7 +101,15 @@ class ProviderWrite:
         changed = sorted(
             name for name in ("config", "is_enabled", "priority") if getattr(row, name) != getattr(present, name)
         )
-        detail = {"changed": changed, "settings": sorted(overrides), "revision": self.write.revision}
+        before, after = present.config, row.config
+        detail = {
+            "changed": changed,
+            "changedSettings": sorted(
+                name for name in before.keys() | after if not _same(before.get(name), after.get(name))
+            ),
+            "settings": sorted(overrides),
+            "revision": self.write.revision,
+        }
         await self.write.audit("config.put", key, detail)
         await self.write.put_config(key, row)
         return True
@@ -242,7 +250,7 @@ def secret_values(
     return values
 
 
-def _same(one: JsonObject, other: JsonObject) -> bool:
+def _same(one: object, other: object) -> bool:
     """Return whether two are the same JSON, which has no switch that equals a number."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 

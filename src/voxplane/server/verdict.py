@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from voxplane.schemas import ProviderType
+from voxplane.schemas import ProviderSummary, ProviderType
 
 if TYPE_CHECKING:
     from voxplane.provider import AnyProvider
-    from voxplane.schemas import ProviderSummary
     from voxplane.schemas.verification import NextStep, Outcome, Verdict
     from voxplane.server.verification_store import VerificationRow
 
@@ -69,7 +68,7 @@ WORDS: dict[Outcome, Words] = {
         "inconclusive",
         "{at} could not be reached from the control plane.",
         "Check the address, and whether this network may connect to it.",
-        "check_network",
+        "check_settings",
     ),
     "timeout": Words(
         "inconclusive",
@@ -81,7 +80,7 @@ WORDS: dict[Outcome, Words] = {
         "inconclusive",
         "The connection to {at} is not secure: its certificate or encryption is not accepted.",
         "Check the address. Behind a proxy that opens TLS, the operator can trust its certificate.",
-        "check_network",
+        "check_settings",
     ),
     "provider_error": Words(
         "inconclusive",
@@ -141,6 +140,24 @@ _REFUSED_AS: dict[tuple[Outcome, int | None], Words] = {
     ("unreachable", 403): _NOT_FROM_HERE,
 }
 
+# The provider's own address, which nobody has to check.
+_AT_DEFAULT: dict[Outcome, Words] = {
+    "unreachable": Words(
+        "inconclusive",
+        "The control plane could not reach {p} at {at}.",
+        "This is the provider's own address, so nothing in the settings is at fault. See whether this network and its "
+        "firewall let the control plane connect to it, and what the provider's status page says.",
+        "check_network",
+    ),
+    "tls": Words(
+        "inconclusive",
+        "The connection to {at} is not secure: its certificate or encryption is not accepted.",
+        "This is the provider's own address, so something between it and the control plane answers instead. Behind a "
+        "proxy that opens TLS, the operator can trust its certificate.",
+        "check_network",
+    ),
+}
+
 _LOCAL: dict[Outcome, Words] = {
     "verified": Words("works", "{p} is ready."),
     "model_unavailable": Words(
@@ -182,9 +199,12 @@ def verdict_of(outcome: Outcome) -> Verdict:
 
 
 def worded(row: VerificationRow, provider: ProviderSummary | AnyProvider, *, is_draft: bool = False) -> Words:
-    """Return the words for one test."""
+    """Return the words for one test; of what is no longer offered, its summary is known."""
     outcome: Outcome = row.outcome  # pyright: ignore[reportAssignmentType] - a column of text
     words = _DRAFT_WITHOUT_KEY if is_draft and outcome == "key_missing" else WORDS[outcome]
+    own = () if isinstance(provider, ProviderSummary) else provider.default_origins
+    if any(row.origin == each._replace(path="").in_short for each in own):
+        words = _AT_DEFAULT.get(outcome, words)
     words = _REFUSED_AS.get((outcome, row.http_status), words)
     if provider.hosting == "local":
         words = _LOCAL.get(outcome, words)

@@ -12,6 +12,7 @@ export type Filter = (typeof FILTERS)[number];
 export interface Wanted {
   actor?: string;
   action?: string;
+  purpose?: "worker" | "verification" | "list";
   target?: string;
   outcome?: "success" | "denied";
   since?: string;
@@ -21,10 +22,13 @@ export interface Wanted {
 /** Read the filters of an address. Its days are the person's own, and the last one is included. */
 export function wantedBy(query: URLSearchParams): Wanted {
   const outcome = query.get("outcome");
+  // What keys were given out for is one more part of the action.
+  const [action = null, purpose] = query.get("action")?.split("/") ?? [];
   const [since, until] = [midnight(query.get("since"), 0), midnight(query.get("until"), 1)];
   return {
     ...given("actor", query.get("actor")),
-    ...given("action", query.get("action")),
+    ...given("action", action),
+    ...(purpose === "worker" || purpose === "verification" || purpose === "list" ? { purpose } : {}),
     ...given("target", query.get("target")),
     ...(outcome === "success" || outcome === "denied" ? { outcome } : {}),
     ...given("since", since),

@@ -15,18 +15,33 @@ export function aboutWhat({ target, action }: AuditRecord, all: Known): string {
 
 /** What was done, as a person calls it: keys are given out for more than one purpose. */
 export function actionOf({ action, detail, outcome }: AuditRecord): string {
-  const purpose = action === "secrets.release" && outcome === "success" ? (detail.purpose ?? "worker") : "";
-  return text.activity.purposes[String(purpose)] ?? text.activity.actionWord(action);
+  if (action !== "secrets.release" || outcome !== "success") return text.activity.actionWord(action);
+  const isKeyless = isObject(detail.providers) && Object.values(detail.providers).every(isEmpty);
+  const words = isKeyless ? text.activity.keyless : text.activity.purposes;
+  return words[String(detail.purpose ?? "worker")] ?? text.activity.actionWord(action);
+}
+
+/** What the activity can be filtered by: an action, or one purpose of giving out keys, as `audit.ts` reads it. */
+export function actionFilters(): [string, string][] {
+  return Object.keys(text.activity.actions).flatMap((action) => [
+    [action, text.activity.actionWord(action)],
+    ...(action === "secrets.release"
+      ? Object.entries(text.activity.releases).map(([purpose, words]): [string, string] => [
+          `${action}/${purpose}`,
+          words,
+        ])
+      : []),
+  ]);
 }
 
 /** One line on what was done, beyond the action and what it was done to. */
 export function summary(record: AuditRecord, all: Known): string {
-  const { action, detail, outcome } = record;
+  const { action, detail, outcome, target } = record;
   if (action === "denials.collapsed") return text.activity.collapsed(Number(detail.count));
   if (outcome === "denied") return text.activity.refusal(String(detail.reason));
   switch (action) {
     case "config.put": {
-      const changed = text.activity.changed(strings(detail.changed));
+      const changed = changedParts(strings(detail.changed), strings(detail.changedSettings));
       return changed.length === 0 ? text.activity.nothingChanged : sentence(formatList(changed));
     }
     case "config.restore":
@@ -42,7 +57,7 @@ export function summary(record: AuditRecord, all: Known): string {
     case "secrets.delete":
       return text.activity.allSecrets;
     case "secrets.release":
-      return released(named(detail.providers, all), named(detail.refused, all));
+      return ofOne(detail, target) ?? released(named(detail.providers, all), named(detail.refused, all));
     case "token.create":
       return strings(detail.scopes).join(", ");
     case "organization.create":
@@ -52,6 +67,23 @@ export function summary(record: AuditRecord, all: Known): string {
     default:
       return "";
   }
+}
+
+/** What changed, with its settings by name where the record has them and they are few. */
+function changedParts(parts: readonly string[], names: readonly string[]): string[] {
+  const MOST = 4;
+  const spoken =
+    names.length > MOST ? [text.activity.someSettings(names.length)] : names.map(text.activity.spoken);
+  return parts.flatMap((each) =>
+    each === "config" && names.length > 0 ? spoken : text.activity.changed([each]),
+  );
+}
+
+/** The keys that were given out for the one provider that a record is about; null when it is about others, too. */
+function ofOne({ providers: given, refused }: AuditRecord["detail"], target: string): string | null {
+  if (!isObject(given) || Object.keys(given).join() !== target || refused !== undefined) return null;
+  const keys = strings(given[target]);
+  return keys.length === 0 ? text.activity.withoutKey : sentence(formatList(keys.map(text.activity.spoken)));
 }
 
 function providers(detail: AuditRecord["detail"], all: Known): string {
@@ -64,8 +96,8 @@ function imported(taken: string, left: number): string {
 
 function secretsPut(stored: readonly string[], removed: readonly string[]): string {
   const said = [
-    stored.length > 0 ? text.activity.stored(stored.join(", ")) : null,
-    removed.length > 0 ? text.activity.taken(removed.join(", ")) : null,
+    stored.length > 0 ? text.activity.stored(stored.map(text.activity.spoken).join(", ")) : null,
+    removed.length > 0 ? text.activity.taken(removed.map(text.activity.spoken).join(", ")) : null,
   ].filter((each) => each !== null);
   return said.length === 0 ? text.activity.labelled : said.join("; ");
 }
@@ -88,6 +120,10 @@ function nameOf(key: string, all: Known): string {
 
 function isType(word: string): word is ProviderType {
   return TYPES.some((each) => each === word);
+}
+
+function isEmpty(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 0;
 }
 
 function strings(value: unknown): string[] {

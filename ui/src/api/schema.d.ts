@@ -2252,6 +2252,8 @@ export interface operations {
                 /** @description Of a page: how many records at most. */
                 limit?: number;
                 outcome?: "success" | "denied";
+                /** @description Of keys that were given out: to a worker, for a test, or for a list of models or voices. */
+                purpose?: "worker" | "verification" | "list";
                 /** @description From this moment on. */
                 since?: string;
                 target?: string;

@@ -5,7 +5,7 @@ import { isSame } from "../form/json";
 import { text } from "../messages";
 import { sentence } from "../problem";
 import { readProvider, received, writeConfig } from "../providers";
-import { writeSecrets } from "./secrets";
+import { whyUnchecked, writeSecrets } from "./secrets";
 
 const MOST_ATTEMPTS = 3;
 
@@ -106,7 +106,7 @@ export class Saving {
         const answer = await writeConfig(shared, draft.provider, sent);
         draft.saved(sent, answer);
         received(shared, answer);
-        shared.announcer.say(text.configuration.saved(answer.provider.name));
+        shared.announcer.show(text.configuration.saved(answer.provider.name));
         return "saved";
       } catch (error) {
         const isOutdated = error instanceof Problem && error.status === 412 && attempt < MOST_ATTEMPTS;
@@ -143,7 +143,8 @@ export class Saving {
       const stored = await writeSecrets(shared, draft.provider, change);
       draft.receive(stored);
       this.#isKeyOwed = false;
-      if (stored.untested !== null) shared.announcer.say(text.verification.untested(stored.untested.message));
+      const why = this.checks ? whyUnchecked(stored) : null;
+      if (why !== null) shared.announcer.show(text.verification.unchecked(why));
       return "saved";
     } catch (error) {
       const refused = error instanceof Problem ? error.verification : null;

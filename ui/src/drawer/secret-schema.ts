@@ -18,7 +18,7 @@ interface Property {
   "x-ui"?: { widget?: string; patternHint?: { pattern: string; message: string } };
 }
 
-export function secretSchema(definition: Provider, name: string): SecretSchema {
+export function secretSchema(definition: Pick<Provider, "secretsSchema">, name: string): SecretSchema {
   const properties = definition.secretsSchema.properties as Record<string, Property> | undefined;
   const property = properties?.[name] ?? {};
   const { widget, patternHint: hint } = property["x-ui"] ?? {};

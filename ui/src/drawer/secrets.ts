@@ -97,3 +97,11 @@ export function losses(
       };
     });
 }
+
+/** Why secrets that were to be checked before they were stored are not known to work; null when they are. */
+export function whyUnchecked({ untested, verification }: Schemas["StoredSecrets"]): string | null {
+  if (untested !== null) return untested.message;
+  if (verification === null || verification.verdict !== "inconclusive") return null;
+  const isKeyKnown = verification.stages.some(({ name, state }) => name === "key" && state === "passed");
+  return isKeyKnown ? null : verification.sentence;
+}

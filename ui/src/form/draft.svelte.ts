@@ -25,7 +25,10 @@ export interface Received {
   by: string | null;
 }
 
-type Definition = Pick<Schemas["Provider"], "configSchema" | "defaultConfig" | "models" | "voices">;
+type Definition = Pick<
+  Schemas["Provider"],
+  "configSchema" | "secretsSchema" | "defaultConfig" | "models" | "voices"
+>;
 
 /** The provider's place among the others: changed with the settings, and none of them, so it has no name. */
 export const PRIORITY = { name: "", pointer: "//priority", lowest: 0, highest: 1000 };
@@ -34,7 +37,7 @@ export const PRIORITY = { name: "", pointer: "//priority", lowest: 0, highest: 1
 export class ConfigDraft {
   readonly profile: Profile;
   /** The models and voices that the catalogue knows of. */
-  readonly known: Pick<Schemas["Provider"], "models" | "voices">;
+  readonly known: Pick<Schemas["Provider"], "secretsSchema" | "models" | "voices">;
   readonly #validation: Validation;
   readonly #defaults: JsonObject;
   #provider = $state.raw() as OrganizationProvider;

@@ -2,6 +2,7 @@ import { type OutputUnit, type Schema as AnySchema, Validator } from "@cfworker/
 import { text } from "../messages";
 import { inexact } from "./exact";
 import { isObject, type JsonObject, pointerParts, pointerTo } from "./json";
+import { formOf } from "./pattern";
 import { choicesOf, type Field, type Layout, type Schema } from "./profile";
 
 /** What is wrong with one setting: where, and what would be valid. */
@@ -143,5 +144,7 @@ function formSentence(schema: Schema): string {
   if (schema.format === "regex") return say.regex;
   // A pattern that forbids nothing but control characters asks for a line of text.
   if (schema.pattern !== undefined && /^\^\[\^[^\]]*\]\+\$$/.test(schema.pattern)) return say.line;
-  return typeof example === "string" ? say.likeExample(example) : say.described;
+  if (typeof example === "string") return say.likeExample(example);
+  const form = formOf(schema.pattern ?? "");
+  return form === null ? say.described : say.form(form);
 }

@@ -1,4 +1,5 @@
 import type { ProviderType } from "../api/client";
+import type { Form } from "../form/pattern";
 
 const types: Record<ProviderType, string> = {
   llm: "Language models",
@@ -42,6 +43,20 @@ function count(low: number, high: number | null, one: string, many: string): str
   if (high === null) return `at least ${low} ${low === 1 ? one : many}`;
   return `${low > 0 ? `${low} to ${high}` : `at most ${high}`} ${high === 1 ? one : many}`;
 }
+/** What a text is made of: "15 to 32 letters and digits", "org- and then letters, digits, _ and -". */
+function form({ beginning, kinds, marks, low, high }: Form): string {
+  const parts = [...kinds, ...marks];
+  const named = parts.length < 2 ? parts.join("") : `${parts.slice(0, -1).join(", ")} and ${parts.at(-1)}`;
+  const many =
+    low === 1 && high === null
+      ? ""
+      : high === low
+        ? `${low} `
+        : high === null
+          ? `at least ${low} `
+          : `${low} to ${high} `;
+  return `${beginning === "" ? "" : `${beginning} and then `}${many}${named}`;
+}
 /** What can be done, as the audit log calls it: each word stands for what was done and for what was refused. */
 const actions: Record<string, string> = {
   "config.put": "Change settings",
@@ -65,6 +80,28 @@ const purposes: Record<string, string> = {
   verification: "Use a key to test a provider",
   list: "Use a key to list models or voices",
 };
+/** The same where no key is needed. */
+const keyless: Record<string, string> = {
+  worker: "Give settings to a worker",
+  verification: "Test a provider",
+  list: "List models or voices",
+};
+/** What the activity can be filtered by beside the actions: what keys are given out for. */
+const releases: Record<string, string> = {
+  worker: "Give keys to a worker",
+  verification: "Test a provider",
+  list: "List models or voices",
+};
+/** Parts of a setting's name that are no words. */
+const initials = /\b(api|id|url|ssml|llm|tts|stt)\b/g;
+function spoken(name: string): string {
+  const words = name
+    .replace(/([A-Z])/g, " $1")
+    .replaceAll("_", " ")
+    .toLowerCase()
+    .trim();
+  return words.replace(initials, (each) => each.toUpperCase());
+}
 const refusals: Record<string, string> = {
   permission_denied: "The role does not allow it",
   destination_change_requires_admin_secrets: "It would send calls to an address that is not approved",
@@ -135,6 +172,8 @@ export const en = {
     expired: "This link was used before or is too old. Create a token instead.",
     how: "A token can be made with this command, on the machine that runs Voxplane:",
     command: "voxplane token create --administrator",
+    fromSource: "If it was started with make run, this one does the same, in the folder of the source:",
+    commandFromSource: "make token",
     again: "Sign in again",
     handedOver: "You are signed in again. Close this window and go on in the one before.",
     elsewhere: "Sign in in the window that opened. What is here stays as it is.",
@@ -199,7 +238,7 @@ export const en = {
     attention: (n: number) => (n === 1 ? "1 provider needs attention" : `${n} providers need attention`),
     attentionItem: (name: string, what: string) => `${name}: ${what}.`,
     attentionMore: (n: number) => `and ${n} more`,
-    showThem: "Show them",
+    show: (n: number) => (n === 1 ? "Show it" : "Show them"),
     mend: { config: "Open configuration", credentials: "Open credentials" },
     unusablePrimary: (name: string, type: string, reason: string, next: string | null) =>
       `${name} is primary for ${type} and cannot be used: ${reason}. ${
@@ -321,7 +360,7 @@ export const en = {
       open_billing: "Open the provider's page",
       choose_model: "Choose a model",
       check_settings: "Check the settings",
-      check_network: "Check the settings",
+      check_network: "",
       try_again: "",
       start_server: "How to start it",
       contact_admin: "Copy for your administrator",
@@ -353,7 +392,7 @@ export const en = {
     before: "Check it before saving",
     beforeHelp: "What you typed is sent to the provider, and not stored if that refuses it.",
     checking: "Checking",
-    untested: (why: string) => `Not tested: ${why}`,
+    unchecked: (why: string) => `Saved, not checked: ${why}`,
     lastTest: (outcome: string) => `last test: ${outcome}`,
     unfinished: "Settings incomplete",
     saveAnyway: "Save anyway",
@@ -465,6 +504,12 @@ export const en = {
     actionWord: (action: string) => actions[action] ?? action.replaceAll("_", " "),
     actions,
     purposes,
+    keyless,
+    releases,
+    /** A setting or a secret, by the name that it has on record. */
+    spoken,
+    someSettings: (n: number) => settings(n),
+    withoutKey: "Without a key",
     refusal: (code: string) => refusals[code] ?? code.replaceAll("_", " "),
     token: (id: string) => `Token ${id}`,
     changed: (of: readonly string[]) => of.map((each) => parts[each] ?? each),
@@ -650,6 +695,10 @@ export const en = {
     builtInList: "Built-in list. Any other name can be typed.",
     noList: "No list",
     noListYet: "No list yet. Any name can be typed.",
+    storeKey: {
+      models: (secret: string) => `Store the ${secret} to choose from your models`,
+      voices: (secret: string) => `Store the ${secret} to choose from your voices`,
+    },
     asking: (name: string, isBare: boolean) =>
       isBare ? `No list yet. Asking ${name}…` : `Built-in list. Asking ${name}…`,
     sources: { live: "Live list", cached: "Cached list", "built-in": "Built-in list" },
@@ -734,6 +783,7 @@ export const en = {
       regex: "Write a regular expression.",
       line: "Write one line of text.",
       likeExample: (example: string) => `Write it in the form of this example: ${example}`,
+      form: (given: Form) => `Write ${form(given)}.`,
       described: "Write it in the form that is described above.",
       shape: "Fill in what is described above.",
     },

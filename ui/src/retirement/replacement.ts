@@ -1,5 +1,6 @@
 import type { OrganizationProvider, Schemas } from "../api/client";
 import type { ConsoleContext } from "../context.svelte";
+import type { JsonObject } from "../form/json";
 import { formatDate, formatList } from "../messages";
 import { received, writeConfig } from "../providers";
 
@@ -12,6 +13,8 @@ export interface Taken {
   /** The settings that changed besides, because they go with it, as people call them; "" when none did. */
   others: string;
   revision: number;
+  /** The settings before it, as they were overridden. */
+  former: JsonObject;
 }
 
 /** Notices of models and voices that end or have ended. */
@@ -55,5 +58,5 @@ export async function take(
   const others = formatList(
     proposal.changes.filter((each) => each.setting !== settingOf(notice)).map((each) => each.title),
   );
-  return { taken: { before, after, others, revision: answer.revision }, answer };
+  return { taken: { before, after, others, revision: answer.revision, former: provider.overrides }, answer };
 }

@@ -61,6 +61,10 @@ async def get_audit(
     actor: Annotated[str | SkipJsonSchema[None], Query(**_TEXT, description="Whose, by `actor.subject`.")] = None,
     action: Annotated[str | SkipJsonSchema[None], Query(**_TEXT, examples=["config.put"])] = None,
     target: Annotated[str | SkipJsonSchema[None], Query(**_TEXT, examples=["openai"])] = None,
+    purpose: Annotated[
+        Literal["worker", "verification", "list"] | SkipJsonSchema[None],
+        Query(description="Of keys that were given out: to a worker, for a test, or for a list of models or voices."),
+    ] = None,
     outcome: Annotated[Literal["success", "denied"] | SkipJsonSchema[None], Query()] = None,
     since: Annotated[Moment | SkipJsonSchema[None], Query(description="From this moment on.")] = None,
     until: Annotated[Moment | SkipJsonSchema[None], Query(description="Before this moment.")] = None,
@@ -74,7 +78,9 @@ async def get_audit(
     ] = None,
 ) -> Response:
     log = plane_of(request).audit
-    wanted = AuditFilter(actor=actor, action=action, target=target, outcome=outcome, since=since, until=until)
+    wanted = AuditFilter(
+        actor=actor, action=action, target=target, purpose=purpose, outcome=outcome, since=since, until=until
+    )
     wanted_file = _FILES.get(file_format or _accepted(request))
     if wanted_file is None:
         return answer(await log.get_records(auditor, wanted, before=before, limit=limit))
