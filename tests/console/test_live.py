@@ -89,13 +89,13 @@ def test_check_62_offline_says_since_when_saves_nothing_and_recovers_by_itself(
     expect(page.get_by_text("Offline. Showing data from")).to_have_count(0)
 
 
-# Press all that can be pressed, but what closes something: it would take the rest out of sight. Pressing opens more.
+# Press all that can be pressed, but links, and what closes something: it would take the rest out of sight.
 PRESS = """async () => {
     const pressed = new Set();
     for (let round = 0; round < 3; round += 1) {
         for (const each of document.querySelectorAll("button, [role=switch], [role=menuitem]")) {
             const isOff = each.disabled || each.ariaDisabled === "true" || each.hasAttribute("data-disabled");
-            const closes = each.matches("[data-dialog-close], [data-alert-dialog-cancel], header *");
+            const closes = each.matches("a, [data-dialog-close], [data-alert-dialog-cancel], header *");
             if (pressed.has(each) || isOff || closes || !each.isConnected) continue;
             pressed.add(each);
             each.click();
@@ -131,7 +131,7 @@ SENDING = (
 def test_check_62_offline_nothing_that_can_be_pressed_writes(
     open_console: OpenConsole, service: Service, watch: Watch, screens: Iterable[str]
 ) -> None:
-    watch.expected += [*EXPECTED, "dynamically imported module"]
+    watch.expected += [*EXPECTED, "dynamically imported module", "preload CSS"]
     furnished(service)
     page = open_console(reduced_motion="reduce")
     written: list[str] = []
