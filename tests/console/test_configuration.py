@@ -433,7 +433,16 @@ def test_the_save_can_be_copied_as_a_call_of_the_api(open_console: OpenConsole, 
     temperature(page).fill("0.9")
     page.get_by_role("button", name="More for OpenAI").click()
     page.get_by_role("menuitem", name="Copy as API call").click()
-    expect(page.locator("[aria-live=polite]")).to_contain_text("The API call is copied.")
+    toast = page.locator(".toast")
+    expect(toast).to_contain_text("The API call is copied.")
+    # It lies on nothing of the drawer: beside it where there is room, and on a phone below it.
+    covers = """() => {
+      const [toast, drawer] = [".toast", ".drawer"].map((each) => document.querySelector(each).getBoundingClientRect());
+      return toast.right > drawer.left && toast.top < drawer.bottom;
+    }"""
+    assert not page.evaluate(covers)
+    page.set_viewport_size({"width": 375, "height": 700})
+    assert not page.evaluate(covers)
     copied: str = page.evaluate("navigator.clipboard.readText()")
     assert f"curl -X PUT '{service.address}{PROVIDERS}/openai/config'" in copied
     assert """--data '{"config":{"temperature":0.9}}'""" in copied
