@@ -15,6 +15,7 @@ import httpx
 import psycopg
 import pytest
 from prometheus_client import REGISTRY, generate_latest
+from structlog.testing import capture_logs
 
 from tests.conftest import Caller, position_of, stored_rows
 from tests.vendors import tested
@@ -22,7 +23,7 @@ from tests.vendors.secure import SecureVendor
 from voxplane.schemas.verification import VerificationWrite
 from voxplane.server.auth import Principal
 from voxplane.server.control_plane import ControlPlane
-from voxplane.server.rounds import verify_each, verify_what_is_due
+from voxplane.server.rounds import keep_testing, verify_each, verify_what_is_due
 from voxplane.server.settings import Settings
 
 URL = "/api/organizations/current/providers"
@@ -300,6 +301,47 @@ async def test_a_round_tests_all_at_once(
         None,
         "The settings are not valid. endpoint: This field is required.",
     )
+
+
+async def test_nothing_that_happens_in_a_round_ends_the_schedule(
+    admin: httpx.AsyncClient, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("openai", "groq"):
+        await set_key(admin, key)
+        await admin.put(f"{URL}/{key}/config", json={"isEnabled": True})
+    monkeypatch.setattr("voxplane.server.rounds._PAUSE_SECONDS", 0)
+    tried: list[str] = []
+    rounds = 0
+    is_over = anyio.Event()
+
+    async def verify(_who: Principal, key: str, *_: object, **__: object) -> None:
+        tried.append(key)
+        if rounds == 3:
+            is_over.set()
+        raise OverflowError(KEY)
+
+    async def list_organizations(**asked: Any) -> object:
+        nonlocal rounds
+        rounds += not asked["after"]
+        if rounds == 2:
+            raise OSError(KEY)
+        return await get_organizations(**asked)
+
+    get_organizations = plane.access.get_organizations
+    monkeypatch.setattr(plane.verification, "verify", verify)
+    monkeypatch.setattr(plane.access, "get_organizations", list_organizations)
+    with capture_logs() as said:
+        async with anyio.create_task_group() as group:
+            group.start_soon(keep_testing, plane, 1e-9)
+            await is_over.wait()
+            group.cancel_scope.cancel()
+    first = tried.index(tried[0], 1)
+    assert {"openai", "groq"} <= set(tried[:first]), "one that crashes keeps no other from being tested"
+    crashes = [(each["event"], each.get("provider"), each["error"]) for each in said]
+    assert crashes[:first] == [("a scheduled test crashed", each, "OverflowError") for each in tried[:first]]
+    assert crashes[first] == ("a round of tests crashed", None, "OSError")
+    assert all(each["where"].startswith("test_verification.py:") for each in said)
+    assert KEY not in str(said)
 
 
 # Where a key may end up.

@@ -167,6 +167,7 @@ HOSTILE: dict[str, Reply] = {
     "a login page": Reply(body=b"<html>Sign in</html>", headers={"Content-Type": "text/html"}),
     "nothing": Reply(body=b""),
     "odd waiting time": Reply(429, b"{}", headers={"Retry-After": "9" * 5000}),
+    "an impossible date": Reply(429, b"{}", headers={"Retry-After": "1 Jan 9999999999 00:00:00 +0000"}),
 }
 
 
@@ -195,6 +196,7 @@ async def test_hostile_answers_do_no_harm(settings: Settings, vendor: SecureVend
         "a login page": "wrong_region_or_endpoint",
         "nothing": "wrong_region_or_endpoint",
         "odd waiting time": "rate_limited",
+        "an impossible date": "rate_limited",
     }
 
 
