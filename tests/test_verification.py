@@ -560,27 +560,40 @@ async def test_a_long_list_leaves_the_model_open_and_says_so(admin: httpx.AsyncC
     assert [each["state"] for each in found["stages"]] == ["passed", "passed", "passed", "skipped"]
 
 
-@pytest.mark.parametrize(
-    ("key", "model", "outcome"),
-    [
-        ("deepgram", "nova-3", "verified"),
-        ("deepgram", "general", "model_unavailable"),
-        ("deepgram", "aura-asteria-en", "model_unavailable"),
-        ("groq", "whisper-large-v3", "model_unavailable"),
-    ],
-)
-async def test_a_model_of_another_kind_is_none(
-    key: str, model: str, outcome: str, admin: httpx.AsyncClient, vendor: SecureVendor
-) -> None:
+async def test_a_model_of_another_kind_is_none(admin: httpx.AsyncClient, vendor: SecureVendor) -> None:
+    """Vendors list them, and have entries of them, beside those that a provider of this type can use."""
     listed = {"stt": [{"name": "general", "canonical_name": "nova-3-general"}]}
     voices = {"tts": [{"name": "asteria", "canonical_name": "aura-asteria-en"}]}
 
     def answer(asked: tested.Asked) -> tested.Reply:
-        is_list = asked.path == "/v1/models"
-        return tested.Reply(200, json.dumps(listed | voices).encode()) if is_list else tested.answer(asked)
+        if asked.host == tested.HOSTS["deepgram"] and asked.path == "/v1/models":
+            return tested.Reply(200, json.dumps(listed | voices).encode())
+        model = asked.path.rpartition("/")[2]
+        if asked.host == tested.HOSTS["openai"]:
+            return tested.Reply(200, json.dumps({"id": model, "object": "model"}).encode())
+        if asked.host == tested.HOSTS["google"]:
+            served = ["embedContent" if "embedding" in model else "generateContent"]
+            entry = {"name": f"models/{model}", "supportedGenerationMethods": served}
+            return tested.Reply(200, json.dumps(entry).encode())
+        return tested.answer(asked)
 
     vendor.answer = answer
-    assert (await verify(admin, key, config={"model": model}, secrets={"apiKey": KEY}))["outcome"] == outcome
+    names = {
+        "deepgram": (["nova-3"], ["general", "aura-asteria-en"]),
+        "groq": ([], ["whisper-large-v3"]),
+        "openai": (
+            ["gpt-77", "o9", "omega", "ft:gpt-4o-mini:tts-gmbh::1"],
+            ["text-embedding-3-small", "whisper-1", "tts-1", "gpt-realtime", "ft:davinci-002:a::1"],
+        ),
+        "openai-tts": (["tts-1-hd", "gpt-4o-mini-tts"], ["gpt-4o-mini"]),
+        "google": (["gemini-77"], ["gemini-embedding-001"]),
+    }
+    for key, (own, others) in names.items():
+        for model in (*own, *others):
+            found = await verify(admin, key, config={"model": model}, secrets={"apiKey": KEY})
+            outcome = "verified" if model in own else "model_unavailable"
+            assert (found["outcome"], found["stages"][-1]["name"]) == (outcome, "model"), (key, model)
+            assert found["stages"][-1]["state"] == ("passed" if model in own else "failed"), (key, model)
 
 
 async def test_azures_list_of_a_whole_region_is_no_wrong_address(
@@ -746,20 +759,27 @@ async def test_what_nobody_is_asked_about_is_not_opened(
         ("openai", (401, b"ip_not_authorized"), "from where the control plane is", "open_console"),
         ("groq", (403, b"{}"), "from where the control plane is", "open_console"),
         ("groq", (404, b"{}"), "What answers at https://api.groq.com is not Groq", "check_settings"),
+        ("elevenlabs", (401, b"detected_unusual_activity"), "from where the control plane is", "open_console"),
+        ("azure-openai", (403, b"Virtual Network/Firewall rules."), "from where the control plane is", "open_console"),
+        ("azure-openai", (403, b"Public access is disabled."), "from where the control plane is", "open_console"),
     ],
 )
 async def test_advice_fits_what_was_refused(
     key: str, reply: tuple[int, bytes], said: str, step: str, admin: httpx.AsyncClient, vendor: SecureVendor
 ) -> None:
     vendor.say(tested.Reply(*reply))
-    found = await verify(admin, key, secrets={"apiKey": KEY})
+    needed = {"azure-openai": {"config": AZURE}, "elevenlabs": {"config": VOICE}}.get(key, {})
+    found = await verify(admin, key, secrets={"apiKey": KEY}, **needed, **_approval(key))
+    assert len(vendor.asked) == 1, "nothing further is asked"
     is_from_here = step == "open_console"
     assert (found["outcome"], found["verdict"], found["nextStep"]) == (
         *(("unreachable", "inconclusive") if is_from_here else ("wrong_region_or_endpoint", "fails")),
         step,
     )
     assert said in found["sentence"]
-    assert (await put_checked(admin, key, KEY)).status_code == 200, "it does not speak against the key"
+    assert (await put_checked(admin, key, KEY, **_approval(key))).status_code == 200, (
+        "it does not speak against the key"
+    )
 
 
 async def test_a_name_that_nobody_has_is_a_wrong_address_and_no_wrong_key(
