@@ -217,7 +217,11 @@ async def test_the_release_is_on_record_and_limited(
 
 
 async def test_two_tests_of_an_organization_are_under_way_at_a_time(
-    admin: httpx.AsyncClient, vendor: SecureVendor, plane: ControlPlane, administrator: Principal
+    admin: httpx.AsyncClient,
+    vendor: SecureVendor,
+    plane: ControlPlane,
+    administrator: Principal,
+    superuser: psycopg.Connection[tuple[object, ...]],
 ) -> None:
     await set_key(admin, "openai")
     turns = plane.verification._allowance.turn(administrator.tenant)  # pyright: ignore[reportPrivateUsage]
@@ -228,6 +232,17 @@ async def test_two_tests_of_an_organization_are_under_way_at_a_time(
         assert vendor.asked == []
         await verify_each(plane, administrator, ["openai"])
         assert len(vendor.asked) == 1, "a round waits for nothing"
+    assert len(vendor.asked) == 2
+    # Others wait no longer than for one answer.
+    plane.verification._patience_seconds = 0.01  # pyright: ignore[reportPrivateUsage]
+    released = "SELECT count(*) FROM audit_events WHERE action = 'secrets.release'"
+    before = superuser.execute(released).fetchall()
+    async with turns, turns:
+        for draft in ({}, {"secrets": {"apiKey": KEY}}):
+            refused = await admin.post(f"{URL}/openai/verify", json=draft)
+            assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+        assert superuser.execute(released).fetchall() == before, "what is not used is not opened"
+        assert (await put_checked(admin, "openai", KEY)).json()["untested"]["reason"] == "too_often"
     assert len(vendor.asked) == 2
 
 
@@ -529,6 +544,31 @@ async def test_an_end_that_the_vendor_tells_is_a_notice(admin: httpx.AsyncClient
     assert (found["outcome"], found["stages"][-1]["state"]) == ("model_unavailable", "failed")
 
 
+async def test_an_end_that_is_known_is_told_with_a_test(
+    admin: httpx.AsyncClient, vendor: SecureVendor, plane: ControlPlane
+) -> None:
+    """What the vendor tells counts before what this release knows, and it is told where the test came to the model."""
+    known = next(each for each in plane.registry.get_provider_by_key("openai").models if each.name == "gpt-4o-mini")
+    assert known.retires_on is not None
+    await set_key(admin, "openai")
+    saved = await verify(admin, "openai")
+    draft = await verify(admin, "openai", secrets={"apiKey": KEY})
+    (kept,) = (await admin.get(f"{URL}/openai/verifications")).json()["verifications"]
+    for found in (saved, draft, kept, (await shown(admin, "openai"))["verification"]):
+        assert (found["outcome"], found["retiresOn"]) == ("verified", known.retires_on.isoformat())
+        assert known.retires_on.isoformat() in found["advice"]
+        assert f"OpenAI names {known.replacement} as its replacement." in found["advice"]
+    vendor.say(tested.Reply(200, b'{"id": "gpt-4o-mini", "shutdown_date": "2031-05-06"}'))
+    told = await verify(admin, "openai")
+    assert told["advice"].startswith("gpt-4o-mini ends on 2031-05-06.")
+    vendor.say(tested.Reply(401, b"{}"))
+    refused = await verify(admin, "openai")
+    assert refused["retiresOn"] == known.retires_on.isoformat()
+    assert "gpt-4o-mini" not in refused["advice"]
+    vendor.say(tested.Reply(404, b"model_not_found"))
+    assert (await verify(admin, "openai"))["advice"].endswith("or ask the provider for access to this one.")
+
+
 async def test_a_page_is_no_vosk_server(admin: httpx.AsyncClient, vendor: SecureVendor) -> None:
     moved = {"config": {"serverUrl": "wss://gateway.example.com"}}
     assert (await admin.put(f"{URL}/vosk/config", json=moved)).status_code == 200
@@ -578,7 +618,7 @@ async def test_a_model_of_another_kind_is_none(admin: httpx.AsyncClient, vendor:
         return tested.answer(asked)
 
     vendor.answer = answer
-    names = {
+    names: dict[str, tuple[list[str], list[str]]] = {
         "deepgram": (["nova-3"], ["general", "aura-asteria-en"]),
         "groq": ([], ["whisper-large-v3"]),
         "openai": (

@@ -303,7 +303,9 @@ class OrganizationView:
                 "updated_at": row.updated_at if row else None,
                 "updated_by": row.updated_by if row else None,
                 "health": health,
-                "verification": verification and shown_verification(verification, summary),
+                # That of a provider that is no longer offered is none.
+                "verification": verification
+                and shown_verification(verification, self._registry.get_provider_by_key(summary.key), self._today),
             }
         )
 
@@ -392,10 +394,15 @@ def _status(
 
 
 def shown_verification(
-    row: VerificationRow, provider: ProviderSummary | AnyProvider, *, is_draft: bool = False
+    row: VerificationRow, provider: ProviderSummary | AnyProvider, today: date, *, is_draft: bool = False
 ) -> VerificationResult:
-    """Return a test as it is shown, in today's words."""
-    words = worded(row, provider, is_draft=is_draft)
+    """Return a test as it is shown, in today's words and with what is known today of the model's end."""
+    ending = None
+    if not isinstance(provider, ProviderSummary) and provider.probe and provider.probe.model_setting:
+        named: JsonObject = {provider.probe.model_setting: row.model}
+        ending = retirement.ending(provider, named, today, row.retires_on)
+    retires_on, said = ending or (row.retires_on, "")
+    words = worded(row, provider, ending=said, is_draft=is_draft)
     return VerificationResult.model_validate(
         {
             "outcome": row.outcome,
@@ -408,7 +415,7 @@ def shown_verification(
             "http_status": row.http_status,
             "retry_after_seconds": row.retry_after_seconds,
             "model": row.model,
-            "retires_on": row.retires_on,
+            "retires_on": retires_on,
             "origin": row.origin,
             "is_draft": is_draft,
             "checked_at": row.checked_at,
