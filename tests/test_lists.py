@@ -349,6 +349,33 @@ async def test_only_names_that_a_setting_can_hold_and_clean_labels_come_through(
     assert (await listed(admin, "elevenlabs", "voices"))["isWhole"] is False
 
 
+async def test_what_repeats_the_key_is_left_out(
+    admin: httpx.AsyncClient, caller: Caller, vendor: SecureVendor, plane: ControlPlane
+) -> None:
+    """Whoever reads a list need not be one who may have the key."""
+    gateway = "https://gateway.example.com/v1"
+    await set_key(admin, "openai", KEY, approvedOrigins=[gateway])
+    await admin.put(f"{URL}/openai/config", json={"config": {"baseUrl": gateway}})
+    await set_key(admin, "elevenlabs")
+    await admin.put(f"{URL}/elevenlabs/config", json={"config": VOICE})
+    models = {"data": [{"id": KEY}, {"id": f"of:{KEY}/x"}, {"id": "gpt-77"}]}
+    echoes = ({**SARAH, "name": f"{'x' * (MAX_LABEL_LENGTH - 9)} {KEY}"}, {**SARAH, "voice_id": KEY})
+    voices = page(*echoes, {**SARAH, "preview_url": f"{PREVIEW}?{KEY}"}, GEORGE)
+
+    def answer(asked: Asked) -> Reply:
+        return Reply(200, json.dumps(voices if "voices" in asked.path else models).encode())
+
+    vendor.answer = answer
+    reader = await caller("livekit:read")
+    found = [await listed(reader, "openai"), await listed(reader, "elevenlabs", "voices")]
+    assert [names(each) for each in found] == [["gpt-77"], [GEORGE["voice_id"]]]
+    assert KEY[:9] not in json.dumps(found)
+    (listing,) = plane.registry.get_provider_by_key("openai").lists_models
+    read = listing.read({"data": [{"id": "none-of-those"}]}, ["none"])
+    assert read is not None
+    assert [each.name for each in read.listed] == ["none-of-those"], "a server of one's own takes any key"
+
+
 @pytest.mark.parametrize(
     ("key", "kind", "answer", "listed_names"),
     [

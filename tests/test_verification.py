@@ -15,6 +15,7 @@ import httpx
 import psycopg
 import pytest
 from prometheus_client import REGISTRY, generate_latest
+from structlog.testing import capture_logs
 
 from tests.conftest import Caller, position_of, stored_rows
 from tests.vendors import tested
@@ -22,7 +23,7 @@ from tests.vendors.secure import SecureVendor
 from voxplane.schemas.verification import VerificationWrite
 from voxplane.server.auth import Principal
 from voxplane.server.control_plane import ControlPlane
-from voxplane.server.rounds import verify_each, verify_what_is_due
+from voxplane.server.rounds import keep_testing, verify_each, verify_what_is_due
 from voxplane.server.settings import Settings
 
 URL = "/api/organizations/current/providers"
@@ -216,7 +217,11 @@ async def test_the_release_is_on_record_and_limited(
 
 
 async def test_two_tests_of_an_organization_are_under_way_at_a_time(
-    admin: httpx.AsyncClient, vendor: SecureVendor, plane: ControlPlane, administrator: Principal
+    admin: httpx.AsyncClient,
+    vendor: SecureVendor,
+    plane: ControlPlane,
+    administrator: Principal,
+    superuser: psycopg.Connection[tuple[object, ...]],
 ) -> None:
     await set_key(admin, "openai")
     turns = plane.verification._allowance.turn(administrator.tenant)  # pyright: ignore[reportPrivateUsage]
@@ -227,6 +232,17 @@ async def test_two_tests_of_an_organization_are_under_way_at_a_time(
         assert vendor.asked == []
         await verify_each(plane, administrator, ["openai"])
         assert len(vendor.asked) == 1, "a round waits for nothing"
+    assert len(vendor.asked) == 2
+    # Others wait no longer than for one answer.
+    plane.verification._patience_seconds = 0.01  # pyright: ignore[reportPrivateUsage]
+    released = "SELECT count(*) FROM audit_events WHERE action = 'secrets.release'"
+    before = superuser.execute(released).fetchall()
+    async with turns, turns:
+        for draft in ({}, {"secrets": {"apiKey": KEY}}):
+            refused = await admin.post(f"{URL}/openai/verify", json=draft)
+            assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+        assert superuser.execute(released).fetchall() == before, "what is not used is not opened"
+        assert (await put_checked(admin, "openai", KEY)).json()["untested"]["reason"] == "too_often"
     assert len(vendor.asked) == 2
 
 
@@ -310,6 +326,47 @@ async def test_a_round_tests_all_at_once(
         None,
         "The settings are not valid. endpoint: This field is required.",
     )
+
+
+async def test_nothing_that_happens_in_a_round_ends_the_schedule(
+    admin: httpx.AsyncClient, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("openai", "groq"):
+        await set_key(admin, key)
+        await admin.put(f"{URL}/{key}/config", json={"isEnabled": True})
+    monkeypatch.setattr("voxplane.server.rounds._PAUSE_SECONDS", 0)
+    tried: list[str] = []
+    rounds = 0
+    is_over = anyio.Event()
+
+    async def verify(_who: Principal, key: str, *_: object, **__: object) -> None:
+        tried.append(key)
+        if rounds == 3:
+            is_over.set()
+        raise OverflowError(KEY)
+
+    async def list_organizations(**asked: Any) -> object:
+        nonlocal rounds
+        rounds += not asked["after"]
+        if rounds == 2:
+            raise OSError(KEY)
+        return await get_organizations(**asked)
+
+    get_organizations = plane.access.get_organizations
+    monkeypatch.setattr(plane.verification, "verify", verify)
+    monkeypatch.setattr(plane.access, "get_organizations", list_organizations)
+    with capture_logs() as said:
+        async with anyio.create_task_group() as group:
+            group.start_soon(keep_testing, plane, 1e-9)
+            await is_over.wait()
+            group.cancel_scope.cancel()
+    first = tried.index(tried[0], 1)
+    assert {"openai", "groq"} <= set(tried[:first]), "one that crashes keeps no other from being tested"
+    crashes = [(each["event"], each.get("provider"), each["error"]) for each in said]
+    assert crashes[:first] == [("a scheduled test crashed", each, "OverflowError") for each in tried[:first]]
+    assert crashes[first] == ("a round of tests crashed", None, "OSError")
+    assert all(each["where"].startswith("test_verification.py:") for each in said)
+    assert KEY not in str(said)
 
 
 # Where a key may end up.
@@ -497,6 +554,31 @@ async def test_an_end_that_the_vendor_tells_is_a_notice(admin: httpx.AsyncClient
     assert (found["outcome"], found["stages"][-1]["state"]) == ("model_unavailable", "failed")
 
 
+async def test_an_end_that_is_known_is_told_with_a_test(
+    admin: httpx.AsyncClient, vendor: SecureVendor, plane: ControlPlane
+) -> None:
+    """What the vendor tells counts before what this release knows, and it is told where the test came to the model."""
+    known = next(each for each in plane.registry.get_provider_by_key("openai").models if each.name == "gpt-4o-mini")
+    assert known.retires_on is not None
+    await set_key(admin, "openai")
+    saved = await verify(admin, "openai")
+    draft = await verify(admin, "openai", secrets={"apiKey": KEY})
+    (kept,) = (await admin.get(f"{URL}/openai/verifications")).json()["verifications"]
+    for found in (saved, draft, kept, (await shown(admin, "openai"))["verification"]):
+        assert (found["outcome"], found["retiresOn"]) == ("verified", known.retires_on.isoformat())
+        assert known.retires_on.isoformat() in found["advice"]
+        assert f"OpenAI names {known.replacement} as its replacement." in found["advice"]
+    vendor.say(tested.Reply(200, b'{"id": "gpt-4o-mini", "shutdown_date": "2031-05-06"}'))
+    told = await verify(admin, "openai")
+    assert told["advice"].startswith("gpt-4o-mini ends on 2031-05-06.")
+    vendor.say(tested.Reply(401, b"{}"))
+    refused = await verify(admin, "openai")
+    assert refused["retiresOn"] == known.retires_on.isoformat()
+    assert "gpt-4o-mini" not in refused["advice"]
+    vendor.say(tested.Reply(404, b"model_not_found"))
+    assert (await verify(admin, "openai"))["advice"].endswith("or ask the provider for access to this one.")
+
+
 async def test_a_page_is_no_vosk_server(admin: httpx.AsyncClient, vendor: SecureVendor) -> None:
     moved = {"config": {"serverUrl": "wss://gateway.example.com"}}
     assert (await admin.put(f"{URL}/vosk/config", json=moved)).status_code == 200
@@ -528,27 +610,40 @@ async def test_a_long_list_leaves_the_model_open_and_says_so(admin: httpx.AsyncC
     assert [each["state"] for each in found["stages"]] == ["passed", "passed", "passed", "skipped"]
 
 
-@pytest.mark.parametrize(
-    ("key", "model", "outcome"),
-    [
-        ("deepgram", "nova-3", "verified"),
-        ("deepgram", "general", "model_unavailable"),
-        ("deepgram", "aura-asteria-en", "model_unavailable"),
-        ("groq", "whisper-large-v3", "model_unavailable"),
-    ],
-)
-async def test_a_model_of_another_kind_is_none(
-    key: str, model: str, outcome: str, admin: httpx.AsyncClient, vendor: SecureVendor
-) -> None:
+async def test_a_model_of_another_kind_is_none(admin: httpx.AsyncClient, vendor: SecureVendor) -> None:
+    """Vendors list them, and have entries of them, beside those that a provider of this type can use."""
     listed = {"stt": [{"name": "general", "canonical_name": "nova-3-general"}]}
     voices = {"tts": [{"name": "asteria", "canonical_name": "aura-asteria-en"}]}
 
     def answer(asked: tested.Asked) -> tested.Reply:
-        is_list = asked.path == "/v1/models"
-        return tested.Reply(200, json.dumps(listed | voices).encode()) if is_list else tested.answer(asked)
+        if asked.host == tested.HOSTS["deepgram"] and asked.path == "/v1/models":
+            return tested.Reply(200, json.dumps(listed | voices).encode())
+        model = asked.path.rpartition("/")[2]
+        if asked.host == tested.HOSTS["openai"]:
+            return tested.Reply(200, json.dumps({"id": model, "object": "model"}).encode())
+        if asked.host == tested.HOSTS["google"]:
+            served = ["embedContent" if "embedding" in model else "generateContent"]
+            entry = {"name": f"models/{model}", "supportedGenerationMethods": served}
+            return tested.Reply(200, json.dumps(entry).encode())
+        return tested.answer(asked)
 
     vendor.answer = answer
-    assert (await verify(admin, key, config={"model": model}, secrets={"apiKey": KEY}))["outcome"] == outcome
+    names: dict[str, tuple[list[str], list[str]]] = {
+        "deepgram": (["nova-3"], ["general", "aura-asteria-en"]),
+        "groq": ([], ["whisper-large-v3"]),
+        "openai": (
+            ["gpt-77", "o9", "omega", "ft:gpt-4o-mini:tts-gmbh::1"],
+            ["text-embedding-3-small", "whisper-1", "tts-1", "gpt-realtime", "ft:davinci-002:a::1"],
+        ),
+        "openai-tts": (["tts-1-hd", "gpt-4o-mini-tts"], ["gpt-4o-mini"]),
+        "google": (["gemini-77"], ["gemini-embedding-001"]),
+    }
+    for key, (own, others) in names.items():
+        for model in (*own, *others):
+            found = await verify(admin, key, config={"model": model}, secrets={"apiKey": KEY})
+            outcome = "verified" if model in own else "model_unavailable"
+            assert (found["outcome"], found["stages"][-1]["name"]) == (outcome, "model"), (key, model)
+            assert found["stages"][-1]["state"] == ("passed" if model in own else "failed"), (key, model)
 
 
 async def test_azures_list_of_a_whole_region_is_no_wrong_address(
@@ -714,20 +809,27 @@ async def test_what_nobody_is_asked_about_is_not_opened(
         ("openai", (401, b"ip_not_authorized"), "from where the control plane is", "open_console"),
         ("groq", (403, b"{}"), "from where the control plane is", "open_console"),
         ("groq", (404, b"{}"), "What answers at https://api.groq.com is not Groq", "check_settings"),
+        ("elevenlabs", (401, b"detected_unusual_activity"), "from where the control plane is", "open_console"),
+        ("azure-openai", (403, b"Virtual Network/Firewall rules."), "from where the control plane is", "open_console"),
+        ("azure-openai", (403, b"Public access is disabled."), "from where the control plane is", "open_console"),
     ],
 )
 async def test_advice_fits_what_was_refused(
     key: str, reply: tuple[int, bytes], said: str, step: str, admin: httpx.AsyncClient, vendor: SecureVendor
 ) -> None:
     vendor.say(tested.Reply(*reply))
-    found = await verify(admin, key, secrets={"apiKey": KEY})
+    needed = {"azure-openai": {"config": AZURE}, "elevenlabs": {"config": VOICE}}.get(key, {})
+    found = await verify(admin, key, secrets={"apiKey": KEY}, **needed, **_approval(key))
+    assert len(vendor.asked) == 1, "nothing further is asked"
     is_from_here = step == "open_console"
     assert (found["outcome"], found["verdict"], found["nextStep"]) == (
         *(("unreachable", "inconclusive") if is_from_here else ("wrong_region_or_endpoint", "fails")),
         step,
     )
     assert said in found["sentence"]
-    assert (await put_checked(admin, key, KEY)).status_code == 200, "it does not speak against the key"
+    assert (await put_checked(admin, key, KEY, **_approval(key))).status_code == 200, (
+        "it does not speak against the key"
+    )
 
 
 async def test_a_name_that_nobody_has_is_a_wrong_address_and_no_wrong_key(

@@ -13,6 +13,8 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from voxplane.probe import ProbeRequest
 
 MAX_ITEMS = 2000
@@ -23,6 +25,8 @@ _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _PAGE = re.compile(r"[A-Za-z0-9._=-]{1,300}")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})*")
 _MAX_URL_LENGTH = 2048
+_SHORTEST_KEY = 8
+"""What is shorter is as likely a word: many a server of one's own takes any, such as `none`."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,12 @@ class Listing:
     next_page: tuple[str, str] | None = None
     """The member of an answer that names the next page, and the parameter that asks for it."""
 
-    def read(self, document: Any) -> Page | None:
-        """Return what an answer lists; None when it is not of this form."""
+    def read(self, document: Any, secrets: Collection[str] = ()) -> Page | None:
+        """Return what an answer lists; None when it is not of this form.
+
+        An item that repeats one of the `secrets` it was asked with is left out.
+        """
+        hidden = [each for each in secrets if len(each) >= _SHORTEST_KEY]
         found: Any = _member(document, self.items) if self.items else document
         if isinstance(found, dict):
             by_name: dict[str, Any] = found  # pyright: ignore[reportUnknownVariableType] - JSON
@@ -86,7 +94,7 @@ class Listing:
         named: dict[str, Listed] = {}
         for each in items[:MAX_ITEMS]:
             listed = self._listed(each) if isinstance(each, dict) else None  # pyright: ignore[reportUnknownArgumentType] - JSON
-            if listed is not None:
+            if listed is not None and not self._repeats(each, hidden):
                 named.setdefault(listed.name, listed)
         after = self._page_after(document)
         has_more = after is None and (self._names_a_page(document) or _member(document, "has_more") is True)
@@ -122,6 +130,11 @@ class Listing:
             retires_on=_day(self._text(item, self.retires_on)),
             preview=self._text(item, self.preview),
         )
+
+    def _repeats(self, item: dict[str, Any], secrets: Collection[str]) -> bool:
+        """Whether a text of an item holds a secret, before it is cut or cleaned."""
+        texts = (item.get(each) for each in (self.name, self.label, self.language, self.preview) if each)
+        return any(secret in text for text in texts if isinstance(text, str) for secret in secrets)
 
     @staticmethod
     def _text(item: dict[str, Any], member: str | None) -> str | None:

@@ -57,6 +57,17 @@ def sentences(provider: AnyProvider, effective: JsonObject, today: date) -> list
     ]
 
 
+def ending(
+    provider: AnyProvider, effective: JsonObject, today: date, told: date | None = None
+) -> tuple[date | None, str] | None:
+    """Return when the first that ends of what settings name does so, if that is known, and say it; None if none does.
+
+    `told` is as for `notices`.
+    """
+    found = next((each for each in _noteworthy(provider, effective, today, told) if isinstance(each, _Ending)), None)
+    return None if found is None else (found.offer.retires_on, _sentence(provider, found))
+
+
 def _noteworthy(
     provider: AnyProvider, effective: JsonObject, today: date, told: date | None
 ) -> Iterator[_Ending | Notice]:

@@ -387,7 +387,13 @@ def test_check_30_where_a_key_is_sent_changes_with_the_key_only(
     saved(page)
     assert written(watch) == [{"config": {"baseUrl": "https://eu.api.openai.com/v1"}}]
     destination = ["https://eu.api.openai.com:443/v1"]
-    assert written(watch, "/secrets") == [{"secrets": {"apiKey": KEY}, "approvedOrigins": destination, "check": True}]
+    assert written(watch, "/secrets") == [{"secrets": {"apiKey": KEY}, "approvedOrigins": destination, "check": False}]
+    (tested,) = watch.sent("POST", "/verify")
+    assert tested.post_data_json == {
+        "config": {"baseUrl": "https://eu.api.openai.com/v1"},
+        "secrets": {"apiKey": KEY},
+        "approvedOrigins": ["https://eu.api.openai.com/v1"],
+    }, "what leaves it open is no reason not to save"
     provider = service.provider("openai")
     assert (provider["origins"], provider["approvedOrigins"]) == (destination, destination)
     assert provider["secretFields"][0]["version"] == 2
@@ -402,10 +408,14 @@ def test_a_key_that_is_refused_is_asked_for_again(open_console: OpenConsole, ser
     advanced(page)
     entry(page, "baseUrl", "Base URL").fill("https://eu.api.openai.com/v1")
     page.get_by_label("New API key").fill("***")
+    before = service.provider("openai")
+    save(page).click()
+    expect(page.get_by_role("alert").filter(has_text="Nothing is saved.")).to_be_visible()
+    assert service.provider("openai") == before
+    page.get_by_role("checkbox", name="Check it before saving").uncheck()
     save(page).click()
     expect(page.get_by_role("alert").filter(has_text="The settings are saved, the key is not.")).to_be_visible()
     assert service.provider("openai")["status"] == "destination_unapproved"
-    page.get_by_role("checkbox", name="Check it before saving").uncheck()
     page.get_by_label("New API key").fill(KEY)
     saved(page)
     assert service.provider("openai")["status"] == "unverified"

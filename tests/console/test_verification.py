@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -25,10 +26,19 @@ GOOD = "key-good-canary-7f3a9c"
 LAST = re.compile("^Last test$")
 
 
+GATEWAY = "https://gateway.example.com/v1"
+
+
+def answer(asked: tested.Asked) -> tested.Reply:
+    """Answer as the vendor would; the gateway is OpenAI's."""
+    host = tested.HOSTS["openai"] if GATEWAY.endswith(f"{asked.host}/v1") else asked.host
+    return tested.answer(replace(asked, headers={**asked.headers, "host": host}))
+
+
 @pytest.fixture
 def service(settings: Settings, tmp_path: Path) -> Iterator[Service]:
     """The service, for which the vendors are on loopback."""
-    running = with_vendors(settings, tested.answer, verifications_per_minute=12, models_dir=tmp_path)
+    running = with_vendors(settings, answer, verifications_per_minute=12, models_dir=tmp_path)
     with serving(running) as service:
         yield service
 
@@ -170,7 +180,7 @@ def result_of(outcome: Outcome) -> dict[str, Any]:
         since=at,
         proved_at=at,
     )
-    return shown_verification(row, provider).model_dump(mode="json", by_alias=True)
+    return shown_verification(row, provider, at.date()).model_dump(mode="json", by_alias=True)
 
 
 def said_of(stage: dict[str, Any]) -> re.Pattern[str]:
@@ -325,6 +335,39 @@ def test_check_39_a_first_key_is_checked_before_a_voice_is_chosen(open_console: 
     page.goto("/providers/elevenlabs/config")
     expect(line).to_have_text("No list yet. Any name can be typed.")
     expect(page.locator("[data-setting=voiceId] .notice")).to_have_text("Choose one.")
+
+
+def test_check_39_a_key_that_fails_at_a_new_address_leaves_all_as_it_is_until_chosen(
+    open_console: OpenConsole, service: Service, watch: Watch
+) -> None:
+    """Settings without a key that may go where they lead are out of service."""
+    service.store_key("openai", GOOD)
+    service.configure("openai", isEnabled=True)
+    before = service.provider("openai")
+    page = open_console("/providers/openai/config")
+    page.locator("summary", has_text="Advanced").click()
+    page.locator("[data-setting=baseUrl]").get_by_label("Base URL", exact=True).fill(GATEWAY)
+    key, save = page.get_by_label("New API key"), page.get_by_role("button", name="Save changes")
+    key.fill("key-bad-mistyped")
+    save.click()
+    failed = page.get_by_role("region", name="Enter the key for the new address")
+    expect(failed).to_contain_text("OpenAI rejected the API key.")
+    assert service.provider("openai") == before
+    assert watch.sent("PUT") == []
+    key.fill("key-good-there")
+    expect(failed.locator("[data-outcome]")).to_have_count(0)
+    save.click()
+    expect(save).to_have_count(0)
+    expect(found(page).locator("[data-outcome=verified]")).to_contain_text("OpenAI answers and accepts the key.")
+    assert service.provider("openai")["status"] == "verified"
+    page.locator("[data-setting=baseUrl]").get_by_label("Base URL", exact=True).fill(f"{GATEWAY}/elsewhere")
+    key.fill("key-bad-on-purpose")
+    save.click()
+    page.get_by_role("button", name="Save anyway").click()
+    expect(save).to_have_count(0)
+    after = service.provider("openai")
+    assert (after["usable"], after["secretFields"][0]["version"]) == (True, 3)
+    assert after["overrides"] == {"baseUrl": f"{GATEWAY}/elsewhere"}
 
 
 def test_check_43_testing_changes_stores_nothing(open_console: OpenConsole, service: Service, watch: Watch) -> None:

@@ -408,7 +408,10 @@ PROBE = Probe(
         _asks_for_words("{endpoint}/openai/v1/chat/completions", _V1, model="{deployment}"),
         _asks_for_words("{endpoint}/openai/deployments/{deployment}/chat/completions?api-version={apiVersion}", _DATED),
     ),
-    signs=(Sign("quota", (403, 429), "quota"),),
+    signs=(
+        Sign("unreachable", (403,), "virtual network|firewall|public access is disabled|private endpoint"),
+        Sign("quota", (403, 429), "quota"),
+    ),
     unknown_host="wrong_region_or_endpoint",
     uncheckable=(When("clientId"),),
     model_setting="deployment",

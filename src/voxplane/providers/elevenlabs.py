@@ -277,7 +277,8 @@ PROBE = Probe(
         ),
     ),
     signs=(
-        Sign("key_restricted", (401, 403), "missing_permissions|detected_unusual_activity"),
+        Sign("unreachable", (401, 403), "detected_unusual_activity"),  # the free tier is not served at this address
+        Sign("key_restricted", (401, 403), "missing_permissions"),
         Sign("quota", (401, 402, 429), "quota_exceeded|payment_required"),
     ),
 )

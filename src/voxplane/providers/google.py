@@ -412,6 +412,7 @@ PROBE = Probe(
             f"{_GEMINI}/v1beta/models/{{model}}",
             {"x-goog-api-key": "{apiKey}"},
             good=r'"name"\s*:',
+            lists='"generateContent"',  # others have entries too, such as those that make vectors
             proves="both",
         ),
     ),

@@ -270,8 +270,11 @@ LISTS_MODELS = (
             },
         ),
         items="data",
-        # It also lists what makes pictures, sound and vectors.
-        keeps=r"^(gpt-[3-9](?!.*(audio|realtime|transcribe|tts|image|search))|o[0-9]|chatgpt-4o)",
+        # It also lists what makes pictures, sound and vectors. What an account calls its own model is its to choose.
+        keeps=(
+            r"^(?!(ft:)?[^:]*(audio|babbage|dall-e|davinci|embedding|image|instruct|moderation|realtime|search|sora"
+            r"|transcribe|translate|tts|whisper))"
+        ),
         retires_on="shutdown_date",
     ),
 )

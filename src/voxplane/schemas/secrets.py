@@ -17,7 +17,7 @@ _WHY: dict[UntestedReason, str] = {
     "secrets_missing": "These settings need other secrets with it, and only what is entered together is tested.",
     "invalid_config": "The settings are not valid as they are, so it was stored untested.",
     "destination_unapproved": "The settings send calls where it may not go, so it was stored untested.",
-    "too_often": "The organization tested as often as it may within a minute, so it was stored untested.",
+    "too_often": "The organization tested as often as it may in a minute, or still does, so it was stored untested.",
     "changed": "Somebody changed the provider during the test, so what it found is not of what is stored.",
 }
 

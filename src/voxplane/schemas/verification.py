@@ -97,7 +97,9 @@ class VerificationResult(Wire):
     http_status: int | None = Field(description="The status of the provider's last answer; null without an answer.")
     retry_after_seconds: int | None = Field(description="How long the provider asked to be left alone.")
     model: str | None = Field(description="The model that was tested for; null when the settings name none.")
-    retires_on: date | None = Field(description="When the provider says that this model ends; null when it does not.")
+    retires_on: date | None = Field(
+        description="When this model ends: the day that the provider itself tells, or else the one that is known."
+    )
     origin: str | None = Field(description="Where the test went; null when it went nowhere.")
     is_draft: bool = Field(description="Whether a draft was tested: then nothing was stored.")
     checked_at: datetime

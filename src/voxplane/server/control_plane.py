@@ -184,6 +184,7 @@ class ControlPlane:
                 providers=providers,
                 runner=ProbeRunner(client, settings.models_dir),
                 per_minute=settings.verifications_per_minute,
+                patience_seconds=settings.vendor_timeout_seconds,
             ),
             lists=ListService(
                 registry=registry,

@@ -263,7 +263,8 @@ class ListService:
         self, probe: Probe, listing: Listing, resolved: ResolvedProviderConfig, asker: UUID
     ) -> tuple[tuple[Listed, ...], bool] | NotListed:
         """Read a vendor's list, and whether to its end; or say why it cannot be read."""
-        values = {**resolved.config, **{name: value.get_secret_value() for name, value in resolved.secrets.items()}}
+        secrets = {name: value.get_secret_value() for name, value in resolved.secrets.items()}
+        values = {**resolved.config, **secrets}
         first, headers = listing.request.address(resolved.config), listing.request.heading(values)
         within = frozenset(Origin.parse(each) for each in resolved.origins)
         found: dict[str, Listed] = {}
@@ -281,7 +282,7 @@ class ListService:
             if answer.status != _OK:
                 text = answer.body[:MAX_ANSWER_BYTES].decode("utf-8", errors="replace")
                 return _REFUSED.get(judged(probe, listing.request, answer.status, text), "provider_error")
-            page = listing.read(answer.json())
+            page = listing.read(answer.json(), secrets.values())
             if page is None:
                 return "not_understood"
             found |= {each.name: each for each in page.listed if each.name not in found}

@@ -18,6 +18,7 @@ from prometheus_client import (
 )
 
 from voxplane.errors import InternalError
+from voxplane.server.crash import crash
 from voxplane.server.problem import problem_response
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class Observation:
         try:
             await self._app(scope, receive, observed)
         except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, the caller gets an answer
-            log.error("crash", error=type(error).__name__, request_id=request_id, where=_where(error))  # noqa: TRY400 - a traceback can hold values
+            log.error("crash", **crash(error), request_id=request_id)  # noqa: TRY400 - a traceback can hold values
             if status == 0:
                 await problem_response(InternalError(), request_id)(scope, receive, observed)
         self._record(scope, status, seconds, request_id)
@@ -151,11 +152,3 @@ def _request_id(scope: Scope) -> str:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return value.decode()
     return uuid4().hex
-
-
-def _where(error: BaseException) -> str:
-    """Name the file and line of a crash, without the values that a traceback would print."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else "unknown"

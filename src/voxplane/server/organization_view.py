@@ -255,7 +255,6 @@ class OrganizationView:
         )
         return self._assemble(
             provider.summary,
-            definition=provider,
             is_primary=is_primary,
             config=effective,
             overrides=overrides,
@@ -291,7 +290,6 @@ class OrganizationView:
         summary: ProviderSummary,
         *,
         lacks: Unusable | None,
-        definition: AnyProvider | None = None,
         **shown: object,
     ) -> OrganizationProvider:
         row = self.state.configs.get(summary.key)
@@ -319,7 +317,9 @@ class OrganizationView:
                 "updated_at": row.updated_at if row else None,
                 "updated_by": row.updated_by if row else None,
                 "health": health,
-                "verification": verification and shown_verification(verification, definition or summary),
+                # That of a provider that is no longer offered is none.
+                "verification": verification
+                and shown_verification(verification, self._registry.get_provider_by_key(summary.key), self._today),
             }
         )
 
@@ -408,10 +408,15 @@ def _status(
 
 
 def shown_verification(
-    row: VerificationRow, provider: ProviderSummary | AnyProvider, *, is_draft: bool = False
+    row: VerificationRow, provider: ProviderSummary | AnyProvider, today: date, *, is_draft: bool = False
 ) -> VerificationResult:
-    """Return a test as it is shown, in today's words."""
-    words = worded(row, provider, is_draft=is_draft)
+    """Return a test as it is shown, in today's words and with what is known today of the model's end."""
+    ending = None
+    if not isinstance(provider, ProviderSummary) and provider.probe and provider.probe.model_setting:
+        named: JsonObject = {provider.probe.model_setting: row.model}
+        ending = retirement.ending(provider, named, today, row.retires_on)
+    retires_on, said = ending or (row.retires_on, "")
+    words = worded(row, provider, ending=said, is_draft=is_draft)
     return VerificationResult.model_validate(
         {
             "outcome": row.outcome,
@@ -424,7 +429,7 @@ def shown_verification(
             "http_status": row.http_status,
             "retry_after_seconds": row.retry_after_seconds,
             "model": row.model,
-            "retires_on": row.retires_on,
+            "retires_on": retires_on,
             "origin": row.origin,
             "is_draft": is_draft,
             "checked_at": row.checked_at,

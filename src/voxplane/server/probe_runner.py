@@ -191,7 +191,8 @@ class ProbeRunner:
             "reachable": answer.connected_milliseconds,
             "key": answer.milliseconds - answer.connected_milliseconds,
         }
-        if outcome == "verified" and subject.model is not None and request.lists is not None:
+        is_of_model = request.lists is not None or request.proves != "key"
+        if outcome == "verified" and subject.model is not None and is_of_model:
             is_kind = _is_of_its_kind(subject, subject.model)
             has_model = is_kind and request.has_model(text, subject.model)
             if has_model or answer.is_whole or not is_kind:

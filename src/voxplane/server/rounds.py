@@ -13,6 +13,7 @@ from voxplane.errors import Invalid, RateLimited, VoxplaneError
 from voxplane.schemas.verification import VerificationResult, VerificationWrite
 from voxplane.schemas.wire import Wire
 from voxplane.server.auth import Principal, Scope
+from voxplane.server.crash import crash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,6 +100,8 @@ async def keep_testing(plane: ControlPlane, hours: float) -> None:
             await verify_what_is_due(plane, timedelta(hours=hours), _PAUSE_SECONDS)
         except VoxplaneError as error:
             log.warning("a round of tests ended early", code=error.code)
+        except Exception as error:  # noqa: BLE001 - tests beside the service are no reason to end it
+            log.error("a round of tests crashed", **crash(error))  # noqa: TRY400 - a traceback can hold values
 
 
 async def verify_what_is_due(plane: ControlPlane, age: timedelta, pause_seconds: float) -> int:
@@ -114,6 +117,8 @@ async def verify_what_is_due(plane: ControlPlane, age: timedelta, pause_seconds:
             await plane.verification.verify(_scheduler(organization), key, VerificationWrite(), is_allowed=True)
         except VoxplaneError as error:
             log.info("a scheduled test was not made", provider=key, code=error.code)
+        except Exception as error:  # noqa: BLE001 - one provider is not to keep the others from being tested
+            log.error("a scheduled test crashed", provider=key, **crash(error))  # noqa: TRY400 - as above
         await anyio.sleep(random.uniform(0, pause_seconds))  # noqa: S311 - spreads load
     return len(due[:MAX_PER_ROUND])
 

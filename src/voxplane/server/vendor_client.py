@@ -379,7 +379,7 @@ def _retry_after(header: str) -> int | None:
         return min(int(header), _LONGEST_RETRY_AFTER_SECONDS)
     try:
         at = parsedate_to_datetime(header[:_LONGEST_DATE])
-    except ValueError:
+    except (ValueError, OverflowError):  # a year, say, that is no machine's number
         return None
     seconds = math.ceil(((at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds())
     return min(max(seconds, 0), _LONGEST_RETRY_AFTER_SECONDS)

@@ -198,8 +198,13 @@ def verdict_of(outcome: Outcome) -> Verdict:
     return WORDS[outcome].verdict
 
 
-def worded(row: VerificationRow, provider: ProviderSummary | AnyProvider, *, is_draft: bool = False) -> Words:
-    """Return the words for one test; of what is no longer offered, its summary is known."""
+def worded(
+    row: VerificationRow, provider: ProviderSummary | AnyProvider, *, ending: str = "", is_draft: bool = False
+) -> Words:
+    """Return the words for one test; of what is no longer offered, its summary is known.
+
+    `ending` says that the model ends, which counts where the test came to it.
+    """
     outcome: Outcome = row.outcome  # pyright: ignore[reportAssignmentType] - a column of text
     words = _DRAFT_WITHOUT_KEY if is_draft and outcome == "key_missing" else WORDS[outcome]
     own = () if isinstance(provider, ProviderSummary) else provider.default_origins
@@ -217,5 +222,9 @@ def worded(row: VerificationRow, provider: ProviderSummary | AnyProvider, *, is_
         "seconds": str(row.retry_after_seconds or 30),
     }
     is_unfinished = any(each["name"] == "settings" and each["state"] == "inconclusive" for each in row.stages)
-    advice = [words.advice.format_map(filled), _UNCHOSEN[provider.type] if is_unfinished else ""]
+    advice = [
+        ending if outcome in {"verified", "model_unavailable"} else "",
+        words.advice.format_map(filled),
+        _UNCHOSEN[provider.type] if is_unfinished else "",
+    ]
     return words._replace(sentence=words.sentence.format_map(filled), advice=" ".join(filter(None, advice)))

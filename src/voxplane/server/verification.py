@@ -6,10 +6,12 @@ kept. A draft test uses what came with the request and nothing else; it leaves n
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+import anyio
 
 from voxplane.destination import Origin
 from voxplane.errors import (
@@ -42,7 +44,7 @@ from voxplane.server.verdict import verdict_of
 from voxplane.server.verification_store import VerificationRow, add_verification
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
     from uuid import UUID
 
     from voxplane.provider import AnyProvider
@@ -73,9 +75,13 @@ class VerificationService:
         providers: ProviderService,
         runner: ProbeRunner,
         per_minute: int,
+        patience_seconds: float,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """Take what it works with; at most `per_minute` tests of one organization are made."""
+        """Take what it works with; at most `per_minute` tests of one organization are made.
+
+        One waits for `patience_seconds` behind the organization's others.
+        """
         self._registry = registry
         self._retired = retired
         self._database = database
@@ -84,6 +90,7 @@ class VerificationService:
         self._providers = providers
         self._runner = runner
         self._allowance = Allowance(per_minute)
+        self._patience_seconds = patience_seconds
         self._clock = clock
 
     def allow(self, organization_id: UUID) -> None:
@@ -108,7 +115,7 @@ class VerificationService:
             PermissionDenied: a draft, or a destination that is not the provider's own, needs admin:secrets; what is
                 saved needs livekit:write.
             Invalid: the settings or secrets are not valid, or a draft leads where it approves nothing.
-            RateLimited: the organization tested too often within the last minute.
+            RateLimited: the organization tested too often within the last minute, or its other tests take too long.
             SecretsUnreadable: what is stored does not open.
             ProviderNotFound, ProviderRetired: there is no such provider, or it is no longer offered.
             KeyUnavailable: the installation is sealed.
@@ -124,8 +131,9 @@ class VerificationService:
             approved = provider.default_origins | parsed_origins(provider, wanted.approved_origins or [])
             subject = _drafted(provider, view.overrides(provider), wanted, approved)
             self.allow(principal.tenant)
-            finding = await self._run(subject, principal)
-            return shown_verification(self._row(subject, principal, finding), provider, is_draft=True)
+            async with self._turn(principal):
+                finding = await self._runner.run(subject, principal.tenant)
+            return self._shown(self._row(subject, principal, finding), provider, is_draft=True)
         return await self._verify_saved(principal, provider, view, is_allowed=is_allowed)
 
     async def verifications(self, principal: Principal, key: str) -> Verifications:
@@ -137,7 +145,7 @@ class VerificationService:
         provider = self._retired.get(key) or self._registry.get_provider_by_key(key)
         async with self._database.transaction(organization_id=principal.tenant) as connection:
             rows = await verification_store.verifications(connection, principal.tenant, key)
-        return Verifications(verifications=tuple(shown_verification(row, provider) for row in rows))
+        return Verifications(verifications=tuple(self._shown(row, provider) for row in rows))
 
     async def _verify_saved(
         self, principal: Principal, provider: AnyProvider, view: OrganizationView, *, is_allowed: bool
@@ -155,34 +163,50 @@ class VerificationService:
         # What nobody is asked about is not opened.
         finding = Finding("key_missing") if is_missing else before_asking(subject)
         if finding is None:
-            try:
-                released = await self._workers.release_for_test(principal, provider.key)
-            except SecretsNotFound:
-                finding = Finding("key_missing")
-            except DestinationUnapproved:
-                finding = Finding("blocked", origin=_first(subject.origins))
-            else:
-                # Somebody may have changed the settings between the two looks: what was released is what is tested.
-                subject = Subject(
-                    provider,
-                    released.config,
-                    frozenset(Origin.parse(each) for each in released.origins),
-                    {name: value.get_secret_value() for name, value in released.secrets.items()},
-                    is_whole=is_whole,
-                )
-                _require_for_custom(principal, provider, subject.origins)
-                at = Position.parse(released.at)
-                revision = at.revision if at else revision
-                # A round asks all at once: it is the operator's, and alone in its process. The schedule asks one.
-                run = self._runner.run(subject, principal.tenant) if is_allowed else self._run(subject, principal)
-                finding = await run
+            # A round asks all at once: it is the operator's, and alone in its process. The schedule asks one.
+            async with nullcontext() if is_allowed else self._turn(principal):
+                try:
+                    released = await self._workers.release_for_test(principal, provider.key)
+                except SecretsNotFound:
+                    finding = Finding("key_missing")
+                except DestinationUnapproved:
+                    finding = Finding("blocked", origin=_first(subject.origins))
+                else:
+                    # Somebody may have changed the settings between the two looks: what was released is what is tested.
+                    subject = Subject(
+                        provider,
+                        released.config,
+                        frozenset(Origin.parse(each) for each in released.origins),
+                        {name: value.get_secret_value() for name, value in released.secrets.items()},
+                        is_whole=is_whole,
+                    )
+                    _require_for_custom(principal, provider, subject.origins)
+                    at = Position.parse(released.at)
+                    revision = at.revision if at else revision
+                    finding = await self._runner.run(subject, principal.tenant)
         row = self._row(subject, principal, finding, revision)
         await self._keep(principal, row)
-        return shown_verification(row, provider)
+        return self._shown(row, provider)
 
-    async def _run(self, subject: Subject, principal: Principal) -> Finding:
-        async with self._allowance.turn(principal.tenant):
-            return await self._runner.run(subject, principal.tenant)
+    @asynccontextmanager
+    async def _turn(self, principal: Principal) -> AsyncGenerator[None]:
+        """Hold one of the organization's turns.
+
+        Raises:
+            RateLimited: its other tests left none in time.
+        """
+        turns = self._allowance.turn(principal.tenant)
+        try:
+            with anyio.fail_after(self._patience_seconds):
+                await turns.acquire()
+        except TimeoutError:
+            seconds = max(1, round(self._patience_seconds))
+            message = "The organization's other tests are still under way."
+            raise RateLimited(message, retry_after_seconds=seconds) from None
+        try:
+            yield
+        finally:
+            turns.release()
 
     async def _keep(self, principal: Principal, row: VerificationRow) -> None:
         async with self._database.transaction(organization_id=principal.tenant) as connection:
@@ -208,7 +232,7 @@ class VerificationService:
             with suppress(SecretsUnreadable):  # what does not open is not what was entered
                 if await self._providers.uses_secrets(principal, key, found.given):
                     await self._keep(principal, found.row)
-            said = shown_verification(found.row, self._registry.get_provider_by_key(key), is_draft=True)
+            said = self._shown(found.row, self._registry.get_provider_by_key(key), is_draft=True)
             errors = [FieldError(f"/secrets/{name}", said.outcome, said.sentence) for name in found.given]
             raise SecretsRefused(errors, said.model_dump(mode="json", by_alias=True))
         changed = await self._providers.update_provider_secrets(principal, key, change, if_match=if_match)
@@ -247,12 +271,13 @@ class VerificationService:
             if provider.required_secrets(subject.settings) - set(given):
                 return Untested.because("secrets_missing")
             self.allow(principal.tenant)
+            async with self._turn(principal):
+                finding = await self._runner.run(subject, principal.tenant)
         except Invalid as invalid:
             is_elsewhere = invalid.errors[0].pointer.startswith("/approvedOrigins")
             return Untested.because("destination_unapproved" if is_elsewhere else "invalid_config")
         except RateLimited:
             return Untested.because("too_often")
-        finding = await self._run(subject, principal)
         return _Tried(overrides, given, self._row(subject, principal, finding, view.state.revision))
 
     async def _view(self, principal: Principal) -> OrganizationView:
@@ -261,6 +286,11 @@ class VerificationService:
 
     def _view_of(self, state: OrganizationState) -> OrganizationView:
         return OrganizationView(state, self._registry, self._retired, self._clock().date())
+
+    def _shown(
+        self, row: VerificationRow, provider: Provider | AnyProvider, *, is_draft: bool = False
+    ) -> VerificationResult:
+        return shown_verification(row, provider, self._clock().date(), is_draft=is_draft)
 
     def _row(self, subject: Subject, principal: Principal, finding: Finding, revision: int = 0) -> VerificationRow:
         at = self._clock()

@@ -1891,7 +1891,7 @@ export interface components {
             outcome: "verified" | "key_missing" | "key_rejected" | "key_restricted" | "quota" | "rate_limited" | "wrong_region_or_endpoint" | "model_unavailable" | "unreachable" | "timeout" | "tls" | "provider_error" | "blocked" | "not_checkable" | "local_unavailable";
             /**
              * Retireson
-             * @description When the provider says that this model ends; null when it does not.
+             * @description When this model ends: the day that the provider itself tells, or else the one that is known.
              */
             retiresOn: string | null;
             /**

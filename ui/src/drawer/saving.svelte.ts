@@ -1,7 +1,7 @@
-import { Problem } from "../api/client";
+import { Problem, type VerificationResult } from "../api/client";
 import type { ConsoleContext } from "../context.svelte";
 import type { ConfigDraft, Overlap } from "../form/draft.svelte";
-import { isSame } from "../form/json";
+import { isSame, type JsonObject } from "../form/json";
 import { text } from "../messages";
 import { sentence } from "../problem";
 import { readProvider, received, writeConfig } from "../providers";
@@ -20,7 +20,10 @@ export class Saving {
   #merged = $state.raw<{ by: string; names: readonly string[] } | null>(null);
   #keyProblem = $state<string | null>(null);
   #isKeyOwed = $state(false);
-  /** Whether the key is tested at the new address before it is stored. */
+  #isTesting = $state(false);
+  /** What a test of the key at the new address found, and the settings that it was of. */
+  #tested = $state.raw<{ override: JsonObject; result: VerificationResult } | null>(null);
+  /** Whether the key is tested at the new address before anything is saved. */
   checks = $state(true);
 
   constructor(
@@ -32,12 +35,25 @@ export class Saving {
     return this.#isRunning;
   }
 
+  /** Whether the key is being tested at the new address. */
+  get isTesting(): boolean {
+    return this.#isTesting;
+  }
+
+  /** The test because of which nothing was saved; null once it is not of what is there. */
+  get failedTest(): VerificationResult | null {
+    const tested = this.#tested;
+    return tested?.result.verdict === "fails" && tested.override === this.draft.override
+      ? tested.result
+      : null;
+  }
+
   /** Why the last attempt failed, where it is about no setting. */
   get problem(): unknown {
     return this.#problem;
   }
 
-  /** Why the key was not stored although the settings were. */
+  /** Why the key was not stored, and whether the settings were. */
   get keyProblem(): string | null {
     return this.#keyProblem;
   }
@@ -71,11 +87,20 @@ export class Saving {
     this.#problem = null;
     this.#overlapping = new Map();
     this.#merged = null;
-    this.#keyProblem = null;
+    this.forgetTest();
   }
 
-  /** Save what was changed; `secrets` are those demanded, which go to the new address only. */
-  async save(secrets: Record<string, string>): Promise<Outcome> {
+  /** Be done with what was found of a key: another one is typed. */
+  forgetTest(): void {
+    this.#keyProblem = null;
+    this.#tested = null;
+  }
+
+  /**
+   * Save what was changed; `secrets` are those demanded, which go to the new address only. Where they fail there,
+   * nothing is saved: until both are, the provider would not be used. `isAnyway` is the choice not to test them.
+   */
+  async save(secrets: Record<string, string>, isAnyway = false): Promise<Outcome> {
     if (this.#isRunning) return "failed";
     const asked = this.#overlapping;
     this.forget();
@@ -87,14 +112,57 @@ export class Saving {
     this.#isRunning = true;
     try {
       const redirects = this.redirects;
+      const checks = redirects && this.checks && !isAnyway;
+      const refusal = checks ? await this.#test(secrets) : null;
+      if (refusal !== null) return refusal;
+      const tested = this.#tested?.result ?? null;
       const outcome = await this.#saveSettings();
       if (outcome !== "saved" || !redirects) return outcome;
       // The settings lead elsewhere now, and until the key follows it is owed.
       this.#isKeyOwed = true;
-      return await this.#saveSecrets(secrets);
+      // What could not be tested by what the settings say, the server may know how to test.
+      const ended = await this.#saveSecrets(secrets, checks && tested === null);
+      // A draft's test is kept by nobody.
+      if (ended === "saved" && tested?.verdict === "works")
+        void this.shared.verifications.test(this.draft.provider.provider);
+      return ended;
     } finally {
       this.#isRunning = false;
     }
+  }
+
+  /** Test the secrets at the new address; returns how the attempt to save ended by that, or null to go on. */
+  async #test(secrets: Record<string, string>): Promise<Outcome | null> {
+    if (Object.keys(secrets).length === 0) return null;
+    const { draft, shared } = this;
+    const { override, addresses } = draft;
+    this.#isTesting = true;
+    try {
+      const result = await shared.verifications.testDraft(draft.provider.provider.key, {
+        config: override,
+        secrets,
+        ...(addresses.length === 0 ? {} : { approvedOrigins: addresses }),
+      });
+      this.#tested = { override, result };
+      if (result.verdict !== "fails") return null;
+      shared.announcer.say(result.sentence);
+      return "failed";
+    } catch (error) {
+      return this.#untested(error);
+    } finally {
+      this.#isTesting = false;
+    }
+  }
+
+  #untested(error: unknown): Outcome | null {
+    // That it cannot be tested now, or not by what the settings say, is no reason not to save.
+    if (error instanceof Problem && error.status === 429) return null;
+    const pointers =
+      error instanceof Problem && error.status === 422 ? error.errors.map((each) => each.pointer) : [];
+    if (pointers.some((each) => each.startsWith("/approvedOrigins"))) return null;
+    if (!pointers.some((each) => each.startsWith("/secrets"))) return this.#failed(error);
+    this.#keyProblem = text.configuration.nothingSaved(sentence(error));
+    return "failed";
   }
 
   async #saveSettings(): Promise<Outcome> {
@@ -135,10 +203,10 @@ export class Saving {
     return "overlapping";
   }
 
-  async #saveSecrets(secrets: Record<string, string>): Promise<Outcome> {
+  async #saveSecrets(secrets: Record<string, string>, check: boolean): Promise<Outcome> {
     const { draft, shared } = this;
     // The server says where these settings lead: the key is stored for exactly that.
-    const change = { secrets, approvedOrigins: [...draft.provider.origins], check: this.checks };
+    const change = { secrets, approvedOrigins: [...draft.provider.origins], check };
     try {
       const stored = await writeSecrets(shared, draft.provider, change);
       draft.receive(stored);

@@ -160,6 +160,15 @@ export class ConfigDraft {
     };
   }
 
+  /** Where an override leads, as far as it says so: whoever enters it with a key wants the key to go there. */
+  get addresses(): string[] {
+    return this.layout.fields
+      .filter((each) => each.hints.bindsSecret)
+      .map((each) => this.override[each.name])
+      .filter((each) => typeof each === "string")
+      .filter((each) => URL.canParse(each));
+  }
+
   /** Set a setting of its own; undefined takes it back to the default. */
   set(name: string, value: unknown): void {
     this.#put(name, value);

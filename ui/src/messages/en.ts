@@ -827,6 +827,7 @@ export const en = {
       `${names} decides where the key is sent, so the stored key does not go there. It is stored again with your save, for the new address only.`,
     keyOwed: "The key for the new address is not stored yet",
     keyNeeded: "Enter the key: the stored one is not sent to a new address.",
+    nothingSaved: (why: string) => `Nothing is saved. ${why}`,
     keyNotSaved: (why: string) =>
       `The settings are saved, the key is not. ${why} Until it is, this provider is not used.`,
   },
