@@ -25,6 +25,7 @@ Path = tuple[str, ...]
 """A place in a blob."""
 
 _HOLDS_KEYS = "It may hold a key: move it by hand, with `voxplane secrets set`."
+_PRIVATE_KEY = "private_key"  # what the content of a service account's key file calls it
 _MAX_DEPTH = 8
 _MAX_INDEX_DIGITS = 5
 # A name of a few words, as `topP`, `OPENAI_API_KEY` or `openAI`. What is longer, or goes between capitals and small
@@ -347,22 +348,30 @@ def _has(registry: ProviderRegistry, key: str) -> bool:
 
 
 def secret_places(blob: JsonObject, registry: ProviderRegistry) -> Iterator[tuple[Path, str]]:
-    """Yield every text that stands where keys stand, and its place, whoever's it is and whether or not it is taken."""
+    """Yield every text that stands where keys stand, and its place, whoever's it is and whether or not it is taken.
+
+    In an object that stands where keys stand all texts do. But where one of them is called a key, what goes by the
+    name of a setting is that, as the model in `{"secrets": {"deepgram": {"token": …, "model": …}}}`; and of the
+    content of a key file only the private key is one.
+    """
     own, settings, vendors = _key_names(registry)
     waiting: list[tuple[Path, Any, bool]] = [((), blob, False)]
     while waiting:
         path, value, is_secret = waiting.pop()
         if is_object(value):
+            is_key_file = isinstance(value.get(_PRIVATE_KEY), str)
+            called = {name for name in value if _is_called_a_key(fold(name), own, settings)}
             for name, each in value.items():
-                folded = fold(name)
-                is_named = folded in own or (
-                    folded.endswith(("apikey", "secret", "password")) and folded not in settings
-                )
-                waiting.append(((*path, name), each, is_secret or is_named))
+                is_other = is_key_file or (bool(called) and fold(name) in settings)
+                waiting.append(((*path, name), each, name in called or (is_secret and not is_other)))
         elif is_list(value):
             waiting += [((*path, str(index)), each, is_secret) for index, each in enumerate(value)]
         elif is_secret and isinstance(value, str) and bare(value) and fold(bare(value)) not in vendors:
             yield path, bare(value)
+
+
+def _is_called_a_key(name: str, own: frozenset[str], settings: frozenset[str]) -> bool:
+    return name in own or (name.endswith(("apikey", "secret", "password", "privatekey")) and name not in settings)
 
 
 def key_places(blob: JsonObject, registry: ProviderRegistry) -> set[Path]:
