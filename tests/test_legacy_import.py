@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -260,10 +261,16 @@ async def test_files_folders_and_lines_are_read_and_what_is_unreadable_says_so(
     (folder / "acme.json").write_text('{"stt": "deepgram"}')
     (folder / "beta.json").write_text(f'{{"broken": "{KEY}"')
     (folder / "gamma.json").write_text('{"big": "' + "x" * 300 + '"}')
+    (folder / "delta.json").mkdir()
+    (folder / "epsilon.json").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(folder / "pipe.json")
     assert await read(folder) == [
         ("acme", {"stt": "deepgram"}),
         ("beta", "It is no JSON object."),
+        ("delta", "It cannot be read as a file."),
+        ("epsilon", "It cannot be read as a file."),
         ("gamma", legacy_source.TOO_LARGE),
+        ("pipe", "It cannot be read as a file."),
     ]
     assert await read(folder, "acme") == [("acme", {"stt": "deepgram"})]
     one = folder / "acme.json"
@@ -288,7 +295,8 @@ async def test_files_folders_and_lines_are_read_and_what_is_unreadable_says_so(
     monkeypatch.setattr(legacy_source, "MAX_BLOB_BYTES", 10**6)
     deep.write_text('{"a":' * 100_000 + "1" + "}" * 100_000)
     assert await read(deep) == [("default", "It is no JSON object.")]
-    for nothing in (tmp_path / "none.json", tmp_path / "none.jsonl", "\x00"):
+    unnameable = ("postgresql://a..b/x", f"postgresql://{'a' * 70}/x")
+    for nothing in (tmp_path / "none.json", tmp_path / "none.jsonl", "\x00", "", *unnameable):
         with pytest.raises(ConfigurationError):
             await read(nothing)
 

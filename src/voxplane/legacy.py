@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 ENABLED_PRIORITY = 100
 OTHER_PRIORITY = 50
 MAX_FINDINGS = 1000
-_SHORTEST_KEY = 8
+SHORTEST_KEY = 8
+"""What is shorter is no more than a word, which may stand elsewhere, or be a part of others."""
 _MOST_ITEMS = 1000
 
 
@@ -234,8 +235,7 @@ class _Taking:
         self.sources[setting] = (entry, fitted.outcome(Outcome), fitted.note)
 
     def _holds_a_secret(self, text: str) -> bool:
-        # A short one is no more than a word, which others may be a part of.
-        return any(each == text or (len(each) >= _SHORTEST_KEY and each in text) for each in self.texts)
+        return any(each == text or (len(each) >= SHORTEST_KEY and each in text) for each in self.texts)
 
     def _derive(self) -> None:
         """Set what follows from what was said."""

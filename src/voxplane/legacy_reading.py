@@ -354,7 +354,7 @@ def secret_places(blob: JsonObject, registry: ProviderRegistry) -> Iterator[tupl
     name of a setting is that, as the model in `{"secrets": {"deepgram": {"token": …, "model": …}}}`; and of the
     content of a key file only the private key is one.
     """
-    own, settings, vendors = _key_names(registry)
+    own, settings, _ = _key_names(registry)
     waiting: list[tuple[Path, Any, bool]] = [((), blob, False)]
     while waiting:
         path, value, is_secret = waiting.pop()
@@ -366,12 +366,18 @@ def secret_places(blob: JsonObject, registry: ProviderRegistry) -> Iterator[tupl
                 waiting.append(((*path, name), each, name in called or (is_secret and not is_other)))
         elif is_list(value):
             waiting += [((*path, str(index)), each, is_secret) for index, each in enumerate(value)]
-        elif is_secret and isinstance(value, str) and bare(value) and fold(bare(value)) not in vendors:
+        elif is_secret and isinstance(value, str) and bare(value) and not is_vendor(bare(value), registry):
             yield path, bare(value)
 
 
 def _is_called_a_key(name: str, own: frozenset[str], settings: frozenset[str]) -> bool:
     return name in own or (name.endswith(("apikey", "secret", "password", "privatekey")) and name not in settings)
+
+
+def is_vendor(text: str, registry: ProviderRegistry) -> bool:
+    """Whether a text is what a vendor is called."""
+    _, _, vendors = _key_names(registry)
+    return fold(text) in vendors
 
 
 def key_places(blob: JsonObject, registry: ProviderRegistry) -> set[Path]:
