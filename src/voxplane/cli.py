@@ -268,7 +268,7 @@ def config_get(
     one = run_for(organization, lambda plane, who: plane.providers.get_organization_provider(who, key))
     show(one, as_json, lambda: _effective(one))
     if not as_json:
-        say_state(one)
+        say_state(one, organization)
 
 
 def _ranking(found: Iterable[OrganizationProvider]) -> Table:
@@ -323,7 +323,7 @@ def config_set(
     one = run_for(organization, change)
     show(one, as_json, lambda: _effective(one))
     if not as_json:
-        say_state(one)
+        say_state(one, organization)
 
 
 def _assignment(text: str) -> tuple[str, str]:

@@ -151,7 +151,7 @@ class _Taking:
         elif not isinstance(value, str):
             self._left(entry, "A key is a text.")
         elif name in self.secrets:
-            self._left(entry, "This key was taken from another place in the blob.")
+            self._left(entry, "Another place in the blob comes first for this key.")
         elif is_document and not value.strip().startswith("{"):
             self._left(entry, "This is not the content of a key file: a path cannot be moved.")
         else:
@@ -190,7 +190,7 @@ class _Taking:
         elif entry.name in names.KEYS and not self.provider.secret_names:
             self._left(entry, f"{self.provider.name} takes no key.")
         else:
-            self.reading.rest(entry)
+            self.reading.rest(entry, self.provider.key)
 
     def _take_switch(self, entry: Entry) -> None:
         try:
@@ -216,7 +216,7 @@ class _Taking:
 
     def _take_setting(self, entry: Entry, setting: str) -> None:
         if setting in self.sources:
-            self._left(entry, "This setting was taken from another place in the blob.")
+            self._left(entry, "Another place in the blob comes first for this setting.")
             return
         texts = entry.value if is_list(entry.value) else [entry.value]
         if len(texts) > _MOST_ITEMS:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 Path = tuple[str, ...]
 """A place in a blob."""
 
-_HOLDS_KEYS = "It may hold a key: move it by hand, with `voxplane secrets set`."
+_HOLDS_KEYS = "It may hold a key: if it is one, store it with `voxplane secrets set {}`."
+_HOLDS_FOREIGN_KEYS = "It may hold a key, of no provider that Voxplane has by this name: it stays for what uses it."
 _PRIVATE_KEY = "private_key"  # what the content of a service account's key file calls it
 _MAX_DEPTH = 8
 _MAX_INDEX_DIGITS = 5
@@ -278,17 +279,17 @@ class Reading:
 
     # Reporting
 
-    def rest(self, entry: Entry) -> None:
-        """Report what is said of no provider."""
+    def rest(self, entry: Entry, provider: str | None = None) -> None:
+        """Report what is no setting of a provider: of the one that it is said of, or of any."""
         note = names.NOT_SETTINGS.get(entry.name)
         if empty(entry.value):
-            self.empty(entry)
+            self.empty(entry, provider)
         elif entry.name in names.FALLBACKS:
-            self.found(entry, Outcome.LEFT, note=names.FALLBACK)
+            self.found(entry, Outcome.LEFT, note=names.FALLBACK, provider=provider)
         elif note is not None:
-            self.found(entry, Outcome.LEFT, note=note, is_settled=True)
+            self.found(entry, Outcome.LEFT, note=note, provider=provider, is_settled=True)
         else:
-            self.found(entry, Outcome.UNKNOWN, note="Nothing here goes by this name.")
+            self.found(entry, Outcome.UNKNOWN, note="Nothing here goes by this name.", provider=provider)
 
     def empty(self, entry: Entry, provider: str | None = None) -> None:
         """Report one that says nothing."""
@@ -308,7 +309,8 @@ class Reading:
     ) -> None:
         """Report one entry. Of what stays in the blob, it says when there may be a key in it: that needs a person."""
         if outcome in {Outcome.LEFT, Outcome.UNKNOWN} and entry.path in self._holding:
-            note = f"{note} {_HOLDS_KEYS}"
+            has_keys = provider is not None and self.registry.get_provider_by_key(provider).secret_names
+            note = f"{note} {_HOLDS_KEYS.format(provider) if has_keys else _HOLDS_FOREIGN_KEYS}"
             is_settled = False
         finding = Finding(
             at=pointer(entry.path),

@@ -80,7 +80,7 @@ def secrets_set(
     if as_json:
         show(one, as_json)
         return
-    say_state(one)
+    say_state(one, organization)
     if one.untested is not None:
         say(f"Not tested: {one.untested.message}", style="yellow")
     elif check and one.verification is not None:

@@ -132,10 +132,10 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def say_state(one: OrganizationProvider) -> None:
-    """Say whether a provider can be used, what it lacks, and what is to be known of it."""
+def say_state(one: OrganizationProvider, organization: str) -> None:
+    """Say whether an organization can use a provider, what it lacks, and what is to be known of it."""
     switch = "enabled" if one.is_enabled else "disabled"
-    say(f"{one.provider.name}: {switch}, priority {one.priority}, {_state(one)}.")
+    say(f"{one.provider.name}: {switch}, priority {one.priority}, {_state(one, organization)}.")
     for field in one.secret_fields:
         shared = f" (shared from {field.shared_from})" if field.shared_from else ""
         say(f"  secret {field.name}: {'set' if field.is_set else 'not set'}{shared}")
@@ -143,8 +143,8 @@ def say_state(one: OrganizationProvider) -> None:
         say(f"  {notice.message}", style="yellow")
 
 
-def _state(one: OrganizationProvider) -> str:
+def _state(one: OrganizationProvider, organization: str) -> str:
     if one.reason is None:
         return "usable"
-    helps = remedy(one)
+    helps = remedy(one, organization)
     return f"not usable: {one.reason.replace('_', ' ')}{f' ({helps})' if helps else ''}"
