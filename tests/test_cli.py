@@ -601,7 +601,8 @@ def test_the_doctor_says_that_all_is_well_and_who_answers_next(run: Run) -> None
     assert "The next call goes to OpenAI. gpt-4o-mini end" in later.out
     assert "Anthropic Claude is enabled but not usable: secrets missing." in later.out
     run("organization", "create", "acme")
-    run("config", "set", "groq", "--enable", "--organization", "acme")
+    enabled = run("config", "set", "groq", "--enable", "--organization", "acme")
+    assert "`voxplane secrets set groq --organization acme` stores one" in enabled.err
     [others] = [each for each in run("doctor", "--json").json["findings"] if each["subject"] == "organizations"]
     assert others["finding"] == "2, of which this looks at default: `voxplane doctor --all` looks at all"
     found = {each["subject"]: each["finding"] for each in run("doctor", "--all", "--json").json["findings"]}

@@ -94,7 +94,8 @@ def test_a_file_holds_plain_values_and_nothing_else(text: str, message: str) -> 
             {"organization": "a", "providers": {"openai": {"secrets": {"apiKey": KEY, KEY: KEY}, "priority": "x"}}},
             "/0/providers/openai/priority /0/providers/openai/secrets",
         ),
-        ({"organization": "a", "providers": {KEY: {"frob": 1}}}, "/0/providers"),
+        ({"organization": "a", "providers": {KEY: {"frob": 1}}}, "/0/providers/?"),
+        ({"organization": "a", "providers": {"openai": {}, KEY: {"enabled": 1}}}, "/0/providers/?/enabled"),
         ({"organization": "a", "providers": {"openai": None}}, "/0/providers/openai"),
         ([1], "/0"),
     ],
@@ -343,10 +344,10 @@ async def test_what_moved_on_since_the_plan_is_refused_and_stays(
         (
             {
                 KEY: {"priority": 1},
-                "groq": {"config": {"temperature": 9}},
+                "groq": {"config": {"temprature": 1, "maxTokens": "many"}, "secrets": {KEY: "env:NOPE"}},
                 "openai": {"approvedOrigins": ["ftp://x"]},
             },
-            ["", "/groq/config/temperature", "/openai/approvedOrigins/0"],
+            ["/?", "/groq/secrets", "/groq/config", "/groq/config/maxTokens", "/openai/approvedOrigins/0"],
         ),
     ],
 )
@@ -360,6 +361,7 @@ async def test_a_file_that_is_refused_leaves_everything_as_it_was(
     with pytest.raises(Invalid) as refused:
         await plane.files.plan(OPERATOR, Apply(file_of("default", **providers)))
     assert [each.pointer for each in refused.value.errors] == [f"/default{pointer}" for pointer in pointers]
+    assert KEY not in str(refused.value.errors)
     assert stored_rows(superuser) == before
 
 
@@ -586,6 +588,21 @@ def test_at_the_terminal_a_file_that_is_not_there_is_called_so(typed: Typed, tmp
     ):
         code, out, err = typed(*words, tmp_path / "missing")
         assert (code, out, err) == (1, "", f"{said}\n")
+
+
+def test_at_the_terminal_a_misspelt_name_is_told_before_its_reference_and_not_repeated(
+    typed: Typed, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(
+        "organization: default\nproviders:\n  openai:\n    secrets:\n      apikey: env:NOPE\n"
+        f"      {KEY}: env:NOPE\n  {KEY}: {{secrets: {{apiKey: env:NOPE}}}}\n"
+    )
+    for command in (("apply",), ("apply", "--skip-missing-keys"), ("preview",)):
+        code, out, err = typed(*command, "-f", wrong)
+        assert (code, out, KEY in err) == (1, "", False)
+        assert "  default/openai/secrets: There is no such field. Did you mean apiKey?" in err
+        assert "  default/?: Provider 2 of this organization is none of those that" in err
 
 
 def test_at_the_terminal_a_file_goes_round(typed: Typed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

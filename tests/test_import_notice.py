@@ -43,14 +43,14 @@ async def test_what_needs_a_person_is_listed_until_somebody_who_may_says_that_it
     notice = answer.json()
     assert KEY not in answer.text
     assert [(each["at"], each["outcome"], each["provider"], each["setting"]) for each in notice["findings"]] == [
-        ("/openai/topology", "unknown", None, None),
+        ("/openai/topology", "unknown", "openai", None),
         ("/tts/speed", "clamped", "elevenlabs", "speed"),
         ("/greeting", "left", None, None),
         ("/fallback", "left", None, None),
         ("/?", "unknown", None, None),
     ]
     assert notice["findings"][1]["value"] == 1.2
-    assert "voxplane secrets set" in notice["findings"][2]["note"]
+    assert "may hold a key" in notice["findings"][2]["note"]
     assert (notice["importedBy"], notice["etag"]) == ("test", answer.headers["etag"])
     assert datetime.fromisoformat(notice["importedAt"]) < datetime.now(UTC)
     # The same blob again leaves nothing new.

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from voxplane import legacy_keys
 from voxplane.legacy import MAX_FINDINGS, Converted, Outcome, convert
 from voxplane.legacy_reading import key_places, pointer
+from voxplane.legacy_values import Refused, fit
 from voxplane.registry import installed
 
 CORPUS = Path(__file__).parent / "data" / "legacy"
@@ -94,7 +95,8 @@ def test_what_is_made_to_take_for_ever_to_read_is_read() -> None:
     for blob in hostile:
         converted = convert(blob, installed(), TODAY)
         assert [each.config for each in converted.providers if each.config] == []
-        assert legacy_keys.scrub(blob, installed(), TODAY, lambda _key: False).blob == blob
+        text = json.dumps(blob)
+        assert legacy_keys.scrub(text, installed(), TODAY, lambda _key: False).text == text
 
 
 def test_a_key_of_one_provider_is_in_no_setting_of_another() -> None:
@@ -146,6 +148,23 @@ def test_no_number_and_no_text_is_too_strange_to_be_read() -> None:
     }
     converted = convert(blob, installed(), TODAY)
     assert [each.key for each in converted.providers if each.secrets] == []
+    # None is written as another one without saying so.
+    converted = convert({"openai": {"seed": 123456789012345678}}, installed(), TODAY)
+    assert [(each.outcome, each.value) for each in converted.findings] == [(Outcome.CLAMPED, 2**53 - 1)]
+    with pytest.raises(Refused):
+        fit({"type": "integer"}, 2**60)
+
+
+def test_advice_about_a_key_fits_whose_it_is() -> None:
+    blob = {
+        "playht": {"apiKey": "canary-7f3a9c51e8"},
+        "openai": {"apiKey": KEY, "other": {"secret": "canary-0000"}, "temperature": 0.2},
+        "llm": {"provider": "openai", "temperature": 0.9},
+    }
+    notes = {each.at: str(each.note) for each in convert(blob, installed(), TODAY).findings}
+    assert "no provider that Voxplane has by this name" in notes["/playht"]
+    assert "`voxplane secrets set openai`" in notes["/openai/other"]
+    assert notes["/llm/temperature"] == "Another place in the blob comes first for this setting."
 
 
 NAMES = st.sampled_from(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -260,10 +261,18 @@ async def test_files_folders_and_lines_are_read_and_what_is_unreadable_says_so(
     (folder / "acme.json").write_text('{"stt": "deepgram"}')
     (folder / "beta.json").write_text(f'{{"broken": "{KEY}"')
     (folder / "gamma.json").write_text('{"big": "' + "x" * 300 + '"}')
+    (folder / "delta.json").mkdir()
+    (folder / "epsilon.json").symlink_to(tmp_path / "nowhere")
+    (folder / "memory.json").symlink_to("/proc/self/mem")
+    os.mkfifo(folder / "pipe.json")
     assert await read(folder) == [
         ("acme", {"stt": "deepgram"}),
         ("beta", "It is no JSON object."),
+        ("delta", "It cannot be read as a file."),
+        ("epsilon", "It cannot be read as a file."),
         ("gamma", legacy_source.TOO_LARGE),
+        ("memory", "It cannot be read as a file."),
+        ("pipe", "It cannot be read as a file."),
     ]
     assert await read(folder, "acme") == [("acme", {"stt": "deepgram"})]
     one = folder / "acme.json"
@@ -288,7 +297,8 @@ async def test_files_folders_and_lines_are_read_and_what_is_unreadable_says_so(
     monkeypatch.setattr(legacy_source, "MAX_BLOB_BYTES", 10**6)
     deep.write_text('{"a":' * 100_000 + "1" + "}" * 100_000)
     assert await read(deep) == [("default", "It is no JSON object.")]
-    for nothing in (tmp_path / "none.json", tmp_path / "none.jsonl", "\x00"):
+    unnameable = ("postgresql://a..b/x", f"postgresql://{'a' * 70}/x")
+    for nothing in (tmp_path / "none.json", tmp_path / "none.jsonl", "\x00", "", *unnameable):
         with pytest.raises(ConfigurationError):
             await read(nothing)
 
@@ -333,7 +343,8 @@ def test_at_the_terminal_it_looks_first_and_prints_text_or_json(typed: Typed, tm
     assert code == 0
     assert "clamped /tts/speed to elevenlabs speed (1.2)" in text
     assert text.count("  next call: stt nobody, tts elevenlabs, llm nobody\n") == 3
-    assert "3 organizations: 3 imported; 3 keys sealed" in text
+    assert text.splitlines()[0] == "org-0: would be imported (new)"
+    assert "3 organizations: 3 would be imported; 3 keys would be sealed; " in text
     assert text.rstrip().endswith("Nothing was written: this is what --apply does.")
     document = json.loads(typed(*command, "--apply", "--json")[1])
     assert document["totals"] | {"isApplied": True, "created": 3, "secrets": 3} == document["totals"]
@@ -467,7 +478,7 @@ def test_a_team_is_taken_from_the_table_to_voxplane_as_the_page_says(
         return ran("sh", "-eu", "-c", page[block], cwd=tmp_path)
 
     looked = shell("sh look")
-    assert "1 organization: 1 imported; 1 key sealed; 4 moved, 1 converted, 1 left. Nothing was written" in looked
+    assert "1 organization: 1 would be imported; 1 key would be sealed; 4 moved, 1 converted, 1 left." in looked
     [report] = json.loads((tmp_path / "report.json").read_text())["organizations"]
     assert [(each["at"], each["outcome"]) for each in report["findings"]][-1] == ("/prompts", "left")
     assert "Written." in shell("sh import")

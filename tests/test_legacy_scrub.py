@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from psycopg import sql
 
 from tests.test_files import Typed, typed
 from tests.test_legacy import BLOBS, CANARIES, CORPUS, TODAY
 from tests.test_legacy_import import KEY, SEED, address_of, imported, principal_of
-from voxplane import legacy_keys
+from voxplane import legacy_keys, legacy_text
 from voxplane.errors import ConfigurationError
 from voxplane.legacy import convert
 from voxplane.registry import installed
@@ -51,31 +53,83 @@ __all__ = ["typed"]  # a fixture
 
 @pytest.mark.parametrize("path", BLOBS, ids=lambda path: path.stem)
 def test_what_the_import_takes_as_a_key_is_taken_out_and_comes_to_the_same_without(path: Any) -> None:
-    blob = json.loads(path.read_text())
-    before = json.dumps(blob)
-    scrubbed = legacy_keys.scrub(blob, installed(), TODAY, lambda _key: True)
-    assert json.dumps(blob) == before
-    was, becomes = convert(blob, installed(), TODAY), convert(scrubbed.blob, installed(), TODAY)
+    text = path.read_text()
+    scrubbed = legacy_keys.scrub(text, installed(), TODAY, lambda _key: True)
+    was, becomes = (convert(json.loads(each), installed(), TODAY) for each in (text, scrubbed.text))
     assert [provider for provider in becomes.providers if provider.secrets] == []
     assert becomes.keys == ()
     texts = [key.text for key in was.keys]
     assert bool(texts) == any(provider.secrets for provider in was.providers) == bool(scrubbed.removed)
-    written = json.dumps(scrubbed.blob)
-    assert [text for text in texts if f'"{text}"' in written] == []
+    assert [each for each in texts if json.dumps(each) in scrubbed.text] == []
     for canary in CANARIES:
-        assert canary not in "".join([*scrubbed.removed, *scrubbed.left])
-    again = legacy_keys.scrub(scrubbed.blob, installed(), TODAY, lambda _key: True)
-    assert (again.blob, again.removed, again.left) == (scrubbed.blob, (), scrubbed.left)
-    nothing = legacy_keys.scrub(blob, installed(), TODAY, lambda _key: False)
-    assert (nothing.blob, nothing.removed) == (blob, ())
+        assert canary not in "".join([*scrubbed.removed, *(left.at for left in scrubbed.left)])
+    again = legacy_keys.scrub(scrubbed.text, installed(), TODAY, lambda _key: True)
+    assert (again.text, again.removed) == (scrubbed.text, ())
+    assert [left.at for left in again.left] == [left.at for left in scrubbed.left]
+    nothing = legacy_keys.scrub(text, installed(), TODAY, lambda _key: False)
+    assert (nothing.text, nothing.removed) == (text, ())
 
 
-def test_a_key_beside_what_is_nested_as_deep_as_it_can_be_read_is_taken_out() -> None:
-    deep = json.loads('{"a":' * 900 + "1" + "}" * 900)
-    blob = {"openai": {"apiKey": "sk-hunter2hunter2"}, "notes": deep}
-    scrubbed = legacy_keys.scrub(blob, installed(), TODAY, lambda _key: True)
-    assert scrubbed.removed == ("/openai/apiKey",)
-    assert json.dumps(scrubbed.blob) == json.dumps({"openai": {}, "notes": deep})
+@pytest.mark.parametrize(
+    ("text", "becomes"),
+    [
+        # Beside a key that is nested as deep as can be read.
+        ('{"openai":{"apiKey":"KEY"},"a":' + '{"a":' * 900 + "1" + "}" * 901, None),
+        # No number is another one, and no text is written in another way.
+        (
+            '{ "x" : 12345678901234567.25, "y":[1e22, -0.0],\n "openai": {"\\u0061piKey": "KEY", "a": "\\u00fc"} }',
+            '{ "x" : 12345678901234567.25, "y":[1e22, -0.0],\n "openai": { "a": "\\u00fc"} }',
+        ),
+        # What is short, or names a vendor, is a key only where a key stands.
+        ('{"openai":{"apiKey":"none"},"prompts":{"tone":"none"}}', '{"openai":{},"prompts":{"tone":"none"}}'),
+        ('{"stt":{"provider":"deepgram","apiKey":"deepgram"}}', '{"stt":{"provider":"deepgram"}}'),
+    ],
+)
+def test_what_is_no_key_stays_letter_by_letter(text: str, becomes: str | None) -> None:
+    scrubbed = legacy_keys.scrub(text.replace("KEY", KEY), installed(), TODAY, lambda _key: True)
+    assert len(scrubbed.removed) == 1
+    assert scrubbed.text == (becomes or text.replace('"apiKey":"KEY"', ""))
+
+
+JSON = st.recursive(
+    st.sampled_from([None, True, 1, 0.5, "", "a,b", '"}', "\\", "\ud800"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "b", ',"]', ""]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    value=st.dictionaries(st.sampled_from("abc"), JSON, max_size=3), data=st.data(), indent=st.sampled_from([None, 1])
+)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_members_are_cut_out_of_a_text_as_they_are_out_of_what_it_says(
+    value: Any, data: st.DataObject, indent: int | None
+) -> None:
+    every = [path for path, _ in members(value)]
+    places = set(data.draw(st.lists(st.sampled_from(every), max_size=4))) if every else set[tuple[str, ...]]()
+    cut = legacy_text.without(json.dumps(value, indent=indent), places)
+    for path, holder in members(value):
+        if path in places:
+            if isinstance(holder, list):
+                holder[int(path[-1])] = None
+            else:
+                del holder[path[-1]]
+    assert json.loads(cut) == value
+
+
+def members(value: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+    """All members, the innermost first, each with what holds it."""
+    named: list[tuple[str, Any]] = []
+    if isinstance(value, dict):
+        named = list(cast("dict[str, Any]", value).items())
+    elif isinstance(value, list):
+        named = [(str(number), each) for number, each in enumerate(cast("list[Any]", value))]
+    found: list[tuple[tuple[str, ...], Any]] = []
+    for name, each in named:
+        found += [*members(each, (*path, name)), ((*path, name), value)]
+    return found
 
 
 def stored_in(superuser: Superuser, kind: str, *rows: tuple[str | None, str | None]) -> str:
@@ -101,8 +155,9 @@ async def test_keys_that_are_kept_here_are_taken_out_of_a_column_of_any_kind(
     plane: ControlPlane, superuser: Superuser, kind: str
 ) -> None:
     await imported(plane, ("acme", BLOB), approve_origins=True)
-    others = {"here": {"openai": {"apiKey": KEY}}, "nobody": {"openai": {"apiKey": KEY}}, "seed": SEED}
-    await imported(plane, ("here", {}), ("seed", SEED))
+    own = {"openai": {"apiKey": KEY, "baseUrl": "https://llm.acme.example/v1"}}
+    others = {"here": {"openai": {"apiKey": KEY}}, "nobody": {"openai": {"apiKey": KEY}}, "seed": SEED, "own": own}
+    await imported(plane, ("here", {}), ("seed", SEED), ("own", own))
     rows: list[tuple[str | None, str | None]] = [("ACME", json.dumps(BLOB)), ("none", None)]
     rows += [(name, json.dumps(blob)) for name, blob in others.items()]
     address = stored_in(superuser, kind, *rows)
@@ -116,6 +171,7 @@ async def test_keys_that_are_kept_here_are_taken_out_of_a_column_of_any_kind(
         "none": Status.UNCHANGED,
         "here": Status.UNCHANGED,  # its key was not imported, so it is the only one that there is
         "nobody": Status.MISSING,
+        "own": Status.UNCHANGED,
         "seed": Status.UNCHANGED,
     }
     after = contents(superuser)
@@ -125,8 +181,14 @@ async def test_keys_that_are_kept_here_are_taken_out_of_a_column_of_any_kind(
         *("/ELEVENLABS_API_KEY", "/apiKeys/groq", "/gemini/credentials", "/llm/apiKey", "/notes/old"),
         *("/openai/apiKey", "/providers/0/token", "/providers/1"),
     )
-    assert [left.at for left in reports["acme"].left] == ["/notes/text", "/telephony/twilio/authToken"]
-    assert [left.at for left in reports["here"].left] == ["/openai/apiKey"]
+    assert {left.at: left.note for left in reports["acme"].left} == {
+        "/notes/text": "a key that is kept here is a part of this text: take it out by hand",
+        "/telephony/twilio/authToken": "may be a key, of no vendor that is offered here",
+    }
+    assert [(left.at, left.note[:15]) for name in ("here", "own") for left in reports[name].left] == [
+        ("/openai/apiKey", "not stored here"),
+        ("/openai/apiKey", "not imported, a"),
+    ]
     again = await scrubbed(plane, address)
     assert (again["acme"].status, again["acme"].removed) == (Status.UNCHANGED, ())
     said = "".join(report.model_dump_json() for report in [*reports.values(), *again.values()])
@@ -140,7 +202,8 @@ async def test_a_key_is_taken_out_only_where_that_very_value_is_stored_here_or_w
     await imported(plane, ("acme", {}), ("other", {}))
     who, other = await principal_of(plane, "acme"), await principal_of(plane, "other")
     address = stored_in(superuser, "jsonb", ("acme", json.dumps(blob)))
-    nowhere, another = "may be a key, and is not kept here", "another key is stored here: this one is kept nowhere else"
+    nowhere = "not stored here: import it, or store it with `voxplane secrets set`"
+    another = "another key is stored here: this one is kept nowhere else"
 
     async def left() -> dict[str, str]:
         report = (await scrubbed(plane, address))["acme"]
@@ -189,7 +252,7 @@ async def test_what_cannot_be_read_or_written_back_or_is_changed_meanwhile_stays
     await imported(plane, *((name, {"openai": {"apiKey": KEY}}) for name in ("a", "b", "c")))
     key = f'"openai": {{"apiKey": "{KEY}"}}'
     rows = [
-        ("a", f'{{"n": 1e999, {key}}}'),
+        ("a", f'{{"n": 1, "n": 2, {key}}}'),
         ("b", f'{{"half": "\\ud800", {key}}}'),
         *(("a", "x"), ("", f"{{{key}}}"), ("c", '{"long": "' + "x" * 300 + '"}')),
         (KEY, f"{{{key}}}"),
@@ -202,7 +265,8 @@ async def test_what_cannot_be_read_or_written_back_or_is_changed_meanwhile_stays
         ("record 6", "missing"),
     ]
     assert KEY not in "".join(each.model_dump_json() for each in reports)
-    assert json.loads(contents(superuser)["b"]) == {"half": "\ud800", "openai": {}}
+    assert [each.note for each in reports if "have one name" in str(each.note)] == [reports[1].note]
+    assert contents(superuser)["b"] == '{"half": "\\ud800", "openai": {}}'
     monkeypatch.setattr(legacy_scrub, "_BATCH", 1)
     address = stored_in(superuser, "json", *((name, f"{{{key}}}") for name in ("a", "b", "c")))
     changed: list[ScrubReport] = []
@@ -225,7 +289,7 @@ def test_at_the_terminal_it_looks_first_and_says_what_is_left(typed: Typed, supe
     code, text, _ = typed("legacy", "scrub", address)
     assert (code, text.splitlines()[0]) == (0, "default: would be scrubbed")
     assert "  key that would be taken out: /openai/apiKey\n" in text
-    assert "  left: /telephony/twilio/authToken: may be a key, and is not kept here\n" in text
+    assert "  left: /telephony/twilio/authToken: may be a key, of no vendor that is offered here\n" in text
     assert text.endswith("1 organization: 1 would be scrubbed. Nothing was written: this is what --apply does.\n")
     code, _, err = typed("legacy", "scrub", "blob.json")
     assert (code, "takes the address of the PostgreSQL" in err) == (1, True)

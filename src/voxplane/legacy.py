@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 ENABLED_PRIORITY = 100
 OTHER_PRIORITY = 50
 MAX_FINDINGS = 1000
-_SHORTEST_KEY = 8
+SHORTEST_KEY = 8
+"""What is shorter is no more than a word, which may stand elsewhere, or be a part of others."""
 _MOST_ITEMS = 1000
 
 
@@ -150,7 +151,7 @@ class _Taking:
         elif not isinstance(value, str):
             self._left(entry, "A key is a text.")
         elif name in self.secrets:
-            self._left(entry, "This key was taken from another place in the blob.")
+            self._left(entry, "Another place in the blob comes first for this key.")
         elif is_document and not value.strip().startswith("{"):
             self._left(entry, "This is not the content of a key file: a path cannot be moved.")
         else:
@@ -189,7 +190,7 @@ class _Taking:
         elif entry.name in names.KEYS and not self.provider.secret_names:
             self._left(entry, f"{self.provider.name} takes no key.")
         else:
-            self.reading.rest(entry)
+            self.reading.rest(entry, self.provider.key)
 
     def _take_switch(self, entry: Entry) -> None:
         try:
@@ -215,7 +216,7 @@ class _Taking:
 
     def _take_setting(self, entry: Entry, setting: str) -> None:
         if setting in self.sources:
-            self._left(entry, "This setting was taken from another place in the blob.")
+            self._left(entry, "Another place in the blob comes first for this setting.")
             return
         texts = entry.value if is_list(entry.value) else [entry.value]
         if len(texts) > _MOST_ITEMS:
@@ -234,8 +235,7 @@ class _Taking:
         self.sources[setting] = (entry, fitted.outcome(Outcome), fitted.note)
 
     def _holds_a_secret(self, text: str) -> bool:
-        # A short one is no more than a word, which others may be a part of.
-        return any(each == text or (len(each) >= _SHORTEST_KEY and each in text) for each in self.texts)
+        return any(each == text or (len(each) >= SHORTEST_KEY and each in text) for each in self.texts)
 
     def _derive(self) -> None:
         """Set what follows from what was said."""

@@ -73,7 +73,10 @@ def legacy_import(
             async with aclosing(found), aclosing(plane.legacy.run(who, found, options)) as reports:
                 async for report in reports:
                     tally.add(report)
-                    _print(report, as_json=as_json, is_first=tally.organizations == 1)
+                    if as_json:
+                        _print_element(report, is_first=tally.organizations == 1)
+                    else:
+                        _print(report, apply=apply)
                     advance()
 
     if as_json:
@@ -142,8 +145,9 @@ def _print_element(report: ScrubReport | OrganizationReport, *, is_first: bool) 
     typer.echo(document if is_first else f",{document}")
 
 
-def _tense(status: ScrubStatus, *, apply: bool) -> str:
-    return "would be scrubbed" if status is ScrubStatus.SCRUBBED and not apply else status.value
+def _tense(status: ScrubStatus | Status, *, apply: bool) -> str:
+    is_done = apply or status not in {ScrubStatus.SCRUBBED, Status.IMPORTED}
+    return status.value if is_done else f"would be {status.value}"
 
 
 def _print_scrubbed(report: ScrubReport, *, apply: bool) -> None:
@@ -155,11 +159,8 @@ def _print_scrubbed(report: ScrubReport, *, apply: bool) -> None:
         typer.echo(f"  left: {left.at}: {left.note}")
 
 
-def _print(report: OrganizationReport, *, as_json: bool, is_first: bool) -> None:
-    if as_json:
-        _print_element(report, is_first=is_first)
-        return
-    head = f"{report.organization}: {report.status}{' (new)' if report.is_new else ''}"
+def _print(report: OrganizationReport, *, apply: bool) -> None:
+    head = f"{report.organization}: {_tense(report.status, apply=apply)}{' (new)' if report.is_new else ''}"
     typer.echo(f"{head}. {report.note}" if report.note else head)
     for provider in report.providers:
         typer.echo(f"  {_described(provider)}")
@@ -201,7 +202,7 @@ def _summary(totals: Totals) -> str:
     became = ", ".join(
         f"{number} {word}"
         for word, number in (
-            (Status.IMPORTED.value, totals.imported),
+            (_tense(Status.IMPORTED, apply=totals.is_applied), totals.imported),
             (Status.UNCHANGED.value, totals.unchanged),
             (Status.MISSING.value, totals.missing),
             (Status.REFUSED.value, totals.refused),
@@ -209,7 +210,8 @@ def _summary(totals: Totals) -> str:
         if number
     )
     said = ", ".join(f"{number} {outcome}" for outcome, number in totals.findings.items() if number)
-    keys = f"{counted(totals.secrets, 'key')} sealed; " if totals.secrets else ""
+    sealed = "sealed" if totals.is_applied else "would be sealed"
+    keys = f"{counted(totals.secrets, 'key')} {sealed}; " if totals.secrets else ""
     end = "Written." if totals.imported else "Nothing had to be written."
     if not totals.is_applied:
         end = _ONLY_LOOKED

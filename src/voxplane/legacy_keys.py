@@ -9,12 +9,12 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from voxplane.legacy import convert
-from voxplane.legacy_reading import bare, key_places, leaves, pointer
-from voxplane.legacy_values import is_list
+from voxplane import legacy_text
+from voxplane.legacy import SHORTEST_KEY, convert
+from voxplane.legacy_reading import bare, is_vendor, key_places, leaves, pointer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import date
 
     from voxplane.legacy import LegacyKey
@@ -24,44 +24,52 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Left:
+    """A place in a blob where there still is what may be a key; `at` shows a name that could be a key as `?`."""
+
+    at: str
+    key: LegacyKey | None = field(repr=False)
+    """The key that the import takes there; None for what it does not take."""
+    is_within: bool
+    """Whether a key that is kept here is a part of a longer text there."""
+
+
+@dataclass(frozen=True)
 class Scrubbed:
-    """A blob without the keys that are kept here, and places in it, in which a name that could be a key is `?`."""
+    """The text of a blob without the keys that are kept here, and places in it."""
 
-    blob: JsonObject = field(repr=False)
+    text: str = field(repr=False)
     removed: tuple[str, ...]
-    left: tuple[str, ...]
-    """Where there still is what may be a key: of nobody here, not kept here, or within another text."""
+    left: tuple[Left, ...]
 
 
-def scrub(blob: JsonObject, registry: ProviderRegistry, today: date, is_kept: Callable[[LegacyKey], bool]) -> Scrubbed:
+def scrub(text: str, registry: ProviderRegistry, today: date, is_kept: Callable[[LegacyKey], bool]) -> Scrubbed:
     """Take the keys out of a blob that the import takes, wherever they stand, and leave everything else as it is.
 
-    `is_kept` says whether this system keeps that very key, so that nothing is lost.
+    `is_kept` says whether this system keeps that very key, so that nothing is lost. The text is one JSON object.
     """
-    scrubbed: JsonObject = json.loads(json.dumps(blob))  # `deepcopy` cannot copy all that JSON may nest
+    blob: JsonObject = json.loads(text)
     places: set[Path] = set()
     texts: set[str] = set()
-    for key in convert(blob, registry, today).keys:
+    keys = convert(blob, registry, today).keys
+    for key in keys:
         if is_kept(key):
             places.add(key.path)
-            texts.add(key.text)
+            # What is short or names a vendor, as "none" does not even do, stands elsewhere for something else.
+            if len(key.text) >= SHORTEST_KEY and not is_vendor(key.text, registry):
+                texts.add(key.text)
     # The same key may stand elsewhere, under a name that nobody would look for.
     places |= {path for path, value in leaves(blob) if isinstance(value, str) and bare(value) in texts}
+    scrubbed = legacy_text.without(text, places) if places else text
+    left = _left(json.loads(scrubbed), registry, keys, texts)
+    return Scrubbed(scrubbed, tuple(sorted(map(pointer, places))), tuple(sorted(left, key=lambda each: each.at)))
+
+
+def _left(blob: JsonObject, registry: ProviderRegistry, keys: tuple[LegacyKey, ...], texts: set[str]) -> Iterator[Left]:
+    places = key_places(blob, registry)
+    values: dict[Path, Any] = {path: value for path, value in leaves(blob) if path in places}
     for path in places:
-        _remove(scrubbed, path)
-    return Scrubbed(scrubbed, _pointers(places), _pointers(key_places(scrubbed, registry)))
-
-
-def _remove(blob: JsonObject, path: Path) -> None:
-    """Remove a member; of a list, whose other members keep their places, null is left."""
-    holder: Any = blob
-    for name in path[:-1]:
-        holder = holder[int(name)] if is_list(holder) else holder[name]
-    if is_list(holder):
-        holder[int(path[-1])] = None
-    else:
-        del holder[path[-1]]
-
-
-def _pointers(places: set[Path]) -> tuple[str, ...]:
-    return tuple(sorted(map(pointer, places)))
+        key = next((key for key in keys if path[: len(key.path)] == key.path), None)
+        value = values.get(path)
+        is_within = isinstance(value, str) and any(text in value for text in texts)
+        yield Left(pointer(path), key, is_within)

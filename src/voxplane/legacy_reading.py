@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 Path = tuple[str, ...]
 """A place in a blob."""
 
-_HOLDS_KEYS = "It may hold a key: move it by hand, with `voxplane secrets set`."
+_HOLDS_KEYS = "It may hold a key: if it is one, store it with `voxplane secrets set {}`."
+_HOLDS_FOREIGN_KEYS = "It may hold a key, of no provider that Voxplane has by this name: it stays for what uses it."
+_PRIVATE_KEY = "private_key"  # what the content of a service account's key file calls it
 _MAX_DEPTH = 8
 _MAX_INDEX_DIGITS = 5
 # A name of a few words, as `topP`, `OPENAI_API_KEY` or `openAI`. What is longer, or goes between capitals and small
@@ -277,17 +279,17 @@ class Reading:
 
     # Reporting
 
-    def rest(self, entry: Entry) -> None:
-        """Report what is said of no provider."""
+    def rest(self, entry: Entry, provider: str | None = None) -> None:
+        """Report what is no setting of a provider: of the one that it is said of, or of any."""
         note = names.NOT_SETTINGS.get(entry.name)
         if empty(entry.value):
-            self.empty(entry)
+            self.empty(entry, provider)
         elif entry.name in names.FALLBACKS:
-            self.found(entry, Outcome.LEFT, note=names.FALLBACK)
+            self.found(entry, Outcome.LEFT, note=names.FALLBACK, provider=provider)
         elif note is not None:
-            self.found(entry, Outcome.LEFT, note=note, is_settled=True)
+            self.found(entry, Outcome.LEFT, note=note, provider=provider, is_settled=True)
         else:
-            self.found(entry, Outcome.UNKNOWN, note="Nothing here goes by this name.")
+            self.found(entry, Outcome.UNKNOWN, note="Nothing here goes by this name.", provider=provider)
 
     def empty(self, entry: Entry, provider: str | None = None) -> None:
         """Report one that says nothing."""
@@ -307,7 +309,8 @@ class Reading:
     ) -> None:
         """Report one entry. Of what stays in the blob, it says when there may be a key in it: that needs a person."""
         if outcome in {Outcome.LEFT, Outcome.UNKNOWN} and entry.path in self._holding:
-            note = f"{note} {_HOLDS_KEYS}"
+            has_keys = provider is not None and self.registry.get_provider_by_key(provider).secret_names
+            note = f"{note} {_HOLDS_KEYS.format(provider) if has_keys else _HOLDS_FOREIGN_KEYS}"
             is_settled = False
         finding = Finding(
             at=pointer(entry.path),
@@ -347,22 +350,36 @@ def _has(registry: ProviderRegistry, key: str) -> bool:
 
 
 def secret_places(blob: JsonObject, registry: ProviderRegistry) -> Iterator[tuple[Path, str]]:
-    """Yield every text that stands where keys stand, and its place, whoever's it is and whether or not it is taken."""
-    own, settings, vendors = _key_names(registry)
+    """Yield every text that stands where keys stand, and its place, whoever's it is and whether or not it is taken.
+
+    In an object that stands where keys stand all texts do. But where one of them is called a key, what goes by the
+    name of a setting is that, as the model in `{"secrets": {"deepgram": {"token": …, "model": …}}}`; and of the
+    content of a key file only the private key is one.
+    """
+    own, settings, _ = _key_names(registry)
     waiting: list[tuple[Path, Any, bool]] = [((), blob, False)]
     while waiting:
         path, value, is_secret = waiting.pop()
         if is_object(value):
+            is_key_file = isinstance(value.get(_PRIVATE_KEY), str)
+            called = {name for name in value if _is_called_a_key(fold(name), own, settings)}
             for name, each in value.items():
-                folded = fold(name)
-                is_named = folded in own or (
-                    folded.endswith(("apikey", "secret", "password")) and folded not in settings
-                )
-                waiting.append(((*path, name), each, is_secret or is_named))
+                is_other = is_key_file or (bool(called) and fold(name) in settings)
+                waiting.append(((*path, name), each, name in called or (is_secret and not is_other)))
         elif is_list(value):
             waiting += [((*path, str(index)), each, is_secret) for index, each in enumerate(value)]
-        elif is_secret and isinstance(value, str) and bare(value) and fold(bare(value)) not in vendors:
+        elif is_secret and isinstance(value, str) and bare(value) and not is_vendor(bare(value), registry):
             yield path, bare(value)
+
+
+def _is_called_a_key(name: str, own: frozenset[str], settings: frozenset[str]) -> bool:
+    return name in own or (name.endswith(("apikey", "secret", "password", "privatekey")) and name not in settings)
+
+
+def is_vendor(text: str, registry: ProviderRegistry) -> bool:
+    """Whether a text is what a vendor is called."""
+    _, _, vendors = _key_names(registry)
+    return fold(text) in vendors
 
 
 def key_places(blob: JsonObject, registry: ProviderRegistry) -> set[Path]:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from voxplane.provider import AnyProvider
     from voxplane.schemas import JsonObject
 
-_BEYOND = 10**15
-"""More than any setting takes."""
+_BEYOND = 2**53
+"""More than any setting takes: from here on readers of JSON differ in what a number is."""
 _NUMBER = re.compile(r"[+-]?\d{1,15}(?:\.\d{1,15})?")
 _YES = frozenset({"true", "yes", "on", "1"})
 _NO = frozenset({"false", "no", "off", "0"})
@@ -84,16 +84,22 @@ def _number(schema: JsonObject, given: object, *, is_inverted: bool) -> Fitted:
         value = _inverted(value)
     if is_whole and value != int(value):
         raise Refused("A whole number is wanted here.")
+    is_as_given = _is_number(given) and not is_inverted
+    return _within(schema, int(value) if is_whole else value, "moved" if is_as_given else "converted")
+
+
+def _within(schema: JsonObject, value: float, how: str) -> Fitted:
     low, high = schema.get("minimum"), schema.get("maximum")
     if high is not None and value > high:
         return Fitted(high, "clamped", "The most that it takes.")
     if low is not None and value < low:
-        if is_whole:
+        if schema["type"] == "integer":
             # Below the least, a whole number usually means something else, as -1 does for no limit.
             raise Refused(f"The least is {low}.")
         return Fitted(low, "clamped", "The least that it takes.")
-    value = int(value) if is_whole else value
-    return Fitted(value, "moved" if _is_number(given) and not is_inverted else "converted")
+    if abs(value) >= _BEYOND:
+        raise Refused("A smaller number is wanted here.")
+    return Fitted(value, how)
 
 
 def _inverted(value: float) -> float:

@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import re
 from io import StringIO
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
 from voxplane import plain_yaml
 from voxplane.errors import ConfigurationError, FieldError, Invalid
-from voxplane.provider import pointed
+from voxplane.provider import escaped, pointed
 from voxplane.registry import installed
 from voxplane.schemas import MAX_PRIORITY, JsonObject, Name, OriginUrl, Slug, Sparse
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 _BEGIN = re.compile(r"---(?:\s|$)")
 _END = re.compile(r"\.\.\.(?:\s|$)")
+_NAMED_AT = 3  # in `/0/providers/openai/config`
 REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00-\x1f]+")
 
 
@@ -82,7 +83,7 @@ def read(text: str | TextIO, progress: Callable[[], None] = lambda: None) -> lis
                 files.append(OrganizationFile.model_validate(document))
             except ValidationError as error:
                 # A name in the file may be anything, a key too: only what stands before such a name is told.
-                wrong += [_above_names(each) for each in pointed(error, f"/{number}")]
+                wrong += [_above_names(each, document) for each in pointed(error, f"/{number}")]
             number += 1
             progress()
     if wrong:
@@ -115,11 +116,20 @@ def _documents(stream: TextIO) -> Iterator[tuple[int, str]]:
     yield before, "".join(lines)
 
 
-def _above_names(error: FieldError) -> FieldError:
+def _above_names(error: FieldError, document: Any) -> FieldError:
+    """Point to what is of this form, and to a provider that nobody knows by where it stands."""
     parts = error.pointer.split("/")
     known = {provider.key for provider in installed().get_all_providers()}
-    is_inside = parts[2:3] == ["providers"] and not known.intersection(parts[3:4])
-    return FieldError("/".join(parts[:3] if is_inside else parts[:5]), error.code, error.message)
+    if parts[2:3] != ["providers"] or len(parts) == _NAMED_AT or parts[_NAMED_AT] in known:
+        return FieldError("/".join(parts[:5]), error.code, error.message)
+    number = [escaped(name) for name in document["providers"]].index(parts[_NAMED_AT]) + 1
+    pointer = "/".join([*parts[:_NAMED_AT], "?", *parts[_NAMED_AT + 1 : 5]])
+    return FieldError(pointer, error.code, f"{unknown_provider(number)} {error.message}")
+
+
+def unknown_provider(number: int) -> str:
+    """Say of a provider in a file, by its place there, that it is unknown: its name may be anything, a key too."""
+    return f"Provider {number} of this organization is none of those that `voxplane providers list` lists."
 
 
 def written(file: OrganizationFile, types: dict[str, str]) -> str:

@@ -306,13 +306,15 @@ class ProviderDefinition(Generic[C, S]):
         return {}
 
     def _validated_anew(self, overrides: JsonObject, at: str, model: type[C]) -> C:
-        unknown = [name for name in overrides if name not in self.setting_names]
-        if unknown:
-            raise Invalid([self._unknown_setting(name, at) for name in unknown])
+        wrong = [self._unknown_setting(name, at) for name in overrides if name not in self.setting_names]
         try:
-            return model.model_validate(overrides)
+            found = model.model_validate({name: overrides[name] for name in overrides if name in self.setting_names})
         except ValidationError as error:
-            raise Invalid(pointed(error, at, self.entry.config_schema["properties"])) from None
+            wrong += pointed(error, at, self.entry.config_schema["properties"])
+            raise Invalid(wrong) from None
+        if wrong:
+            raise Invalid(wrong)
+        return found
 
     @cached_property
     def _unfinished(self) -> type[C]:
@@ -601,10 +603,11 @@ def _in_form(schema: JsonObject, *, is_whole: bool) -> str:
 
 
 def _pointer(at: str, loc: tuple[str | int, ...]) -> str:
-    return at + "".join(f"/{_escaped(part)}" for part in loc)
+    return at + "".join(f"/{escaped(part)}" for part in loc)
 
 
-def _escaped(part: str | int) -> str:
+def escaped(part: str | int) -> str:
+    """Write a name as a part of a JSON Pointer (RFC 6901, 3)."""
     return str(part).replace("~", "~0").replace("/", "~1")
 
 

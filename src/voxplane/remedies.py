@@ -16,7 +16,7 @@ _REMEDIES: dict[Unusable, str] = {
 }
 
 
-def remedy(one: OrganizationProvider, organization: str = "default") -> str:
+def remedy(one: OrganizationProvider, organization: str) -> str:
     """Return what to do, for somebody at the organization's machine; nothing when no command helps, or needs to."""
     of = of_organization(organization)
     return "" if one.reason is None else _REMEDIES.get(one.reason, "").format(key=f"{one.provider.key}{of}")

@@ -131,7 +131,7 @@ def visible(text: str) -> str:
 
 
 def say_state(one: OrganizationProvider, organization: str) -> None:
-    """Say whether a provider of an organization can be used, what it lacks, and what is to be known of it."""
+    """Say whether an organization can use a provider, what it lacks, and what is to be known of it."""
     switch = "enabled" if one.is_enabled else "disabled"
     say(f"{one.provider.name}: {switch}, priority {one.priority}, {_state(one, organization)}.")
     for field in one.secret_fields:

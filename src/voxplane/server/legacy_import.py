@@ -17,7 +17,7 @@ from uuid import uuid4
 import anyio
 from pydantic import Field
 
-from voxplane.errors import Invalid, OrganizationExists, VoxplaneError
+from voxplane.errors import OrganizationExists, VoxplaneError
 from voxplane.legacy import Converted, LegacyProvider, convert
 from voxplane.schemas import ConfigWrite, JsonObject, OrganizationCreate, ProviderType, SecretsWrite, Wire
 from voxplane.schemas.import_notice import Finding, Outcome
@@ -31,7 +31,6 @@ from voxplane.server.write import TakenBack, begin_as
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
 
-    from voxplane.destination import Origin
     from voxplane.provider import AnyProvider
     from voxplane.schemas import OrganizationProvider
     from voxplane.server.auth import Principal
@@ -339,7 +338,7 @@ class _Organization:
             note = f"This organization has, or had, a key of {provider.name} here: nothing of it is changed."
             self._leave(legacy.key, note, lambda finding: finding.secret is not None, is_settled=True)
             return (), ()
-        origins = self._unusual_origins(provider)
+        origins = self._providers.view.unusual_origins(provider)
         if origins is None or (origins and not self._options.approve_origins):
             to = f" to {', '.join(origins)}" if origins else ""
             note = f"With these settings it would be sent{to}: say --approve-origins if it may."
@@ -355,15 +354,6 @@ class _Organization:
             provider, change, secret_values(provider, change.secrets, change.label), is_precise=True
         )
         return tuple(sorted(values)), origins
-
-    def _unusual_origins(self, provider: AnyProvider) -> tuple[str, ...] | None:
-        """Return where calls go with the settings in force: nothing for the provider's own, None if unknown."""
-        try:
-            config = provider.validate(self._providers.view.overrides(provider))
-        except Invalid:
-            return () if provider.default_origins else None
-        origins: frozenset[Origin] = provider.effective_origins(config)
-        return () if origins <= provider.default_origins else tuple(sorted(str(origin) for origin in origins))
 
     def _leave(self, key: str, note: str, of: Callable[[Finding], bool], *, is_settled: bool = False) -> None:
         """Say of findings that were to be written that they stay where they are."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from voxplane import legacy_keys
+from voxplane import legacy_keys, legacy_text
 from voxplane.errors import KeyUnavailable, SecretsUnreadable
-from voxplane.legacy_reading import pointer
 from voxplane.schemas import Wire
 from voxplane.server import envelope, legacy_source
 from voxplane.server.audit_store import AuditStore
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from voxplane.legacy import LegacyKey
+    from voxplane.legacy_keys import Left
+    from voxplane.registry import ProviderRegistry
     from voxplane.server.database import Connection, Database
     from voxplane.server.envelope import Keyring
     from voxplane.server.legacy_source import Record
@@ -93,14 +94,15 @@ class LegacyScrub:
             Unavailable: a database does not answer; what was reported stays.
         """
         batch: list[Record] = []
-        async for record in legacy_source.table(address):
-            if names and spelled_alike(record.organization) not in names:
-                continue
-            batch.append(record)
-            if len(batch) == _BATCH:
-                for report in await self._run_batch(address, batch, apply=apply):
-                    yield report
-                batch = []
+        async with aclosing(legacy_source.table(address)) as records:
+            async for record in records:
+                if names and spelled_alike(record.organization) not in names:
+                    continue
+                batch.append(record)
+                if len(batch) == _BATCH:
+                    for report in await self._run_batch(address, batch, apply=apply):
+                        yield report
+                    batch = []
         for report in await self._run_batch(address, batch, apply=apply):
             yield report
 
@@ -126,7 +128,7 @@ class LegacyScrub:
     async def _scrub(self, record: Record, row: OrganizationRow | None) -> tuple[ScrubReport, str | None]:
         """Return what would become of a blob, and its text then if that is another one."""
         name = row.slug if row else new_slug_of(record.organization) or f"record {record.number}"
-        if record.blob is None:
+        if record.blob is None or record.content is None:
             return _unread(record, name), None
         if row is None:
             note = "No organization has this slug or id here, so none of its keys is kept here."
@@ -136,16 +138,17 @@ class LegacyScrub:
         except SecretsUnreadable:
             note = "What is kept of it here cannot be read, so nothing was taken out."
             return ScrubReport(organization=name, status=Status.REFUSED, note=note), None
-        scrubbed = legacy_keys.scrub(record.blob, self._catalogue.registry, self._clock().date(), kept.holds)
-        left = tuple(LeftKey(at=place, note=kept.note(place)) for place in scrubbed.left)
+        if legacy_text.is_ambiguous(record.content):
+            note = (
+                "Two members of an object in it have one name, and one of them is not seen: take its keys out by hand."
+            )
+            return ScrubReport(organization=name, status=Status.REFUSED, note=note), None
+        scrubbed = legacy_keys.scrub(record.content, self._catalogue.registry, self._clock().date(), kept.holds)
+        left = tuple(LeftKey(at=each.at, note=kept.note(each)) for each in scrubbed.left)
         if not scrubbed.removed:
             return ScrubReport(organization=name, status=Status.UNCHANGED, left=left), None
-        try:
-            text = _written(scrubbed.blob)
-        except ValueError:
-            note = "It holds a number that could not be written back: take the keys out by hand."
-            return ScrubReport(organization=name, status=Status.REFUSED, note=note), None
-        return ScrubReport(organization=name, status=Status.SCRUBBED, removed=scrubbed.removed, left=left), text
+        report = ScrubReport(organization=name, status=Status.SCRUBBED, removed=scrubbed.removed, left=left)
+        return report, scrubbed.text
 
     async def _kept(self, organization_id: UUID) -> _Kept:
         if self._unsealed is None:
@@ -164,19 +167,19 @@ class LegacyScrub:
                 raise SecretsUnreadable
             data_keys[version] = keyring.data_key(organization_id, version, row.kek_id, row.wrapped)
         mark_key = await known_key(store, organization_id, keyring)
-        return _Kept(view, data_keys, mark_key, await AuditStore(connection, organization_id).marks())
+        marks = await AuditStore(connection, organization_id).marks()
+        return _Kept(self._catalogue.registry, view, data_keys, mark_key, marks)
 
 
 @dataclass(frozen=True)
 class _Kept:
     """What tells whether a key is kept for one organization: that very value, under whichever name."""
 
+    registry: ProviderRegistry
     view: OrganizationView
     data_keys: Mapping[int, DataKey] = field(repr=False)
     mark_key: bytes | None = field(repr=False)
     marks: frozenset[str]
-    others: set[str] = field(default_factory=set[str])
-    """Where keys were found that are not held, and in whose place another one is."""
 
     def holds(self, key: LegacyKey) -> bool:
         """Whether the key is stored now or, by the audit log, was: one that was removed since is nobody's loss."""
@@ -189,18 +192,25 @@ class _Kept:
                 return False
             # It may have been stored before there were marks.
             context = SecretContext(self.view.state.id, key.provider)
-            is_held = envelope.holds(self.data_keys[sealed.data_key], context, sealed, {key.secret: secret})
+            return envelope.holds(self.data_keys[sealed.data_key], context, sealed, {key.secret: secret})
         except SecretsUnreadable:
             return False
-        if not is_held:
-            self.others.add(pointer(key.path))
-        return is_held
 
-    def note(self, place: str) -> str:
-        """Say why what stands at a place, which may be a part of a key, is left."""
-        if any(f"{place}/".startswith(f"{other}/") for other in self.others):
+    def note(self, left: Left) -> str:
+        """Say why what may be a key stays where it is."""
+        if left.is_within:
+            return "a key that is kept here is a part of this text: take it out by hand"
+        if left.key is None:
+            return "may be a key, of no vendor that is offered here"
+        try:
+            sealed = self.view.own_envelope(left.key.provider)
+        except SecretsUnreadable:
+            return "what is stored here of this provider cannot be read"
+        if sealed is not None and left.key.secret in sealed.fields:
             return "another key is stored here: this one is kept nowhere else"
-        return "may be a key, and is not kept here"
+        if self.view.unusual_origins(self.registry.get_provider_by_key(left.key.provider)) != ():
+            return "not imported, as where its provider's settings would send it is not approved"
+        return "not stored here: import it, or store it with `voxplane secrets set`"
 
 
 def _unread(record: Record, name: str) -> ScrubReport:
@@ -208,9 +218,3 @@ def _unread(record: Record, name: str) -> ScrubReport:
         return ScrubReport(organization=name, status=Status.UNCHANGED)
     note = f"{record.problem} Whether there is a key in it has to be looked at by hand."
     return ScrubReport(organization=name, status=Status.REFUSED, note=note)
-
-
-def _written(blob: object) -> str:
-    """Write JSON for people; what could not be stored so, a half of a surrogate pair, with escapes."""
-    text = json.dumps(blob, ensure_ascii=False, allow_nan=False)
-    return json.dumps(blob) if any("\ud800" <= letter <= "\udfff" for letter in text) else text

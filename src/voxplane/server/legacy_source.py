@@ -7,6 +7,7 @@ in words that repeat nothing of it.
 from __future__ import annotations
 
 import json
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,10 +59,13 @@ async def records(source: str, names: Sequence[str] = ()) -> AsyncGenerator[Reco
         ConfigurationError: there is no such source, or it cannot be told what is in it.
         Unavailable: the database does not answer.
     """
+    if not source.strip():
+        raise ConfigurationError("The source is empty: see that the variable that it comes from is set.")
     if source.startswith(_ADDRESS):
-        async for record in table(source):
-            if not names or spelled_alike(record.organization) in names:
-                yield record
+        async with aclosing(table(source)) as found:
+            async for record in found:
+                if not names or spelled_alike(record.organization) in names:
+                    yield record
         return
     for record in _files(Path(source), names[0] if names else "default"):
         if not names or spelled_alike(record.organization) in names:
@@ -72,7 +76,7 @@ def _files(path: Path, organization: str) -> Iterator[Record]:
     try:
         if path.is_dir():
             for number, each in enumerate(sorted(path.glob("*.json")), 1):
-                yield _record(number, _content(each), each.stem)
+                yield _member(number, each)
         elif path.suffix in {".jsonl", ".ndjson"}:
             yield from _lines(path)
         else:
@@ -83,6 +87,16 @@ def _files(path: Path, organization: str) -> Iterator[Record]:
         raise ConfigurationError(
             "The source cannot be read: give a file, a folder, or the address of a PostgreSQL database."
         ) from None
+
+
+def _member(number: int, path: Path) -> Record:
+    """Read one file of a folder; of one that cannot be read the others are none the worse."""
+    unread = Record(number, path.stem, None, "It cannot be read as a file.")
+    try:
+        # What is no file, as a pipe, may never end.
+        return _record(number, _content(path), path.stem) if path.is_file() else unread
+    except OSError:
+        return unread
 
 
 def _content(path: Path) -> bytes | None:
@@ -192,7 +206,10 @@ async def rewrite(address: str, changes: Sequence[tuple[str, str, str]]) -> set[
 
 
 async def _connected(address: str) -> psycopg.AsyncConnection[Any]:
-    return await psycopg.AsyncConnection.connect(address, application_name="voxplane legacy")
+    try:
+        return await psycopg.AsyncConnection.connect(address, application_name="voxplane legacy")
+    except UnicodeError:  # a name with an empty or an overlong part
+        raise ConfigurationError("No host can have the name that is in this address.") from None
 
 
 async def _columns(connection: psycopg.AsyncConnection[Any]) -> tuple[sql.Identifier, sql.Identifier, sql.SQL]:

@@ -14,7 +14,8 @@ from uuid import UUID, uuid4
 from pydantic import SecretStr
 
 from voxplane.errors import FieldError, Invalid, ProviderNotFound, ProviderRetired, RevisionConflict, SecretsUnreadable
-from voxplane.organization_file import OrganizationFile, ProviderEntry, references, suggested
+from voxplane.organization_file import OrganizationFile, ProviderEntry, references, suggested, unknown_provider
+from voxplane.provider import unknown_field
 from voxplane.schemas import ConfigWrite, OrganizationCreate, ProviderType, SecretsWrite, Wire
 from voxplane.server import store
 from voxplane.server.naming import as_id
@@ -27,6 +28,7 @@ from voxplane.server.write import TakenBack, begin_as
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from voxplane.provider import AnyProvider
     from voxplane.schemas import OrganizationProvider
     from voxplane.server.auth import Principal
     from voxplane.server.changes import Changes
@@ -143,9 +145,16 @@ class OrganizationFiles:
             lacking += [
                 (file.organization, key, name)
                 for key, name, _ in references(file)
-                if (key, name) not in keys[file.organization] and name not in stored.get(key, ())
+                if (key, name) not in keys[file.organization]
+                and name not in stored.get(key, ())
+                and self._takes(key, name)
             ]
         return lacking
+
+    def _takes(self, key: str, secret: str) -> bool:
+        """Whether there is such a secret; of one that is not, `plan` says so."""
+        offered = (each for each in self._catalogue.registry.get_all_providers() if each.key == key)
+        return any(secret in each.secret_names for each in offered)
 
     async def plan(self, operator: Principal, wanted: Apply) -> OrganizationPlan:
         """Return what applying would change; nothing is written.
@@ -204,16 +213,15 @@ class OrganizationFiles:
         changing = ProviderWrite(write, self._catalogue, self._clock().date())
         at = f"/{wanted.file.organization}"
         wrong: list[FieldError] = []
-        for key, entry in wanted.file.providers.items():
+        for number, (key, entry) in enumerate(wanted.file.providers.items(), 1):
             try:
                 await self._take_provider(changing, key, entry, wanted.keys)
             except Invalid as invalid:
                 wrong += [FieldError(f"{at}/{key}{each.pointer}", each.code, each.message) for each in invalid.errors]
             except ProviderRetired as error:
                 wrong.append(FieldError(f"{at}/{key}", error.code, error.message))
-            except ProviderNotFound as error:
-                # A name that nobody knows may be anything, a key too.
-                wrong.append(FieldError(at, error.code, error.message))
+            except ProviderNotFound:
+                wrong.append(FieldError(f"{at}/?", "unknown_provider", unknown_provider(number)))
         if wrong:
             raise Invalid(wrong)
         if wanted.prune:
@@ -224,17 +232,19 @@ class OrganizationFiles:
 
     async def _take_provider(self, changing: ProviderWrite, key: str, entry: ProviderEntry, given: Keys) -> None:
         provider = self._catalogue.offered(key)
-        said = {"config": entry.config, "isEnabled": entry.enabled, "priority": entry.priority}
-        change = ConfigWrite.model_validate({name: value for name, value in said.items() if value is not None})
-        keys: dict[str, Any] = {name: key_of.get_secret_value() for (of, name), key_of in given.items() if of == key}
-        secrets: dict[str, Any] = {"secrets": keys, "rebind": entry.approved_origins is not None}
-        if entry.approved_origins is not None:
-            secrets["approvedOrigins"] = entry.approved_origins
-        if change.model_fields_set:
-            await changing.put_config(provider, change)
-        if keys or entry.approved_origins is not None:
-            new = SecretsWrite.model_validate(secrets)
-            await changing.put_secrets(provider, new, secret_values(provider, new.secrets, new.label), is_precise=True)
+        names = provider.secret_names
+        wrong = [unknown_field("/secrets", name, names) for name in entry.secrets or {} if name not in names]
+        keys = {name: key_of.get_secret_value() for (of, name), key_of in given.items() if of == key and name in names}
+        try:
+            await _put_config(changing, provider, entry)
+        except Invalid as invalid:
+            wrong += invalid.errors
+        try:
+            await _put_secrets(changing, provider, entry, keys)
+        except Invalid as invalid:
+            wrong += invalid.errors
+        if wrong:
+            raise Invalid(wrong)
 
     def _view(self, state: OrganizationState) -> OrganizationView:
         return OrganizationView(state, self._catalogue.registry, self._catalogue.retired, self._clock().date())
@@ -248,6 +258,25 @@ class OrganizationFiles:
             changes=tuple(_changes(old, new)),
             effects=tuple(_effects(old, new)),
         )
+
+
+async def _put_config(changing: ProviderWrite, provider: AnyProvider, entry: ProviderEntry) -> None:
+    said = {"config": entry.config, "isEnabled": entry.enabled, "priority": entry.priority}
+    change = ConfigWrite.model_validate({name: value for name, value in said.items() if value is not None})
+    if change.model_fields_set:
+        await changing.put_config(provider, change)
+
+
+async def _put_secrets(
+    changing: ProviderWrite, provider: AnyProvider, entry: ProviderEntry, keys: Mapping[str, str]
+) -> None:
+    if not keys and entry.approved_origins is None:
+        return
+    said: dict[str, Any] = {"secrets": keys, "rebind": entry.approved_origins is not None}
+    if entry.approved_origins is not None:
+        said["approvedOrigins"] = entry.approved_origins
+    new = SecretsWrite.model_validate(said)
+    await changing.put_secrets(provider, new, secret_values(provider, new.secrets, new.label), is_precise=True)
 
 
 def _changes(before: OrganizationView, after: OrganizationView) -> Iterator[Change]:

@@ -230,6 +230,15 @@ class OrganizationView:
             return frozenset(allowed)
         return frozenset(allowed)
 
+    def unusual_origins(self, provider: AnyProvider) -> tuple[str, ...] | None:
+        """Return where calls go with the settings in force: nothing for the provider's own, None if unknown."""
+        try:
+            config = provider.validate(self.overrides(provider))
+        except Invalid:
+            return () if provider.default_origins else None
+        origins = provider.effective_origins(config)
+        return () if origins <= provider.default_origins else _written(origins)
+
     def _show_offered(self, provider: AnyProvider, *, is_primary: bool) -> OrganizationProvider:
         overrides = self.overrides(provider)
         notices: list[Notice] = []
