@@ -517,12 +517,40 @@ async def test_a_release_is_compared_with_the_catalogue_that_serves(
         )
         [plan] = [each async for each in release_preview.compare(settings, took_more)]
         found = [(each.provider, each.what, each.kind) for each in plan.effects]
-        assert found == [*gone, *[("piper", "valid", "removed")] * is_new], config
+        broken = [("piper", "valid", "removed"), ("piper", "usable", "changed"), ("piper", "answers tts", "removed")]
+        assert found == [*gone, *broken * is_new], config
     with pytest.raises(ConfigurationError):
         [each async for each in release_preview.compare(settings, "{}")]
     superuser.execute("UPDATE alembic_version SET version_num = '0001'")
     with pytest.raises(ConfigurationError, match="another schema"):
         [each async for each in release_preview.compare(settings, None)]
+
+
+@pytest.mark.parametrize("lack", ["secret", "address"])
+async def test_a_release_that_makes_a_provider_unusable_says_so_and_who_answers_then(
+    settings: Settings, plane: ControlPlane, administrator: Principal, lack: str
+) -> None:
+    for key, priority in (("openai", 900), ("groq", 5)):
+        await plane.providers.update_provider_secrets(administrator, key, SecretsWrite(secrets={"apiKey": KEY}))
+        await plane.providers.upsert_organization_provider_config(
+            administrator, key, ConfigWrite(is_enabled=True, priority=priority)
+        )
+    old = [each.entry.model_dump(mode="json", by_alias=True) for each in installed().get_all_providers()]
+    assert [each async for each in release_preview.compare(settings, json.dumps({"providers": old}))] == []
+    # As if this release had begun to ask for a key, or to call another address.
+    for entry in old:
+        if lack == "secret" and entry["key"] == "deepgram":
+            entry["secretsSchema"].pop("required")
+        if lack == "address" and entry["key"] == "openai":
+            entry["destination"]["defaultOrigins"] = ["https://old.openai.example:443"]
+    if lack == "address":
+        change = SecretsWrite(secrets={"apiKey": KEY}, approved_origins=["https://old.openai.example"])
+        await plane.providers.update_provider_secrets(administrator, "openai", change)
+    [plan] = [each async for each in release_preview.compare(settings, json.dumps({"providers": old}))]
+    assert [(each.provider, each.what, each.before, each.after) for each in plan.effects] == {
+        "secret": [("deepgram", "usable", True, False), ("deepgram", "answers stt", "deepgram", None)],
+        "address": [("openai", "usable", True, False), ("groq", "answers llm", "openai", "groq")],
+    }[lack]
 
 
 async def test_a_release_that_upgrades_an_override_says_so(
