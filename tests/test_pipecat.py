@@ -862,6 +862,27 @@ async def test_every_voice_and_ear_works_on_its_organizations_key(
     assert (elsewhere.requests, reports, line.errors) == ([], [], [])
 
 
+@pytest.mark.parametrize("name", ["nova-3", "flux", "eleven-turbo", "eleven-v4", "sonic"])
+async def test_no_socket_is_followed_elsewhere(name: str, registry: Loopback) -> None:
+    line, reports, case = Line(), Reports(), test_speech_vendors.CASES[name]
+    async with SpeechVendor(keys={KEY}) as elsewhere:
+        asked: list[str] = []
+
+        async def redirect(request: web.Request) -> web.StreamResponse:
+            asked.append(request.path)
+            raise web.HTTPTemporaryRedirect(elsewhere.url.replace("http", "ws") + request.path_qs)
+
+        async with serving(redirect) as vendor:
+            config = test_speech_vendors.resolve(case, f"http://{vendor}", KEY)
+            built = (build_stt if case.provider == "deepgram" else build_tts)(
+                [config], report=reports.append, registry=registry
+            )
+            async with running([built], line):  # they connect before a call begins
+                await line.until(lambda: built.links[0].failure is not None, at_times=True)
+    assert (set(asked), elsewhere.requests) == ({case.pipecat["path"]}, [])
+    assert reports.words == [f"{case.provider} failed invalid_request"]
+
+
 async def test_the_servers_of_local_engines_are_asked(registry: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     line, reports, speech, ears = Line(), Reports(), PiperServer(), TranscriptionServer()
     async with serving(speech) as piper, serving(ears) as whisper, LLMVendor(keys=()) as elsewhere:

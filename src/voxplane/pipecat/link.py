@@ -21,7 +21,6 @@ import inspect
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipecat.frames.frames import ErrorFrame, Frame
@@ -40,6 +39,7 @@ from voxplane.failure import (
     retry_after_seconds,
     tell,
 )
+from voxplane.pipecat.sockets import keep_straight
 from voxplane.schemas import FailureKind, ProviderReport
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ _BY_FAULT: tuple[tuple[re.Pattern[str], FailureKind], ...] = (
     (re.compile(r"(?i)time ?d?[ -]?out|no audio"), "timeout"),
     (re.compile(r"(?i)connect|reset|close|closing"), "connectivity"),
 )
-_STATUS = re.compile(r"(?i)\b(?:status|code|http)[\W_]{0,4}(?:code\W{0,4})?([45][0-9]{2})\b")
+_STATUS = re.compile(r"(?i)\b(?:status|code|http)[\W_]{0,4}(?:code\W{0,4})?([345][0-9]{2})\b")
 
 _log = logging.getLogger("voxplane.pipecat")
 
@@ -99,7 +99,7 @@ class Link:
         """What opens and closes its connection."""
         self._clients = _clients(service)
         _hurry(service)
-        _go_straight(service)
+        keep_straight(service)
         service.add_event_handler("on_error", self._on_error)
         service.add_event_handler("on_before_push_frame", self._on_push)
 
@@ -187,13 +187,6 @@ def _hurry(service: FrameProcessor) -> None:
     setattr(service, "_connect", connect_soon)  # noqa: B010 - no name of FrameProcessor's
 
 
-def _go_straight(service: FrameProcessor) -> None:
-    """Have its sockets use no proxy of the environment: the key is among the headers that they begin with."""
-    connect: Callable[..., Awaitable[object]] | None = getattr(service, "_websocket_connect", None)
-    if connect is not None:
-        setattr(service, "_websocket_connect", partial(connect, proxy=None))  # noqa: B010 - no name of FrameProcessor's
-
-
 def _clients(service: FrameProcessor) -> list[Any]:
     """Return a vendor's client, and the one that Google's was given and leaves to who gave it."""
     client: Any = getattr(service, "_client", None)
@@ -234,7 +227,7 @@ def http_status(found: Sequence[BaseException], said: str) -> int | None:
         for holder in (getattr(cause, "response", None), cause):
             for name in ("status_code", "status", "code"):
                 value: object = getattr(holder, name, None)
-                if isinstance(value, int) and 400 <= value < 600:  # noqa: PLR2004 - HTTP's errors
+                if isinstance(value, int) and 300 <= value < 600:  # noqa: PLR2004 - HTTP's redirects, which are refused, and errors
                     return value
     written = _STATUS.search(said)
     return int(written[1]) if written else None
