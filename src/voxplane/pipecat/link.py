@@ -21,6 +21,7 @@ import inspect
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipecat.frames.frames import ErrorFrame, Frame
@@ -40,6 +41,7 @@ from voxplane.failure import (
     tell,
 )
 from voxplane.pipecat.sockets import keep_straight
+from voxplane.plugin import close_each
 from voxplane.schemas import FailureKind, ProviderReport
 
 if TYPE_CHECKING:
@@ -129,11 +131,7 @@ class Link:
 
     async def close(self) -> None:
         """Close its connections: most services leave their vendor's client open."""
-        for client in self._clients:
-            close = getattr(client, "aclose", None) or getattr(client, "close", None)
-            closing = close() if close else None
-            if inspect.isawaitable(closing):
-                await closing
+        await close_each([partial(_close, client) for client in self._clients])
 
     async def _on_error(self, _service: FrameProcessor, error: ErrorFrame) -> None:
         # One failure often has several errors, and a tool's is not the provider's.
@@ -185,6 +183,13 @@ def _hurry(service: FrameProcessor) -> None:
             await service.push_error("It could not be reached in time.", exception=error)
 
     setattr(service, "_connect", connect_soon)  # noqa: B010 - no name of FrameProcessor's
+
+
+async def _close(client: Any) -> None:
+    close = getattr(client, "aclose", None) or getattr(client, "close", None)
+    closing = close() if close else None
+    if inspect.isawaitable(closing):
+        await closing
 
 
 def _clients(service: FrameProcessor) -> list[Any]:
