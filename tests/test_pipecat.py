@@ -47,7 +47,7 @@ from tests.vendors.llm import LLMVendor
 from tests.vendors.speech import SpeechVendor, tone
 from tests.vendors.vendor import PROXIES
 from voxplane import Client
-from voxplane.errors import ConfigurationError, MissingDependency, NoPrimaryProvider
+from voxplane.errors import ConfigurationError, DestinationUnapproved, MissingDependency, NoPrimaryProvider
 from voxplane.plugin import Derive, Plugin
 from voxplane.provider import AnyProvider
 from voxplane.schemas import FailureKind, JsonObject
@@ -701,9 +701,9 @@ def test_what_cannot_be_built_is_left_out_and_reported(registry: Loopback, caplo
         "deepgram-2 failed permission",
     ]
     assert [record.getMessage() for record in caplog.records if record.name == "voxplane.pipecat"] == [
-        "vosk is left out: missing_dependency (MissingDependency)",
-        "deepgram is left out: secrets_missing (SecretsMissing)",
-        "deepgram-2 is left out: destination_unapproved (DestinationUnapproved)",
+        "vosk is left out (missing_dependency): Vosk (local) cannot be used with pipecat: it has no class for it.",
+        "deepgram is left out (secrets_missing): Deepgram cannot be used without apiKey.",
+        f"deepgram-2 is left out (destination_unapproved): {DestinationUnapproved().message}",
     ]
 
 
