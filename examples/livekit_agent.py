@@ -1,15 +1,13 @@
 """A LiveKit agent of your own, on the providers of the organization that a job is for.
 
-    VOXPLANE_URL=https://voxplane.example.com VOXPLANE_TOKEN=vxp_... LIVEKIT_URL=... python examples/livekit_agent.py
+    VOXPLANE_URL=https://... VOXPLANE_TOKEN=vxp_... LIVEKIT_URL=... python examples/livekit_agent.py dev
 
 `call.session` is LiveKit's AgentSession, and `call.agent` its Agent: what they can do, your agent can.
 """
 
-import asyncio
-
 from livekit.agents import JobContext
 
-from voxplane.agent import agent_server, begin_call, serve
+from voxplane.agent import begin_call, main
 from voxplane.agent_settings import AgentSettings
 from voxplane.registry import ProviderRegistry
 
@@ -21,4 +19,4 @@ async def answer(context: JobContext, registry: ProviderRegistry | None = None) 
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(agent_server(AgentSettings.read(), answer), devmode=True))
+    main(answer)

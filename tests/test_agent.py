@@ -11,11 +11,12 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
 import pytest
+from aiohttp import web
 from anyio.abc import Process
 from examples.call import machine
 from examples.call.__main__ import ask_piper
@@ -24,11 +25,12 @@ from livekit.agents import AgentServer
 
 from tests.dispatcher import KEY, SECRET, Dispatcher
 from tests.served import served
+from tests.speech.fakes import serving
 from tests.test_call import QUESTION, models, piper_url, speak_from
 from tests.test_changes import until
 from tests.vendors.environment import CANARY, canaries
 from voxplane import Client
-from voxplane.agent import agent_server, organization_of, run, serve
+from voxplane.agent import agent_server, answer, main, organization_of, serve
 from voxplane.agent_settings import AgentSettings, LiveKitSettings
 from voxplane.errors import ConfigurationError, Unreachable
 from voxplane.schemas import (
@@ -127,6 +129,13 @@ async def fleet(models: Path, piper_url: str, tmp_path: Path) -> AsyncIterator[F
         model = ScriptedModel()
         base_url = await stack.enter_async_context(model.served())
         dispatcher = await stack.enter_async_context(Dispatcher().served())
+        arrived: list[str] = []
+
+        async def listen(request: web.Request) -> web.Response:
+            arrived.append(request.path)
+            return web.Response(status=500)
+
+        gateway = await stack.enter_async_context(serving(listen))
         # Somebody else's account with every vendor, where a plugin left to itself would find it.
         elsewhere = canaries(base_url)
         environment = {
@@ -139,8 +148,12 @@ async def fleet(models: Path, piper_url: str, tmp_path: Path) -> AsyncIterator[F
             "LIVEKIT_URL": dispatcher.url,
             "LIVEKIT_API_KEY": KEY,
             "LIVEKIT_API_SECRET": SECRET,
+            # LiveKit's development mode, in which its own defaults would send what is said to its gateway.
+            "LIVEKIT_DEV_MODE": "1",
+            "LIVEKIT_INFERENCE_URL": f"http://{gateway}",
         } | {name: value for name, value in elsewhere.items() if not name.startswith("LIVEKIT_")}  # fmt: skip
         yield Fleet(dispatcher, tmp_path, model, environment, tmp_path / "worker.log")
+        assert arrived == []
 
 
 async def health(plane: ControlPlane, admin: Principal, status: str) -> ProviderHealth:
@@ -310,16 +323,26 @@ async def test_calls_that_go_on_for_too_long_do_not_keep_a_worker_from_closing()
     assert server.closed.is_set()
 
 
-@pytest.mark.parametrize("command", ["start", "dev"])
-def test_a_worker_without_a_livekit_is_told_what_is_missing(
-    command: Literal["start", "dev"], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VOXPLANE_TOKEN", "vxp_token")
+@pytest.mark.parametrize("command", ["start", "dev", "console"])
+def test_a_worker_is_told_all_that_is_missing(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here with an agent of one's own."""
+    monkeypatch.delenv("VOXPLANE_TOKEN", raising=False)
     monkeypatch.setenv("LIVEKIT_API_SECRET", "secret")
     monkeypatch.setenv("LIVEKIT_API_KEY", "")
     monkeypatch.delenv("LIVEKIT_URL", raising=False)
-    with pytest.raises(ConfigurationError, match=r"LIVEKIT_URL: This field is required\. LIVEKIT_API_KEY: .* 1 "):
-        run(command)
+    monkeypatch.setattr(sys, "argv", ["livekit_agent.py", command])
+    with pytest.raises(SystemExit) as told:
+        main(answer)
+    sentences = "The worker cannot start. VOXPLANE_TOKEN: This field is required."
+    if command != "console":
+        sentences += " LIVEKIT_URL: This field is required. LIVEKIT_API_KEY: "
+    assert str(told.value).startswith(sentences)
+
+
+def test_a_worker_that_is_not_told_how_to_run_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["livekit_agent.py"])
+    with pytest.raises(SystemExit, match=r"Say how to run: start, dev or console\."):
+        main(answer)
 
 
 @pytest.mark.parametrize("address", ["livekit.example.com", "ftp://livekit.example.com", "wss://"])
@@ -337,9 +360,3 @@ async def test_a_livekit_that_cannot_be_reached_is_said_in_a_sentence(monkeypatc
     server = agent_server(AgentSettings.read(), max_retry=0, port=0, num_idle_processes=0)
     with anyio.fail_after(60), pytest.raises(Unreachable, match="LiveKit cannot be reached"):
         await serve(server, False)  # noqa: FBT003 - not the development mode
-
-
-def test_a_worker_without_a_token_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("VOXPLANE_TOKEN", raising=False)
-    with pytest.raises(ConfigurationError, match="VOXPLANE_TOKEN: This field is required"):
-        AgentSettings.read()

@@ -20,6 +20,7 @@ from examples.call.__main__ import Outcome, ask_piper, call
 from examples.call.audio import Caller, Ear
 from examples.call.scripted_model import ScriptedModel, StandIn
 from livekit.agents.language import LanguageCode
+from livekit.agents.llm import ChatContext
 from livekit.agents.stt import SpeechData, SpeechEvent, SpeechEventType
 from livekit.plugins import silero
 
@@ -29,13 +30,13 @@ from tests.vendors.vendor import PROXIES
 from voxplane import Client
 from voxplane import call as call_module
 from voxplane.call import Call
-from voxplane.errors import Unauthenticated
+from voxplane.errors import NoPrimaryProvider, Unauthenticated
 from voxplane.http import http_session
 from voxplane.livekit import preload
 from voxplane.livekit.llm import LinkLLM
 from voxplane.livekit.stt import LinkSTT
 from voxplane.livekit.tts import LinkTTS
-from voxplane.schemas import ConfigWrite, OrganizationProvider, SecretsWrite
+from voxplane.schemas import ConfigWrite, OrderWrite, OrganizationProvider, ProviderType, SecretsWrite
 from voxplane.server.auth import Principal, Scope
 from voxplane.server.control_plane import ControlPlane
 from voxplane.speech import weights
@@ -113,7 +114,7 @@ async def desk(plane: ControlPlane, administrator: Principal, piper_url: str) ->
         assert len(said) == 3
         await speak_from(plane, administrator, piper_url)
         model = ScriptedModel()
-        registry = StandIn({"openai": await stack.enter_async_context(model.served())})
+        registry = StandIn(dict.fromkeys(("openai", "groq"), await stack.enter_async_context(model.served())))
         client = await stack.enter_async_context(Client(url, token))
         yield Desk(client, model, registry, await ask_piper(QUESTION, piper_url))
 
@@ -174,7 +175,7 @@ class Talk:
             vad=silero.VAD.load(min_silence_duration=0.4),
             instructions="Be brief.",
             registry=desk.registry,
-            session_options={"turn_handling": {"turn_detection": "vad"}, "aec_warmup_duration": None},
+            session_options={"aec_warmup_duration": None},
         )
 
     @asynccontextmanager
@@ -353,6 +354,52 @@ async def test_a_revoked_token_ends_a_call_in_the_middle_of_a_turn(
     await until(lambda: closed == {"whisper", "openai", "piper"})
     assert len(talk.answers) == len(talk.desk.model.keys) == 1
     assert len(talk.call.record.revisions) == 1
+
+
+async def test_a_dead_key_stays_dropped_while_its_chain_changes(
+    desk: Desk, plane: ControlPlane, administrator: Principal
+) -> None:
+    secrets = SecretsWrite(secrets={"apiKey": "sk-groq"})
+    await plane.providers.update_provider_secrets(administrator, "groq", secrets)
+    on = ConfigWrite(is_enabled=True)
+    await plane.providers.upsert_organization_provider_config(administrator, "groq", on)
+    order = OrderWrite(order=["openai", "groq"])
+    await plane.providers.order_organization_providers(administrator, ProviderType.LLM, order)
+    await until(lambda: [each.provider.key for each in desk.client.chain("llm")] == order.order)
+    desk.model.refused = {machine.PLACEHOLDER}
+
+    async def asked() -> list[str]:
+        desk.model.keys.clear()
+        context = ChatContext.empty()
+        context.add_message(role="user", content=QUESTION)
+        async with talk.agent.llm.chat(chat_ctx=context) as answer:
+            assert [chunk async for chunk in answer]
+        return desk.model.keys
+
+    async with Talk(desk).going() as talk:
+        assert talk.session.interruption_detection == "vad", "LiveKit's own would send what is said to LiveKit"
+        assert await asked() == [machine.PLACEHOLDER, "sk-groq"]
+        async with anyio.create_task_group() as group:
+            group.start_soon(talk.moves_on)
+            await change(plane, administrator, "groq", temperature=0.1)
+        assert await asked() == ["sk-groq"]
+        async with anyio.create_task_group() as group:
+            group.start_soon(talk.moves_on)
+            await rotate(plane, administrator)
+        assert await asked() == ["sk-rotated"]
+
+
+async def test_a_call_that_nobody_can_answer_says_why(
+    desk: Desk, plane: ControlPlane, administrator: Principal
+) -> None:
+    await plane.providers.remove_provider_secrets(administrator, "openai")
+    await until(lambda: desk.client.chain("llm") == ())
+    with pytest.raises(NoPrimaryProvider, match=r"No llm provider can answer\. .*: openai \(secrets missing\)\."):
+        await Talk(desk).call.__aenter__()
+    await plane.providers.upsert_organization_provider_config(administrator, "openai", ConfigWrite(is_enabled=False))
+    await until(lambda: "openai" not in [each.key for each in desk.client.skipped])
+    with pytest.raises(NoPrimaryProvider, match="has no llm provider enabled"):
+        await Talk(desk).call.__aenter__()
 
 
 async def test_a_key_that_is_taken_back_ends_a_call_for_which_nothing_stands_in(

@@ -574,6 +574,8 @@ async def test_code_without_an_event_loop_gets_the_same(url: str, token: str) ->
             found = client.primary("llm")
             assert client.resolve().at == client.at
             assert client.freshness.state in {"current", "stale"}
+            assert client.organization.slug == "default"
+            assert [(each.key, each.reason) for each in client.skipped] == [("deepgram", "secrets_missing")]
             keys = [each.provider.key for each in client.chain("llm")]
             return found.provider.key, keys, found.secrets["apiKey"].get_secret_value()
 

@@ -32,7 +32,8 @@ from tests.test_livekit import Clock, Reports, settled
 from tests.vendors.llm import LLMVendor
 from tests.vendors.speech import SpeechVendor, on_loopback, tone
 from voxplane.livekit import ChainFailed, build_llm, build_stt, build_tts
-from voxplane.livekit.link import PROBE_AFTER_SECONDS
+from voxplane.livekit.link import PROBE_AFTER_SECONDS, Link
+from voxplane.livekit.tts import LinkTTS
 from voxplane.registry import ProviderRegistry
 from voxplane.resolution import ResolvedProviderConfig
 from voxplane.schemas import FailureKind, ProviderName
@@ -410,6 +411,71 @@ async def test_without_a_session_a_plugin_gets_one_that_follows_no_redirect(regi
         await voice.aclose()
     assert arrived
     assert "/elsewhere" not in arrived
+
+
+async def test_a_voice_waits_for_a_model_that_pauses(registry: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cartesia's class counts that as the voice's silence."""
+    monkeypatch.setattr("voxplane.livekit.tts.ATTEMPT_SECONDS", 1.0)
+    reports, begun = Reports(), asyncio.Event()
+    async with SpeechVendor(keys={KEY}) as one, SpeechVendor(keys={KEY}) as two, aiohttp.ClientSession() as session:
+        chain = [
+            resolved(registry, "cartesia", baseUrl=one.url),
+            resolved(registry, "elevenlabs", baseUrl=two.url, voiceId="EXAVITQu4vr4xnSDxMaL"),
+        ]
+        built = build_tts(chain, report=reports.append, registry=registry, http_session=session)
+        async with built.stream() as stream, asyncio.TaskGroup() as tasks:
+
+            async def think() -> None:
+                stream.push_text("Let me look at what we have for that evening. It takes a mom")
+                await begun.wait()
+                await asyncio.sleep(1.2)  # what is tried is that nothing comes of it
+                stream.push_text("ent. Your table is booked for tomorrow. ")
+                stream.end_input()
+
+            tasks.create_task(think())
+            async for _ in stream:
+                begun.set()
+        await built.aclose()
+    assert "tomorrow" in repr(one.requests)
+    assert (two.requests, reports) == ([], [])
+
+
+class Halting(tts.TTS[Any]):
+    """A voice that says a word and nothing more."""
+
+    def __init__(self) -> None:
+        super().__init__(capabilities=tts.TTSCapabilities(streaming=True), sample_rate=16000, num_channels=1)
+
+    @override
+    def synthesize(self, text: str, *, conn_options: APIConnectOptions = ONCE) -> tts.ChunkedStream:
+        raise NotImplementedError
+
+    @override
+    def stream(self, *, conn_options: APIConnectOptions = ONCE) -> tts.SynthesizeStream:
+        return Halted(tts=self, conn_options=conn_options)
+
+
+class Halted(tts.SynthesizeStream):
+    """What it says."""
+
+    @override
+    async def _run(self, output_emitter: tts.AudioEmitter) -> None:
+        output_emitter.initialize(request_id="1", sample_rate=16000, num_channels=1, mime_type="audio/pcm", stream=True)
+        output_emitter.start_segment(segment_id="1")
+        output_emitter.push(tone(16000, 0.5))
+        await asyncio.Event().wait()
+
+
+async def test_a_voice_that_breaks_off_is_not_waited_for() -> None:
+    reports = Reports()
+    voice = LinkTTS(Halting(), Link("halting", report=reports.append), "m")
+    async with voice.stream(conn_options=replace(ONCE, timeout=0.3)) as stream:
+        stream.push_text("Your table is booked.")
+        stream.end_input()
+        with pytest.raises(APIError, match="halting failed: timeout"):
+            assert sum([audio.frame.duration async for audio in stream]) > 0
+    await voice.aclose()
+    assert reports.words == ["halting failed timeout"]
 
 
 @every_type

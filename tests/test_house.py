@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -56,6 +57,30 @@ print(len(registry.get_all_providers()))
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (ran.stdout.strip(), ran.stderr) == ("12", "")
+
+
+def test_the_agent_runs_on_what_a_worker_installs() -> None:
+    """With the control plane's packages out of reach it comes as far as its settings; other commands say what to do."""
+    program = """
+import sys
+for name in ("alembic", "fastapi", "httptools", "psycopg", "psycopg_pool", "starlette", "structlog", "uvicorn", "yaml"):
+    sys.modules[name] = None
+from voxplane.__main__ import main
+main()
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("VOXPLANE_", "LIVEKIT_"))}  # noqa: TID251 - what a process inherits
+
+    def told(*arguments: str, prelude: str = "") -> str:
+        command = [sys.executable, "-c", prelude + program, *arguments]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        assert (ran.stdout, ran.returncode) == ("", 1)
+        return ran.stderr
+
+    assert told("agent", "start").startswith("The worker cannot start. VOXPLANE_TOKEN: This field is required.")
+    assert told("agent", "start", prelude="import sys; sys.modules['livekit'] = None") == (
+        "The agent needs LiveKit: pip install 'voxplane[livekit]'.\n"
+    )
+    assert told("config", "get").endswith("the rest needs pip install 'voxplane[server]'.\n")
 
 
 def test_nothing_committed_names_a_registry_host_or_a_path_of_a_machine() -> None:

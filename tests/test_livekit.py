@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -1333,11 +1333,36 @@ async def test_what_cannot_be_made_is_left_out_and_reported(
     assert isinstance(answers, LinkLLM)
     assert answers.provider == "groq"
     assert reports.words == [f"{unusable.provider.key} failed {kind}"]
-    assert f"{unusable.provider.key} is left out: " in caplog.text
+    assert f"{unusable.provider.key} is left out (" in caplog.text
     assert CANARY not in caplog.text
     await answers.aclose()
     with pytest.raises(error):
         build_llm([unusable, unusable], report=reports.append)
+
+
+async def test_a_setting_of_a_later_release_is_passed_over(reports: Reports, caplog: pytest.LogCaptureFixture) -> None:
+    later = resolved("openai")
+    later.config["webSearch"] = CANARY
+    for _ in range(2):
+        await build_llm([later], report=reports.append).aclose()
+    assert caplog.messages == ["openai: this release does not know webSearch, and does without; upgrade this worker."]
+    assert reports.words == []
+
+
+async def test_one_that_cannot_be_closed_keeps_no_other_open(reports: Reports, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail() -> None:
+        raise RuntimeError
+
+    built = build_llm([resolved("openai"), resolved("groq")], report=reports.append)
+    assert isinstance(built, ChainLLM)
+    first, second = built.links
+    assert isinstance(first, LinkLLM)
+    monkeypatch.setattr(first.plugin, "aclose", fail)
+    with pytest.raises(RuntimeError):
+        await built.aclose()
+    clients = [part for link in (first, second) for part in cast("Any", link)._parts]
+    assert len(clients) >= 4
+    assert all(client.is_closed() if callable(client.is_closed) else client.is_closed for client in clients)
 
 
 def refuse(**_arguments: Any) -> None:
@@ -1376,7 +1401,7 @@ async def test_a_setting_that_only_the_plugin_refuses_leaves_its_provider_out_an
     heard = build_stt(chain, report=reports.append, http_session=session)
     assert isinstance(heard, LinkSTT)
     assert reports.words == ["deepgram failed invalid_request"]
-    assert "deepgram is left out: configuration (ValueError)" in caplog.text
+    assert "deepgram is left out (configuration): The LiveKit class of deepgram cannot be made: Value" in caplog.text
     await heard.aclose()
 
 

@@ -47,7 +47,7 @@ from tests.vendors.llm import LLMVendor
 from tests.vendors.speech import SpeechVendor, tone
 from tests.vendors.vendor import PROXIES
 from voxplane import Client
-from voxplane.errors import ConfigurationError, MissingDependency, NoPrimaryProvider
+from voxplane.errors import ConfigurationError, DestinationUnapproved, MissingDependency, NoPrimaryProvider
 from voxplane.plugin import Derive, Plugin
 from voxplane.provider import AnyProvider
 from voxplane.schemas import FailureKind, JsonObject
@@ -701,9 +701,9 @@ def test_what_cannot_be_built_is_left_out_and_reported(registry: Loopback, caplo
         "deepgram-2 failed permission",
     ]
     assert [record.getMessage() for record in caplog.records if record.name == "voxplane.pipecat"] == [
-        "vosk is left out: missing_dependency (MissingDependency)",
-        "deepgram is left out: secrets_missing (SecretsMissing)",
-        "deepgram-2 is left out: destination_unapproved (DestinationUnapproved)",
+        "vosk is left out (missing_dependency): Vosk (local) cannot be used with pipecat: it has no class for it.",
+        "deepgram is left out (secrets_missing): Deepgram cannot be used without apiKey.",
+        f"deepgram-2 is left out (destination_unapproved): {DestinationUnapproved().message}",
     ]
 
 
@@ -860,6 +860,27 @@ async def test_every_voice_and_ear_works_on_its_organizations_key(
     assert {request.key for request in vendor.requests} == {KEY}
     assert "canary" not in repr(vendor.requests).lower()
     assert (elsewhere.requests, reports, line.errors) == ([], [], [])
+
+
+@pytest.mark.parametrize("name", ["nova-3", "flux", "eleven-turbo", "eleven-v4", "sonic"])
+async def test_no_socket_is_followed_elsewhere(name: str, registry: Loopback) -> None:
+    line, reports, case = Line(), Reports(), test_speech_vendors.CASES[name]
+    async with SpeechVendor(keys={KEY}) as elsewhere:
+        asked: list[str] = []
+
+        async def redirect(request: web.Request) -> web.StreamResponse:
+            asked.append(request.path)
+            raise web.HTTPTemporaryRedirect(elsewhere.url.replace("http", "ws") + request.path_qs)
+
+        async with serving(redirect) as vendor:
+            config = test_speech_vendors.resolve(case, f"http://{vendor}", KEY)
+            built = (build_stt if case.provider == "deepgram" else build_tts)(
+                [config], report=reports.append, registry=registry
+            )
+            async with running([built], line):  # they connect before a call begins
+                await line.until(lambda: built.links[0].failure is not None, at_times=True)
+    assert (set(asked), elsewhere.requests) == ({case.pipecat["path"]}, [])
+    assert reports.words == [f"{case.provider} failed invalid_request"]
 
 
 async def test_the_servers_of_local_engines_are_asked(registry: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,8 +36,13 @@ if TYPE_CHECKING:
     from voxplane.registry import ProviderRegistry
 
 QUESTION = "Hello. Are you open today?"
-# Short, because the caller waits; LiveKit's own VAD and turn detector are under another licence than this.
-_TURNS = {"turn_detection": "vad", "endpointing": {"min_delay": 0.2, "max_delay": 1.0}}
+# Short, because the caller waits. LiveKit's own turn detector is under another licence than this, and would send what
+# the caller says to LiveKit, as its detector of interruptions would.
+_TURNS = {
+    "turn_detection": "vad",
+    "interruption": {"mode": "vad"},
+    "endpointing": {"min_delay": 0.2, "max_delay": 1.0},
+}
 _ANSWER_SECONDS = 60.0
 
 

@@ -25,7 +25,7 @@ import anyio
 from livekit.agents import AgentServer, JobContext, JobProcess
 from livekit.plugins import silero
 
-from voxplane.agent_settings import AgentSettings, LiveKitSettings
+from voxplane.agent_settings import AgentSettings, LiveKitSettings, check
 from voxplane.call import Call
 from voxplane.client import Client
 from voxplane.errors import ConfigurationError, Unreachable, VoxplaneError
@@ -168,17 +168,16 @@ def agent_server(
     return server
 
 
-def run(command: Command) -> None:
+def run(command: Command, takes: Callable[[JobContext], Awaitable[None]] = answer) -> None:
     """Run the worker until it is stopped: `start` in production, `dev` with LiveKit's defaults for a desk.
 
     `console` talks to the microphone and the loudspeaker of this machine instead of a room.
 
     Raises:
-        ConfigurationError: a setting is missing or not valid.
+        ConfigurationError: settings are missing or not valid; the message names each.
     """
-    if command != "console":
-        LiveKitSettings.read()
-    server = agent_server(AgentSettings.read())
+    check(AgentSettings, *([] if command == "console" else [LiveKitSettings]))
+    server = agent_server(AgentSettings.read(), takes)
     if command == "console":
         from livekit.agents import cli  # noqa: PLC0415 - deprecated there, and the one that has a console
 
@@ -230,13 +229,13 @@ async def _drain(server: AgentServer, until: anyio.CancelScope) -> None:
     until.cancel()
 
 
-def main() -> None:
-    """Run `python -m voxplane.agent start|dev|console`."""
+def main(takes: Callable[[JobContext], Awaitable[None]] = answer) -> None:
+    """Run this program as a worker: its argument is `start`, `dev` or `console`, as `run` takes it."""
     logging.basicConfig(level=logging.INFO)
     if len(sys.argv) != 2 or sys.argv[1] not in COMMANDS:  # noqa: PLR2004 - the program and its command
-        sys.exit(f"usage: python -m voxplane.agent {'|'.join(COMMANDS)}")
+        sys.exit(f"Say how to run: {', '.join(COMMANDS[:-1])} or {COMMANDS[-1]}.")
     try:
-        run(sys.argv[1])
+        run(sys.argv[1], takes)
     except VoxplaneError as error:
         sys.exit(error.message)
 

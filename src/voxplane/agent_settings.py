@@ -24,12 +24,28 @@ class _Settings(BaseSettings):
         Raises:
             ConfigurationError: a setting is missing or not valid; the message names each.
         """
+        check(cls)
+        return cls()
+
+    @classmethod
+    def wrong(cls) -> list[str]:
+        """Return what is missing in the environment or not valid, a sentence for each."""
         try:
-            return cls()
+            cls()
         except ValidationError as error:
             prefix = cls.model_config.get("env_prefix", "")
-            wrong = [f"{prefix}{each.pointer.lstrip('/').upper()}: {each.message}" for each in pointed(error)]
-            raise ConfigurationError("The worker cannot start. " + " ".join(wrong)) from None
+            return [f"{prefix}{each.pointer.lstrip('/').upper()}: {each.message}" for each in pointed(error)]
+        return []
+
+
+def check(*wanted: type[_Settings]) -> None:
+    """Look whether all that is wanted can be read.
+
+    Raises:
+        ConfigurationError: a setting is missing or not valid; the message names each, of all that is wanted.
+    """
+    if wrong := [sentence for each in wanted for sentence in each.wrong()]:
+        raise ConfigurationError(f"The worker cannot start. {' '.join(wrong)}")
 
 
 class AgentSettings(_Settings):

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import anyio
 from livekit.agents import Agent, AgentSession
 
-from voxplane.errors import VoxplaneError
+from voxplane.errors import NoPrimaryProvider, VoxplaneError
 from voxplane.http import http_session
-from voxplane.livekit import build_llm, build_stt, build_tts
+from voxplane.livekit import Links, build_llm, build_stt, build_tts
+from voxplane.livekit.link import identity
 from voxplane.schemas import ProviderType
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ class Call:
     ) -> None:
         """Take a client that has been entered.
 
-        `registry` knows the providers, and `session_options` go to LiveKit's `AgentSession`.
+        `registry` knows the providers, and `session_options` go to LiveKit's `AgentSession`: its `turn_handling` over
+        ours, by which turns and interruptions are found with the VAD.
         """
         self._client = client
         self._vad = vad
@@ -90,6 +92,7 @@ class Call:
         self.record = CallRecord(client.organization.slug)
         self.record.note(client.at, self._in_use)
         self._engines: list[Any] = []
+        self._links: Links = {}
         self._context = self._running()
 
     async def __aenter__(self) -> Self:
@@ -114,8 +117,7 @@ class Call:
             try:
                 built = {each.value: self._build(each, chain) for each, chain in self._in_use.items()}
                 self.agent = Agent(instructions=self._instructions, **built)
-                options: dict[str, Any] = {"turn_handling": {"turn_detection": "vad"}, **self._session_options}
-                self.session: AgentSession[Any] = AgentSession(vad=self._vad, **options)
+                self.session: AgentSession[Any] = AgentSession(vad=self._vad, **_on_this_machine(self._session_options))
                 self.session.on("close", self._on_close)
                 self.session.on("agent_state_changed", self._on_agent_state)
                 self.session.on("user_state_changed", self._on_user_state)
@@ -161,13 +163,26 @@ class Call:
             "report": self._client.report,
             "http_session": self._http_session,
             "registry": self._registry,
+            "links": self._links,
         }
+        if not chain:
+            raise NoPrimaryProvider(self._why_nobody(provider_type))
         if provider_type is ProviderType.STT:
             built = build_stt(chain, vad=self._vad, **shared)
         else:
             built = (build_llm if provider_type is ProviderType.LLM else build_tts)(chain, **shared)
         self._engines.append(built)
         return built
+
+    def _why_nobody(self, provider_type: ProviderType) -> str:
+        left_out = [
+            f"{each.key} ({each.reason.replace('_', ' ')})"
+            for each in self._client.skipped
+            if each.type is provider_type
+        ]
+        if left_out:
+            return f"No {provider_type.value} provider can answer. Enabled and not usable: {', '.join(left_out)}."
+        return f"This organization has no {provider_type.value} provider enabled: enable one in the control plane."
 
     @property
     def _is_quiet(self) -> bool:
@@ -234,13 +249,21 @@ class Call:
         return True
 
 
+def _on_this_machine(options: dict[str, Any]) -> dict[str, Any]:
+    """Return session options by which turns and interruptions are found with the VAD, unless they say otherwise.
+
+    Where LiveKit's cloud or its development mode runs the worker, its own default sends what the caller says to
+    LiveKit's gateway, on whatever key the environment holds.
+    """
+    turns = options.get("turn_handling", {})
+    interruption = {"mode": "vad", **turns.get("interruption", {})}
+    return {**options, "turn_handling": {"turn_detection": "vad", **turns, "interruption": interruption}}
+
+
 def _keys(chain: Sequence[ResolvedProviderConfig]) -> set[tuple[str, int]]:
     """Return which stored keys a chain is on; an engine of this machine has none."""
     return {(each.provider.key, each.secret_version) for each in chain if each.secret_version is not None}
 
 
 def _differ(one: Sequence[ResolvedProviderConfig], other: Sequence[ResolvedProviderConfig]) -> bool:
-    def seen(chain: Sequence[ResolvedProviderConfig]) -> list[tuple[object, ...]]:
-        return [(each.provider.key, each.config, each.origins, each.secret_version) for each in chain]
-
-    return seen(one) != seen(other)
+    return [identity(each) for each in one] != [identity(each) for each in other]

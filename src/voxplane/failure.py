@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from voxplane.errors import (
@@ -15,6 +15,7 @@ from voxplane.errors import (
     DestinationUnapproved,
     MissingDependency,
     ModelMissing,
+    NoPrimaryProvider,
     SecretsMissing,
     SnapshotExpired,
     Unauthenticated,
@@ -136,8 +137,15 @@ def leave_out(provider: str, framework: Framework, error: Exception, report: Rep
         )
     )
     log = logging.getLogger(f"voxplane.{framework}")
-    log.error("%s is left out: %s (%s)", provider, known.code, type(error).__name__)
+    log.error("%s is left out (%s): %s", provider, known.code, known.message)
     if not isinstance(known, _TELLS_NOTHING):
         kind = own_kind([known]) or "invalid_request"
         tell(report, ProviderReport(provider=provider, outcome="failed", kind=kind))
     return known
+
+
+def why_none(left_out: Sequence[VoxplaneError]) -> VoxplaneError:
+    """Return the error to raise for a chain of which nothing was made: why its first provider was left out."""
+    if left_out:
+        return left_out[0]
+    return NoPrimaryProvider("The chain is empty: `skipped` of the client says which providers cannot answer, and why.")

@@ -6,7 +6,7 @@ All of it is data, so it can be read, documented and tested without the framewor
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -52,6 +52,18 @@ class Construct:
                 raise MissingDependency(f"{self.target} has no {name}: another release of its package is needed.")
             setattr(made, name, value)
         return made
+
+
+async def close_each(closings: Iterable[Callable[[], Awaitable[object]]]) -> None:
+    """Close what was made, each whatever becomes of the others; what the first that fails raises is raised then."""
+    failed: list[Exception] = []
+    for closing in closings:
+        try:
+            await closing()
+        except Exception as error:  # noqa: BLE001 - a plugin's own
+            failed.append(error)
+    if failed:
+        raise failed[0]
 
 
 def _made(values: Mapping[str, Any], parts: list[object] | None) -> dict[str, Any]:

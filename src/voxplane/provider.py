@@ -9,11 +9,12 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import (
@@ -213,6 +214,7 @@ LocalServerUrl = Annotated[str, *_server_url(f"{_REMOTE}|{_LOOPBACK}", local=Tru
 _origin = lru_cache(maxsize=1024)(Origin.parse)
 
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=MAX_SECRET_LENGTH)]
+_log = logging.getLogger("voxplane")
 C = TypeVar("C", bound=ProviderConfig)
 S = TypeVar("S", bound=ProviderSecrets)
 
@@ -410,7 +412,8 @@ class ProviderDefinition(Generic[C, S]):
     ) -> Construct:
         """Lay out the framework's object for settings in force, as a worker received them.
 
-        `origins` are the places that came with the secrets; nothing is laid out that would connect elsewhere.
+        `origins` are the places that came with the secrets; nothing is laid out that would connect elsewhere. A
+        control plane of a later release may have settings that this one does not know: those are passed over.
 
         Raises:
             SecretsMissing: a secret that these settings need did not come.
@@ -418,6 +421,10 @@ class ProviderDefinition(Generic[C, S]):
             MissingDependency: the framework has no class for this provider.
             Invalid: this release cannot read the settings.
         """
+        known = {info.alias or name for name, info in self.config.model_fields.items()}
+        if unknown := frozenset(settings) - known:
+            _pass_over(self.key, unknown)
+            settings = {name: value for name, value in settings.items() if name in known}
         plugin = self.plugin(framework, settings)
         # A class that is given an empty key takes the environment's instead.
         given = {name: value for name, value in secrets.items() if value}
@@ -563,6 +570,13 @@ def known_voices(*names: str) -> tuple[Voice, ...]:
 def offered(offers: Sequence[Offer]) -> list[str]:
     """Return the names to suggest for a setting: all but those that no longer answer."""
     return [each.name for each in offers if each.status != "retired"]
+
+
+@cache
+def _pass_over(provider: str, settings: frozenset[str]) -> None:
+    """Say once in a process which settings are not used."""
+    names = ", ".join(sorted(settings))
+    _log.warning("%s: this release does not know %s, and does without; upgrade this worker.", provider, names)
 
 
 def unknown_field(at: str, name: str, valid: Sequence[str]) -> FieldError:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from voxplane.client import Freshness
     from voxplane.resolution import ResolvedProviderConfig
-    from voxplane.schemas import ProviderReport, ProviderType, Resolution
+    from voxplane.schemas import OrganizationName, ProviderReport, ProviderType, Resolution, SkippedProvider
 
 
 class SyncClient:
@@ -57,6 +57,16 @@ class SyncClient:
     def at(self) -> str:
         """Which state the snapshot is of, as `<epoch>.<revision>`."""
         return self._client.at
+
+    @property
+    def organization(self) -> OrganizationName:
+        """Whose providers these are."""
+        return self._client.organization
+
+    @property
+    def skipped(self) -> tuple[SkippedProvider, ...]:
+        """The enabled providers that cannot answer, with the reasons."""
+        return self._client.skipped
 
     @property
     def freshness(self) -> Freshness:

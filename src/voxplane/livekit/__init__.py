@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from voxplane.errors import ConfigurationError, NoPrimaryProvider, VoxplaneError
-from voxplane.failure import Clock, Report, leave_out, stamped
+from voxplane.errors import ConfigurationError, VoxplaneError
+from voxplane.failure import Clock, Report, leave_out, stamped, why_none
 from voxplane.http import http_session as make_session
-from voxplane.livekit.link import ChainFailed, Link, ProviderFailed
+from voxplane.livekit.link import ChainFailed, Link, Links, ProviderFailed, identity
 from voxplane.livekit.llm import ChainLLM, LinkLLM
 from voxplane.livekit.stt import ChainSTT, LinkSTT
 from voxplane.livekit.tts import ChainTTS, LinkTTS
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from voxplane.plugin import Construct
     from voxplane.resolution import ResolvedProviderConfig
 
-__all__ = ["ChainFailed", "ProviderFailed", "Report", "build_llm", "build_stt", "build_tts", "preload"]
+__all__ = ["ChainFailed", "Links", "ProviderFailed", "Report", "build_llm", "build_stt", "build_tts", "preload"]
 
 _log = logging.getLogger("voxplane.livekit")
 L = TypeVar("L")
 
 
-def build_stt(
+def build_stt(  # noqa: PLR0913 - all but two have a default that is right for nearly everybody
     chain: Sequence[ResolvedProviderConfig],
     *,
     report: Report,
@@ -50,24 +50,26 @@ def build_stt(
     http_session: aiohttp.ClientSession | None = None,
     clock: Clock = time.monotonic,
     registry: ProviderRegistry | None = None,
+    links: Links | None = None,
 ) -> STT[Any]:
     """Build what hears: the first of `chain` that can, and the others behind it.
 
     `report` is told what happens to each provider; it must not block. `vad` cuts out utterances for an engine of a
     longer chain that takes only whole ones, and tells when an engine that streams should have written something.
     `http_session` is what cloud plugins call with; without one each gets one of its own, as `voxplane.http` makes them.
-    `registry` knows the providers; without one, those that are installed.
+    `registry` knows the providers; without one, those that are installed. Who builds anew in a call hands the same
+    `links` to each: a provider that did not change then stays dropped, or left to cool.
 
     Raises:
         VoxplaneError: no provider of the chain can be made into an object; this says why the first cannot.
         ConfigurationError: an engine needs `vad`, and there is none.
     """
-    links = _build(chain, LinkSTT, report=report, http_session=http_session, clock=clock, registry=registry)
-    if len(links) == 1:
-        return links[0]
-    if vad is None and (deaf := [link.provider for link in links if not link.capabilities.streaming]):
+    made = _build(chain, LinkSTT, report=report, http_session=http_session, clock=clock, registry=registry, links=links)
+    if len(made) == 1:
+        return made[0]
+    if vad is None and (deaf := [link.provider for link in made if not link.capabilities.streaming]):
         raise ConfigurationError(f"Give build_stt a vad: {', '.join(deaf)} takes whole utterances only.")
-    return ChainSTT(links, vad=vad)
+    return ChainSTT(made, vad=vad)
 
 
 def build_llm(
@@ -77,14 +79,15 @@ def build_llm(
     http_session: aiohttp.ClientSession | None = None,
     clock: Clock = time.monotonic,
     registry: ProviderRegistry | None = None,
+    links: Links | None = None,
 ) -> LLM[Any]:
     """Build what answers, as `build_stt` does.
 
     Raises:
         VoxplaneError: no provider of the chain can be made into an object; this says why the first cannot.
     """
-    links = _build(chain, LinkLLM, report=report, http_session=http_session, clock=clock, registry=registry)
-    return links[0] if len(links) == 1 else ChainLLM(links)
+    made = _build(chain, LinkLLM, report=report, http_session=http_session, clock=clock, registry=registry, links=links)
+    return made[0] if len(made) == 1 else ChainLLM(made)
 
 
 def build_tts(
@@ -94,14 +97,15 @@ def build_tts(
     http_session: aiohttp.ClientSession | None = None,
     clock: Clock = time.monotonic,
     registry: ProviderRegistry | None = None,
+    links: Links | None = None,
 ) -> TTS[Any]:
     """Build what speaks, as `build_stt` does.
 
     Raises:
         VoxplaneError: no provider of the chain can be made into an object; this says why the first cannot.
     """
-    links = _build(chain, LinkTTS, report=report, http_session=http_session, clock=clock, registry=registry)
-    return links[0] if len(links) == 1 else ChainTTS(links)
+    made = _build(chain, LinkTTS, report=report, http_session=http_session, clock=clock, registry=registry, links=links)
+    return made[0] if len(made) == 1 else ChainTTS(made)
 
 
 def preload(keys: Iterable[str] | None = None) -> None:
@@ -124,7 +128,7 @@ def preload(keys: Iterable[str] | None = None) -> None:
             _log.info("%s is not installed; providers that need it are left out", error.name)
 
 
-def _build(
+def _build(  # noqa: PLR0913 - what is built, and what the three hand on
     chain: Sequence[ResolvedProviderConfig],
     link_class: Callable[[Any, Link, str, Sequence[object]], L],
     *,
@@ -132,21 +136,27 @@ def _build(
     http_session: aiohttp.ClientSession | None,
     clock: Clock,
     registry: ProviderRegistry | None,
+    links: Links | None,
 ) -> list[L]:
-    links: list[L] = []
+    known: Links = {} if links is None else links
+    made: list[L] = []
     left_out: list[VoxplaneError] = []
     for resolved in chain:
         told = stamped(report, resolved)
-        link = Link(resolved.provider.key, report=told, clock=clock, is_failing=resolved.is_failing)
+        link = known.get(identity(resolved))
+        if link is None:
+            link = Link(resolved.provider.key, report=told, clock=clock, is_failing=resolved.is_failing)
+            known[identity(resolved)] = link
+        link.report = told
         try:
             plugin, parts = _make(resolved, registry or installed(), http_session)
         except Exception as error:  # noqa: BLE001 - a plugin may refuse its arguments with anything
             left_out.append(leave_out(resolved.provider.key, "livekit", error, told))
         else:
-            links.append(link_class(plugin, link, str(resolved.config.get("model") or plugin.model), parts))
-    if not links:
-        raise left_out[0] if left_out else NoPrimaryProvider()
-    return links
+            made.append(link_class(plugin, link, str(resolved.config.get("model") or plugin.model), parts))
+    if not made:
+        raise why_none(left_out)
+    return made
 
 
 def _make(

@@ -12,12 +12,13 @@
 from __future__ import annotations
 
 import inspect
+import json
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from livekit.agents import APIConnectionError, APIError, APIStatusError, APITimeoutError
 from livekit.agents.metrics.base import Metadata
@@ -34,10 +35,17 @@ from voxplane.failure import (
     retry_after_seconds,
     tell,
 )
+from voxplane.plugin import close_each
 from voxplane.schemas import FailureKind, ProviderReport
 
 if TYPE_CHECKING:
     from livekit import rtc
+
+    from voxplane.resolution import ResolvedProviderConfig
+
+Identity: TypeAlias = tuple[str, str, tuple[str, ...], int | None]
+Links: TypeAlias = "dict[Identity, Link]"
+"""What is known of the providers of one call, by what they are."""
 
 PROBE_AFTER_SECONDS = 2.0
 """How long a provider that failed is left in peace before LiveKit may probe it: it would do so at once."""
@@ -67,6 +75,12 @@ class ChainFailed(APIConnectionError):
         )
 
 
+def identity(resolved: ResolvedProviderConfig) -> Identity:
+    """Return what a provider is in a call: what is known of it holds for as long as this is the same."""
+    settings = json.dumps(resolved.config, sort_keys=True)
+    return (resolved.provider.key, settings, resolved.origins, resolved.secret_version)
+
+
 @dataclass(frozen=True)
 class Failure:
     """What an exception of a LiveKit class tells."""
@@ -88,7 +102,7 @@ class Link:
         self.provider = provider
         self.failure: FailureKind | None = None
         """What kind of failure its last attempt ended in; None while it answers."""
-        self._report = report
+        self.report = report
         self._clock = clock
         self._is_failing = is_failing
         self._is_dropped = False
@@ -161,7 +175,7 @@ class Link:
         _log.log(level, "%s failed: %s (%s, status %s)", self.provider, kind, name, failure.status)
         if kind != self.failure and not was_dropped:
             self.failure = kind
-            tell(self._report, ProviderReport(provider=self.provider, outcome="failed", kind=kind))
+            tell(self.report, ProviderReport(provider=self.provider, outcome="failed", kind=kind))
 
     def _recovered(self) -> None:
         self.failure = None
@@ -169,7 +183,7 @@ class Link:
         self._failures_in_a_row = 0
         self._cooling_until = float("-inf")
         _log.info("%s answers again", self.provider)
-        tell(self._report, ProviderReport(provider=self.provider, outcome="recovered"))
+        tell(self.report, ProviderReport(provider=self.provider, outcome="recovered"))
 
 
 def examine(error: BaseException) -> Failure:
@@ -243,8 +257,7 @@ class Linked:
         """Close the plugin's object and what was made for it."""
         self.plugin.off("metrics_collected", self._forward)
         self.plugin.off("error", self._see)
-        await self.plugin.aclose()
-        await close(self._parts)
+        await close_each([self.plugin.aclose, *_closings(self._parts)])
 
     def _forward(self, metrics: Any) -> None:
         labels = {"label": self.provider, "metadata": Metadata(model_name=self.model, model_provider=self.provider)}
@@ -254,9 +267,7 @@ class Linked:
         self.link.see(event.error)
 
 
-async def close(parts: Iterable[object]) -> None:
-    """Close what was made for a plugin, such as its HTTP client: most plugins leave open what they were given."""
-    for part in parts:
-        closing = getattr(part, "aclose", None) or getattr(part, "close", None)
-        if inspect.iscoroutinefunction(closing):
-            await closing()
+def _closings(parts: Iterable[object]) -> list[Callable[[], Awaitable[object]]]:
+    """Return what closes the parts of a plugin, such as its HTTP client: most plugins leave theirs open."""
+    found = [getattr(part, "aclose", None) or getattr(part, "close", None) for part in parts]
+    return [closing for closing in found if inspect.iscoroutinefunction(closing)]

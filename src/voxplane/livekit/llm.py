@@ -20,6 +20,7 @@ from livekit.agents.utils import aio
 from typing_extensions import override
 
 from voxplane.livekit.link import ChainFailed, Link, Linked
+from voxplane.plugin import close_each
 
 ATTEMPT_SECONDS = 5.0
 """How long a model of a chain may be silent before the next one is asked."""
@@ -56,8 +57,7 @@ class LinkLLM(Linked, LLM[Any]):
 
     @override
     async def aclose(self) -> None:
-        await self._let_go()
-        await super().aclose()
+        await close_each([self._let_go, super().aclose])
 
 
 class _LinkStream(LLMStream):
@@ -129,9 +129,7 @@ class ChainLLM(FallbackAdapter):
         for status in self._status:
             if status.recovering_task is not None:
                 await aio.cancel_and_wait(status.recovering_task)
-        await super().aclose()
-        for link in self.links:
-            await link.aclose()
+        await close_each([super().aclose, *(link.aclose for link in self.links)])
 
 
 class _ChainStream(FallbackLLMStream):

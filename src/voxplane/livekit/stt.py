@@ -32,6 +32,7 @@ from livekit.agents.vad import VADEventType
 from typing_extensions import override
 
 from voxplane.livekit.link import ChainFailed, Link, Linked, ProviderFailed
+from voxplane.plugin import close_each
 
 if TYPE_CHECKING:
     from livekit.agents.utils import AudioBuffer
@@ -260,9 +261,7 @@ class ChainSTT(FallbackAdapter):
 
     @override
     async def aclose(self) -> None:
-        await super().aclose()
-        for link in self.links:
-            await link.aclose()
+        await close_each([super().aclose, *(link.aclose for link in self.links)])
 
 
 class _ChainStream(_Repeats, FallbackRecognizeStream):

@@ -33,9 +33,12 @@ from livekit.agents.utils import shortuuid
 from typing_extensions import override
 
 from voxplane.livekit.link import ChainFailed, Link, Linked
+from voxplane.plugin import close_each
 
 ATTEMPT_SECONDS = 5.0
 """How long a voice of a chain may take to begin, once it has all the text there is, before the next one is asked."""
+_PLUGIN_SECONDS = 600.0
+"""How long a plugin may wait in a stream: some count how long the model takes to write on as the voice's silence."""
 
 
 class LinkTTS(Linked, TTS[Any]):
@@ -104,16 +107,18 @@ class _LinkStream(SynthesizeStream):
     async def _run(self, output_emitter: AudioEmitter) -> None:
         _begin(self._tts, output_emitter, stream=True)
         output_emitter.start_segment(segment_id=shortuuid())
+        patience = replace(self._conn_options, max_retry=0, timeout=_PLUGIN_SECONDS)
         with self._tts.link.attempt() as answered:
             async with (
-                # Without text there is nothing to wait for; every piece of it gives the voice its time again.
+                # Without text there is nothing to wait for; every piece of it gives the voice its time again, and so
+                # does every sound once there is no more to come.
                 asyncio.timeout(None) as deadline,
-                self._tts.plugin.stream(conn_options=replace(self._conn_options, max_retry=0)) as stream,
+                self._tts.plugin.stream(conn_options=patience) as stream,
                 asyncio.TaskGroup() as tasks,
             ):
                 reading = tasks.create_task(self._feed(stream, deadline))
                 async for audio in stream:
-                    deadline.reschedule(None)
+                    deadline.reschedule(self._in_time() if reading.done() else None)
                     answered()
                     begun: float = audio.frame.userdata.get(USERDATA_TTS_STARTED_TIME, time.perf_counter())
                     self._started_time = self._started_time or begun
@@ -121,15 +126,20 @@ class _LinkStream(SynthesizeStream):
                 reading.cancel()
 
     async def _feed(self, stream: SynthesizeStream, deadline: asyncio.Timeout) -> None:
-        loop = asyncio.get_running_loop()
         async for text in self._input_ch:
             if not isinstance(text, str):
                 stream.flush()
                 continue
             stream.push_text(text)
             if not (self._started_time or deadline.expired()):
-                deadline.reschedule(loop.time() + self._conn_options.timeout)
+                deadline.reschedule(self._in_time())
         stream.end_input()
+        if self._started_time and not deadline.expired():
+            deadline.reschedule(self._in_time())
+
+    def _in_time(self) -> float:
+        """Until when the voice may be silent from now on."""
+        return asyncio.get_running_loop().time() + self._conn_options.timeout
 
     @override
     async def _metrics_monitor_task(self, event_aiter: AsyncIterable[SynthesizedAudio]) -> None:
@@ -177,9 +187,7 @@ class ChainTTS(FallbackAdapter):
 
     @override
     async def aclose(self) -> None:
-        await super().aclose()
-        for link in self.links:
-            await link.aclose()
+        await close_each([super().aclose, *(link.aclose for link in self.links)])
 
 
 class _ChainChunks(FallbackChunkedStream):

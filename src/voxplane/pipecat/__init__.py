@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from pipecat.frames.frames import InterimTranscriptionFrame, TranscriptionFrame, TTSAudioRawFrame
 
-from voxplane.errors import NoPrimaryProvider, VoxplaneError
-from voxplane.failure import Clock, Report, leave_out, stamped
+from voxplane.failure import Clock, Report, leave_out, stamped, why_none
 from voxplane.pipecat.chain import ANSWER, Answering, Chain, Listening, LLMChain, Speaking
 from voxplane.pipecat.link import Frames, Link
 from voxplane.registry import ProviderRegistry, installed
 
 if TYPE_CHECKING:
+    from voxplane.errors import VoxplaneError
     from voxplane.resolution import ResolvedProviderConfig
 
 __all__ = ["Chain", "LLMChain", "Link", "Report", "build_llm", "build_stt", "build_tts"]
@@ -94,5 +94,5 @@ def _build(
         else:
             links.append(Link(service, key, answers, told, clock, is_failing=resolved.is_failing))
     if not links:
-        raise left_out[0] if left_out else NoPrimaryProvider()
+        raise why_none(left_out)
     return links

@@ -37,6 +37,8 @@ from pipecat.processors.filters.function_filter import FunctionFilter
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from typing_extensions import override
 
+from voxplane.plugin import close_each
+
 if TYPE_CHECKING:
     from voxplane.pipecat.link import Frames, Link
 
@@ -232,9 +234,7 @@ class Chain(ServiceSwitcher[_Failover]):
 
     @override
     async def cleanup(self) -> None:
-        await super().cleanup()
-        for link in self.links:
-            await link.close()
+        await close_each([super().cleanup, *(link.close for link in self.links)])
 
     async def fail_over(self) -> FrameProcessor | None:
         """Give what the active service did not answer to the next; return that, or None where there is none."""

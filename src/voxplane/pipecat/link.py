@@ -40,6 +40,8 @@ from voxplane.failure import (
     retry_after_seconds,
     tell,
 )
+from voxplane.pipecat.sockets import keep_straight
+from voxplane.plugin import close_each
 from voxplane.schemas import FailureKind, ProviderReport
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ _BY_FAULT: tuple[tuple[re.Pattern[str], FailureKind], ...] = (
     (re.compile(r"(?i)time ?d?[ -]?out|no audio"), "timeout"),
     (re.compile(r"(?i)connect|reset|close|closing"), "connectivity"),
 )
-_STATUS = re.compile(r"(?i)\b(?:status|code|http)[\W_]{0,4}(?:code\W{0,4})?([45][0-9]{2})\b")
+_STATUS = re.compile(r"(?i)\b(?:status|code|http)[\W_]{0,4}(?:code\W{0,4})?([345][0-9]{2})\b")
 
 _log = logging.getLogger("voxplane.pipecat")
 
@@ -99,7 +101,7 @@ class Link:
         """What opens and closes its connection."""
         self._clients = _clients(service)
         _hurry(service)
-        _go_straight(service)
+        keep_straight(service)
         service.add_event_handler("on_error", self._on_error)
         service.add_event_handler("on_before_push_frame", self._on_push)
 
@@ -129,11 +131,7 @@ class Link:
 
     async def close(self) -> None:
         """Close its connections: most services leave their vendor's client open."""
-        for client in self._clients:
-            close = getattr(client, "aclose", None) or getattr(client, "close", None)
-            closing = close() if close else None
-            if inspect.isawaitable(closing):
-                await closing
+        await close_each([partial(_close, client) for client in self._clients])
 
     async def _on_error(self, _service: FrameProcessor, error: ErrorFrame) -> None:
         # One failure often has several errors, and a tool's is not the provider's.
@@ -187,11 +185,11 @@ def _hurry(service: FrameProcessor) -> None:
     setattr(service, "_connect", connect_soon)  # noqa: B010 - no name of FrameProcessor's
 
 
-def _go_straight(service: FrameProcessor) -> None:
-    """Have its sockets use no proxy of the environment: the key is among the headers that they begin with."""
-    connect: Callable[..., Awaitable[object]] | None = getattr(service, "_websocket_connect", None)
-    if connect is not None:
-        setattr(service, "_websocket_connect", partial(connect, proxy=None))  # noqa: B010 - no name of FrameProcessor's
+async def _close(client: Any) -> None:
+    close = getattr(client, "aclose", None) or getattr(client, "close", None)
+    closing = close() if close else None
+    if inspect.isawaitable(closing):
+        await closing
 
 
 def _clients(service: FrameProcessor) -> list[Any]:
@@ -234,7 +232,7 @@ def http_status(found: Sequence[BaseException], said: str) -> int | None:
         for holder in (getattr(cause, "response", None), cause):
             for name in ("status_code", "status", "code"):
                 value: object = getattr(holder, name, None)
-                if isinstance(value, int) and 400 <= value < 600:  # noqa: PLR2004 - HTTP's errors
+                if isinstance(value, int) and 300 <= value < 600:  # noqa: PLR2004 - HTTP's redirects, which are refused, and errors
                     return value
     written = _STATUS.search(said)
     return int(written[1]) if written else None
