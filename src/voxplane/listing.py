@@ -94,7 +94,7 @@ class Listing:
         named: dict[str, Listed] = {}
         for each in items[:MAX_ITEMS]:
             listed = self._listed(each) if isinstance(each, dict) else None  # pyright: ignore[reportUnknownArgumentType] - JSON
-            if listed is not None and not self._repeats(each, hidden):
+            if listed is not None and not self._repeats(each, hidden):  # pyright: ignore[reportUnknownArgumentType] - JSON
                 named.setdefault(listed.name, listed)
         after = self._page_after(document)
         has_more = after is None and (self._names_a_page(document) or _member(document, "has_more") is True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from datetime import date
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -164,6 +166,11 @@ UNTRANSLATED = """(data) => {
 }"""
 
 
+def _in_words(text: str) -> str:
+    """Return a text of the server's with its days as the page writes them."""
+    return re.sub(r" on ([0-9-]{10})", lambda day: f" on {date.fromisoformat(day[1]):%b %-d, %Y}", text)
+
+
 def said_by_the_server(service: Service) -> str:
     """Return all strings that are in the server's answers, each on a line."""
     found: list[str] = []
@@ -177,7 +184,7 @@ def said_by_the_server(service: Service) -> str:
             for each in cast("list[Any]", value):
                 collect(each)
         else:
-            found.append(str(value))
+            found.append(_in_words(str(value)))
 
     providers = service.admin.get(PROVIDERS).json()
     audit = service.admin.get("/api/organizations/current/audit").json()
