@@ -850,7 +850,7 @@ def test_the_audit_log_is_listed_written_out_anchored_and_checked(
         "secrets.put"
     ]
     assert "called that. Actions: config.put, " in run("audit", "list", "--action", "nope").err
-    assert run("audit", "list", "--action", "token.revoke").err == ""
+    assert run("audit", "list", "--action", "token.revoke").err == "Nothing like that is on record.\n"
     text = Path(__file__).parents[1].joinpath("docs/history.md").read_text(encoding="utf-8")
     assert all(f"`{each}`" in text for each in ACTIONS)
     assert "There is more: --before" in run("audit", "list", "--limit", "1", "--since", "2026-01-01").err

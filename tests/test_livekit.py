@@ -1071,12 +1071,12 @@ async def test_the_next_voice_says_all_of_it(mouths: ChainTTS, voices: list[Scri
 
 
 async def test_a_voice_gets_its_time_and_no_retries(mouths: ChainTTS, voices: list[ScriptedTTS]) -> None:
-    voices[0].failures = [status(500)]
+    voices[0].failures = [status(500)] * 9  # also when LiveKit looks whether it is back
     await say(mouths, "Goodbye.", options=APIConnectOptions(max_retry=3, timeout=60))
     await mouths.synthesize("Goodbye.", conn_options=APIConnectOptions(max_retry=3, timeout=60)).collect()
-    options = [(each.max_retry, each.timeout) for voice in voices[:2] for each in voice.options]
+    options = [(each.max_retry, each.timeout) for each in (voices[0].options[0], *voices[1].options)]
     # In a stream the time is ours to count: a plugin would count how long a model takes to write on.
-    assert options == [(0, 600.0), (0, 600.0), (0, 5.0)]
+    assert options == [(0, 600.0), (0, 5.0), (0, 5.0)]
 
 
 @pytest.mark.parametrize("streaming", [True, False])
@@ -1167,11 +1167,11 @@ async def test_a_silent_voice_is_given_up(make_link: MakeLink, reports: Reports,
 
 async def test_a_voice_is_not_blamed_for_text_that_comes_slowly(make_link: MakeLink, reports: Reports) -> None:
     alone = LinkTTS(ScriptedTTS(streaming=True), make_link("only"), "m")
-    async with alone.stream(conn_options=APIConnectOptions(max_retry=0, timeout=0.2)) as stream:
-        await asyncio.sleep(0.3)
-        for text in ("It", "takes", "its", "time", "to", "think"):
+    async with alone.stream(conn_options=APIConnectOptions(max_retry=0, timeout=1)) as stream:
+        await asyncio.sleep(1.2)
+        for text in ("It", "takes", "its", "time"):
             stream.push_text(f"{text} ")
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.3)
         stream.end_input()
         async with asyncio.timeout(20):
             assert [audio async for audio in stream]

@@ -114,8 +114,9 @@ def test_two_pages_in_one_document_share_no_id(host: Page, service: Service) -> 
     opened(host, service, token=service.token(), pages="2")
     expect(host.locator("[data-provider]")).to_have_count(24)
     host.locator("[data-provider=groq] .name").first.click()
-    for dialog in host.get_by_role("dialog", name="Groq", include_hidden=True).all():
-        dialog.locator("[data-setting]").first.wait_for(state="attached")
+    dialogs = host.get_by_role("dialog", name="Groq", include_hidden=True)
+    expect(dialogs).to_have_count(1)
+    dialogs.locator("[data-setting]").first.wait_for(state="attached")
     ids: list[str] = host.evaluate("[...document.querySelectorAll('[id]')].map((each) => each.id)")
     assert len(ids) > 30
     assert sorted(ids) == sorted(set(ids))
