@@ -55,7 +55,7 @@ def scrub(text: str, registry: ProviderRegistry, today: date, is_kept: Callable[
     for key in keys:
         if is_kept(key):
             places.add(key.path)
-            # What is short or names a vendor, as "none" does not even do, stands elsewhere for something else.
+            # What is short, as "none" is, or names a vendor may stand elsewhere for something else.
             if len(key.text) >= SHORTEST_KEY and not is_vendor(key.text, registry):
                 texts.add(key.text)
     # The same key may stand elsewhere, under a name that nobody would look for.

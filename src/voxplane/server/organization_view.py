@@ -294,13 +294,7 @@ class OrganizationView:
             notices=(Notice(code="provider_retired", pointer="/provider", message=message),),
         )
 
-    def _assemble(
-        self,
-        summary: ProviderSummary,
-        *,
-        lacks: Unusable | None,
-        **shown: object,
-    ) -> OrganizationProvider:
+    def _assemble(self, summary: ProviderSummary, *, lacks: Unusable | None, **shown: object) -> OrganizationProvider:
         row = self.state.configs.get(summary.key)
         stored = self.config_row(summary.key)
         health = self._health(summary.key)

@@ -80,18 +80,14 @@ const purposes: Record<string, string> = {
   verification: "Use a key to test a provider",
   list: "Use a key to list models or voices",
 };
-/** The same where no key is needed. */
-const keyless: Record<string, string> = {
-  worker: "Give settings to a worker",
-  verification: "Test a provider",
-  list: "List models or voices",
-};
 /** What the activity can be filtered by beside the actions: what keys are given out for. */
 const releases: Record<string, string> = {
   worker: "Give keys to a worker",
   verification: "Test a provider",
   list: "List models or voices",
 };
+/** The same where no key was needed. */
+const keyless: Record<string, string> = { ...releases, worker: "Give settings to a worker" };
 /** Parts of a setting's name that are no words. */
 const initials = /\b(api|id|url|ssml|llm|tts|stt)\b/g;
 function spoken(name: string): string {
