@@ -50,6 +50,35 @@ async def test_a_herd_is_answered_by_what_began_after_it_came() -> None:
     assert await shared.ask(source.answer) == 3
 
 
+async def test_who_has_an_answer_does_not_wait_for_the_next_one() -> None:
+    """Who asks again at once begins anew before those who waited for the last answer go on."""
+    shared, found = SharedAnswer[int](), list[int]()
+    may_end = [anyio.Event() for _ in range(3)]
+    begun = count()
+
+    async def answer() -> int:
+        number = next(begun)
+        await may_end[number].wait()
+        return number
+
+    async def ask_on_and_on() -> None:
+        for _ in may_end:
+            await shared.ask(answer)
+
+    async def ask() -> None:
+        found.append(await shared.ask(answer))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask_on_and_on)
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(ask)
+        for ended, seen in ((0, []), (1, [1])):
+            may_end[ended].set()
+            await anyio.wait_all_tasks_blocked()
+            assert found == seen
+        may_end[2].set()
+
+
 async def test_what_is_kept_serves_also_those_who_came_later() -> None:
     shared, source, kept, found = SharedAnswer[int](), Source(), list[int](), list[int]()
 

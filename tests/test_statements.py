@@ -39,7 +39,7 @@ STATEMENTS = {
     "GET /api/organizations/{organization}/tokens": 4,
     "POST /api/organizations/{organization}/tokens": 8,
     "DELETE /api/organizations/{organization}/tokens/{token}": 8,  # one for whoever follows with it
-    "POST /api/organizations/{organization}/resolve": 7,
+    "POST /api/organizations/{organization}/resolve": 8,
     "POST /api/organizations/{organization}/reports": 4,
     "GET /api/organizations": 4,
     "POST /api/organizations": 6,

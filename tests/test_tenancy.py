@@ -250,6 +250,10 @@ NOW = datetime(2026, 11, 22, tzinfo=UTC)
 ROW = replace(ConfigRow.nothing("openai"), config={"organization": "org-new"}, revision=77, updated_at=NOW)
 
 
+async def _offered(store: Store, row: ChainedEvent) -> bool:
+    return (await store.offer_audit([row])).stands
+
+
 def _cases(mine: Tenant, other: Tenant) -> dict[str, Callable[[Store], Awaitable[object]]]:
     """Call every method of every store, with what would reach a stranger if anything could."""
     event = AuditEvent(
@@ -275,6 +279,7 @@ def _cases(mine: Tenant, other: Tenant) -> dict[str, Callable[[Store], Awaitable
         "add_data_key": lambda store: store.add_data_key(DataKeyRow(9, b"x", "x")),
         "audit_head": lambda store: store.audit_head(),
         "append_audit": lambda store: store.append_audit([ChainedEvent(event, b"x", b"x")]),
+        "offer_audit": lambda store: _offered(store, ChainedEvent(replace(event, seq=998), b"x", b"x")),
         "advance": lambda store: store.advance(999, {"openai": 9}, ["openai"], ["openai"]),
         "ring": lambda store: store.ring(999),
         "rename": lambda store: store.rename("Renamed"),
@@ -338,7 +343,7 @@ async def test_no_method_of_the_store_reaches_another_organization(
             assert mine.mark in repr(answer), name
     # The writes were no empty gestures.
     writes = {"put_config", "delete_config", "append_history", "put_secrets", "add_data_key", "append_audit", "advance"}
-    writes |= {"put_sightings", "put_notice", "rename"}
+    writes |= {"put_sightings", "put_notice", "rename", "offer_audit"}
     assert changed == writes
 
 
@@ -385,6 +390,7 @@ async def test_a_store_bound_to_another_organization_than_its_transaction_does_n
         "rename": None,
         "put_sightings": (False, False),
         "audit_head": OrganizationNotFound,
+        "offer_audit": False,
         "version": None,
         "end": None,
         "notice": None,

@@ -9,7 +9,7 @@ role it got is more than that.
 from __future__ import annotations
 
 import json
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString, Self
@@ -291,25 +291,31 @@ class Database:
 
     @asynccontextmanager
     async def transaction(
-        self, *, organization_id: UUID | None = None, token_id: str | None = None, platform: bool = False
+        self,
+        *,
+        organization_id: UUID | None = None,
+        token_id: str | None = None,
+        platform: bool = False,
+        is_piped: bool = False,
     ) -> AsyncGenerator[Connection]:
         """Run statements for one organization; without one, tenant tables are empty.
 
-        `token_id` lets the one access token of that id be read; `platform` lets organizations be listed and made.
+        `token_id` lets the one access token of that id be read; `platform` lets organizations be listed and made. Where
+        it `is_piped`, statements leave together, as soon as somebody wants a row of one or at the end; whether one
+        failed shows then.
 
         Raises:
             Unavailable: the database does not answer in time.
             InvalidRequest: a value is none that PostgreSQL can hold.
             InternalError: a statement did what the role may not; a defect of ours.
         """
-        settings = (
-            "" if organization_id is None else str(organization_id),
-            token_id or "",
-            "on" if platform else "",
-        )
         with _our_errors():
-            async with self._pool.connection() as connection, connection.transaction():
-                await connection.execute(_SET_TENANT, settings)
+            async with (
+                self._pool.connection() as connection,
+                connection.pipeline() if is_piped else nullcontext(),
+                connection.transaction(),
+            ):
+                await name_tenant(connection, organization_id=organization_id, token_id=token_id, platform=platform)
                 yield connection
 
     async def notifications(self, channel: LiteralString, *, echo_seconds: float) -> AsyncGenerator[str | None]:
@@ -347,6 +353,22 @@ class Database:
     async def close(self) -> None:
         """Close the connections."""
         await self._pool.close()
+
+
+async def name_tenant(
+    connection: Connection,
+    *,
+    organization_id: UUID | None = None,
+    token_id: str | None = None,
+    platform: bool = False,
+) -> None:
+    """Bind what follows in the transaction, as `Database.transaction` does, to an organization and nothing else."""
+    settings = (
+        "" if organization_id is None else str(organization_id),
+        token_id or "",
+        "on" if platform else "",
+    )
+    await connection.execute(_SET_TENANT, settings)
 
 
 _SET_TENANT: LiteralString = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@dataclass(eq=False)
+class _Round(Generic[T]):
+    """One time that it is worked out."""
+
+    number: int
+    over: anyio.Event = field(default_factory=anyio.Event)
+    found: tuple[T] | VoxplaneError | None = None
+    """None while it is under way, and for good when whoever worked it out left."""
+
+
 class SharedAnswer(Generic[T]):
     """What is worked out once for everybody who asked before that began; or why it could not be.
 
@@ -24,8 +35,7 @@ class SharedAnswer(Generic[T]):
     def __init__(self) -> None:
         """Begin with none."""
         self._begun = 0
-        self._over: anyio.Event | None = None
-        self._found: tuple[T] | VoxplaneError | None = None
+        self._under_way: _Round[T] | None = None
 
     async def ask(self, work: Callable[[], Awaitable[T]], kept: Callable[[], T | None] = lambda: None) -> T:
         """Return what `work` brings: one's own, or another's that began after this was called.
@@ -37,23 +47,28 @@ class SharedAnswer(Generic[T]):
         """
         wanted = self._begun + 1
         while (answer := kept()) is None:
-            if self._over is not None:
-                await self._over.wait()
-            elif self._begun < wanted or self._found is None:
-                await self._work(work)
-            elif isinstance(self._found, VoxplaneError):
-                raise self._found
-            else:
-                return self._found[0]
+            under_way = self._under_way
+            if under_way is None:
+                return await self._work(work)
+            await under_way.over.wait()
+            # The next round may have begun by now: whoever has an answer must not wait for that one too.
+            if under_way.number < wanted or under_way.found is None:
+                continue
+            if isinstance(under_way.found, VoxplaneError):
+                raise under_way.found
+            return under_way.found[0]
         return answer
 
-    async def _work(self, work: Callable[[], Awaitable[T]]) -> None:
-        self._begun, self._found = self._begun + 1, None
-        over = self._over = anyio.Event()
+    async def _work(self, work: Callable[[], Awaitable[T]]) -> T:
+        self._begun += 1
+        begun = self._under_way = _Round[T](self._begun)
         try:
-            self._found = (await work(),)
+            found = await work()
+            begun.found = (found,)
         except VoxplaneError as error:
-            self._found = error
+            begun.found = error
+            raise
         finally:
-            self._over = None
-            over.set()
+            self._under_way = None
+            begun.over.set()
+        return found

@@ -80,6 +80,18 @@ class ReportRow:
 
 
 @dataclass(frozen=True)
+class OfferedAudit:
+    """Audit rows that were sent. In a transaction that is piped, what became of them shows when it is over."""
+
+    _cursor: psycopg.AsyncCursor[dict[str, Any]]
+
+    @property
+    def stands(self) -> bool:
+        """Whether they were added."""
+        return self._cursor.rowcount > 0
+
+
+@dataclass(frozen=True)
 class Sighting:
     """What a worker saw of one provider, which it had in use as it was `at` a position."""
 
@@ -292,13 +304,26 @@ class Store:
         return row["audit_seq"], row["audit_hash"]
 
     async def append_audit(self, rows: Sequence[ChainedEvent]) -> None:
-        """Add rows to the audit log and make the last one the head of the chain."""
+        """Add rows to the audit log, whose head the transaction holds, and make the last one the head."""
+        await self._add_audit(rows, "%(organization_id)s", "")
+
+    async def offer_audit(self, rows: Sequence[ChainedEvent]) -> OfferedAudit:
+        """Add rows to the audit log, unless the first one does not follow the head or somebody else holds that."""
+        is_free: LiteralString = """(
+            SELECT id FROM organizations WHERE id = %(organization_id)s AND audit_hash = %(prev_hash)s
+            FOR UPDATE SKIP LOCKED
+        )"""
+        return OfferedAudit(await self._add_audit(rows, is_free, "CROSS JOIN head", prev_hash=rows[0].prev_hash))
+
+    async def _add_audit(
+        self, rows: Sequence[ChainedEvent], organization: LiteralString, only_with: LiteralString, **parameters: object
+    ) -> psycopg.AsyncCursor[Any]:
         last = rows[-1]
-        await self._run(
-            """
+        statement: LiteralString = f"""
             WITH head AS (
                 UPDATE organizations SET audit_seq = %(head_seq)s, audit_hash = %(head_hash)s
-                WHERE id = %(organization_id)s
+                WHERE id = {organization}
+                RETURNING id
             )
             INSERT INTO audit_events
                 (organization_id, seq, at, actor, action, target, outcome, request_id, detail, prev_hash, hash)
@@ -307,11 +332,15 @@ class Store:
             FROM json_to_recordset(%(rows)s) AS added
                 (seq bigint, at timestamptz, actor text, action text, target text, outcome text, request_id text,
                  detail jsonb, prev_hash text, hash text)
-            """,
+                {only_with}
+        """  # noqa: S608 - both parts stand above
+        return await self._run(
+            statement,
             head_seq=last.event.seq,
             head_hash=last.hash,
             # One document: the driver takes several times as long to write an array for each column.
             rows=Json([_audit_row(row) for row in rows]),
+            **parameters,
         )
 
     async def advance(
@@ -570,6 +599,14 @@ async def positions(
         "SELECT id, epoch, revision FROM organizations WHERE id = ANY(%(ids)s)", {"ids": list(organization_ids)}
     )
     return {row["id"]: Position.under(catalogue, row["epoch"], row["revision"]) for row in await cursor.fetchall()}
+
+
+async def audit_ends(connection: Connection, organization_ids: Sequence[UUID]) -> dict[UUID, tuple[int, bytes]]:
+    """Return number and hash of the last audit row of those that exist, in a transaction of the platform."""
+    cursor = await connection.execute(
+        "SELECT id, audit_seq, audit_hash FROM organizations WHERE id = ANY(%(ids)s)", {"ids": list(organization_ids)}
+    )
+    return {row["id"]: (row["audit_seq"], row["audit_hash"]) for row in await cursor.fetchall()}
 
 
 async def organization(connection: Connection, organization_id: UUID) -> OrganizationRow | None:

@@ -183,11 +183,10 @@ async def begin_as(
         OrganizationExists: the slug of a new one is taken.
         KeyUnavailable, OrganizationNotFound: as for `begin`.
     """
-    # In a pipeline statements go out together: lock and read, then all that is written.
-    async with (
-        database.transaction(organization_id=principal.tenant, platform=new is not None) as connection,
-        connection.pipeline(),
-    ):
+    # Two journeys: lock and read, then all that is written.
+    async with database.transaction(
+        organization_id=principal.tenant, platform=new is not None, is_piped=True
+    ) as connection:
         if new is None:
             yield await _continue(connection, principal, unsealed, at)
         else:
