@@ -48,6 +48,7 @@ call: $(VENV)/.dev ## Make a whole call on this machine, without any account (an
 	@$(BIN)/python -m examples.call $(ARGS)
 
 test: $(VENV)/.dev $(CONSOLE) ## Check and test everything that CI does
+	@sh tools/browser.sh >/dev/null
 	@$(MAKE) --no-print-directory -j2 --output-sync=target checks
 	@$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -m "not deep" -n 3 --dist loadfile --no-loadscope-reorder
