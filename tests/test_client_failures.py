@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from tests.served import served
 from tests.test_changes import until
-from tests.test_client import Service, files, token, url
+from tests.test_client import Clock, Service, files, token, url
 from voxplane import Client, channel
 from voxplane.agent import client_for
 from voxplane.agent_settings import AgentSettings
@@ -368,6 +368,36 @@ async def test_the_longer_streams_fail_the_longer_a_worker_waits(
         await until(lambda: len(pauses) > 8)
     assert [most for _, most in pauses[:8]] == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
     assert set(way.asked[2:9]) == {"resolve"}
+
+
+async def test_a_line_that_is_cut_soon_after_an_outage_is_tried_again_at_once(
+    url: str, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker whose token was revoked meanwhile would learn it after the longest pause, and use its secrets so long."""
+    clock, pauses = Clock(), list[float]()
+
+    class Cut(Way):
+        """A way on which the stream of changes says nothing for as long as a worker waits, and breaks off."""
+
+        @override
+        async def forward(self, request: web.Request) -> web.StreamResponse:
+            if self.asked[-1] != "changes":
+                return await super().forward(request)
+            answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            await answer.prepare(request)
+            await until(lambda: client.freshness.state == "current")
+            clock.now += channel.SILENCE_SECONDS
+            return answer
+
+    def noted(_least: float, most: float) -> float:
+        pauses.append(most)
+        return 0.0
+
+    monkeypatch.setattr("voxplane.client.random.uniform", noted)
+    way = Cut(lambda _request, number: refusal(503, "unavailable") if 1 < number < 10 else None)
+    async with way.to(url) as address, Client(address, token, monotonic=clock) as client:
+        await until(lambda: len(pauses) > 9)
+    assert pauses[6:10] == [30.0, 30.0, 0.5, 0.5]
 
 
 async def test_an_answer_that_comes_by_the_drop_is_given_up(

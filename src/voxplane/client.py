@@ -11,6 +11,7 @@ limit, its secrets for 24 hours; a token that is revoked ends their use at once.
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 MAX_STALE = timedelta(hours=24)
 FIRST_RETRY_SECONDS = 0.5
 _RETRY_AT_MOST_SECONDS = 30.0
+_LASTED_SECONDS = 15.0  # less than the silence after which a stream is taken for cut
 _START_SECONDS = 8.0  # a caller is waiting
 _SAVES_IN_MAX_STALE = 24
 # What the control plane says to a worker that is no longer let in, as opposed to one that it cannot serve now.
@@ -347,7 +349,7 @@ class Client:
     async def _follow(self) -> None:
         delay, is_heard = FIRST_RETRY_SECONDS, True
         while True:
-            wait = 0.0
+            wait, opened = 0.0, math.inf
             try:
                 if not is_heard:  # a proxy keeps the stream back, say, or there are too many: whoever has none asks
                     await self.resolve()
@@ -357,18 +359,19 @@ class Client:
                     async for event in events:
                         await self._on_event(event)
                         is_heard = is_heard or event.kind != "open"
-                        # One that ends sooner than it was waited for is no reason to come back faster.
-                        delay = FIRST_RETRY_SECONDS if self._monotonic() - opened > delay else delay
             except _TURNED_AWAY as error:
                 if not self._lease.is_revoked:
                     log.error("turned away by the control plane (%s): secrets are dropped", error.code)  # noqa: TRY400 - the reason is the whole story
                 await self._turned_away()
-                delay = _RETRY_AT_MOST_SECONDS
+                delay, opened = _RETRY_AT_MOST_SECONDS, math.inf
             except VoxplaneError as error:
                 log.warning("changes do not arrive (%s): retrying", error.code)
                 wait = (error.retry_after_seconds or 0.0) if isinstance(error, Unreachable) else 0.0
             finally:
                 self._is_following = False
+            # One that ends sooner than it was waited for is no reason to come back faster; one that was cut is.
+            if self._monotonic() - opened > min(delay, _LASTED_SECONDS):
+                delay = FIRST_RETRY_SECONDS
             await anyio.sleep(wait + random.uniform(0, delay))  # noqa: S311 - spreads a fleet that lost us at one moment
             delay = min(2 * delay, _RETRY_AT_MOST_SECONDS)
 
