@@ -24,6 +24,7 @@ from voxplane.errors import NoPrimaryProvider, VoxplaneError
 from voxplane.http import http_session
 from voxplane.livekit import Links, build_llm, build_stt, build_tts
 from voxplane.livekit.link import identity
+from voxplane.resolution import why_nobody
 from voxplane.schemas import ProviderType
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ class Call:
             "links": self._links,
         }
         if not chain:
-            raise NoPrimaryProvider(self._why_nobody(provider_type))
+            raise NoPrimaryProvider(why_nobody(provider_type, self._client.skipped))
         if provider_type is ProviderType.STT:
             built = build_stt(chain, vad=self._vad, **shared)
         else:
@@ -218,16 +219,6 @@ class Call:
         self._open.append(built)
         self._made.add(built)
         return built
-
-    def _why_nobody(self, provider_type: ProviderType) -> str:
-        left_out = [
-            f"{each.key} ({each.reason.replace('_', ' ')})"
-            for each in self._client.skipped
-            if each.type is provider_type
-        ]
-        if left_out:
-            return f"No {provider_type.value} provider can answer. Enabled and not usable: {', '.join(left_out)}."
-        return f"This organization has no {provider_type.value} provider enabled: enable one in the control plane."
 
     @property
     def _is_quiet(self) -> bool:
