@@ -366,7 +366,7 @@ class Chains(Wire):
 class SkippedProvider(Wire):
     """An enabled provider that cannot answer, and why.
 
-    Both words are read as text: one that a newer control plane adds must not keep a worker from its keys.
+    A newer control plane may add words to both: read them as text, or one would keep a worker from its keys.
     """
 
     key: str
