@@ -385,7 +385,7 @@ async def test_whoever_the_agent_hands_over_to_has_the_providers_and_follows_the
     await ask_after(first)
     await ask_after(Agent(instructions="You know nothing."))
     assert talk.desk.model.keys == [machine.PLACEHOLDER] * 2 + ["sk-rotated"] * 3
-    assert talk.call.record.answered["llm"] == {"openai": 5}
+    assert talk.call.record.answered == {"stt": {}, "tts": {}, "llm": {"openai": 5}}
 
 
 async def test_a_dead_key_stays_dropped_while_its_chain_changes(

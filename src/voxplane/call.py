@@ -65,9 +65,10 @@ class CallRecord:
 
     def hear(self, message: ChatMessage) -> None:
         """Put down who heard, or thought of and spoke, what was said."""
+        is_spoken = "tts_node_ttfb" in message.metrics  # a voice is named also where a session has no sound
         for each, counted in self.answered.items():
             served: Mapping[str, str] = message.metrics.get(f"{each}_metadata", {})
-            if provider := served.get("model_provider"):
+            if (provider := served.get("model_provider")) and (is_spoken or each != ProviderType.TTS):
                 counted[provider] = counted.get(provider, 0) + 1
 
 
