@@ -389,7 +389,7 @@ class Client:
         """What to say of secrets that have expired, and nothing before that."""
         if not self._lease.has_ended:
             return ""
-        return "; its secrets have expired: no call that needs one can begin, and those under way go on with what they have"
+        return "; its secrets have expired: no call that needs one can begin, those under way go on with theirs"
 
     async def _on_event(self, event: Event) -> None:
         if event.kind in {"change", "reset"} or self._lease.is_revoked:
