@@ -2,7 +2,8 @@
 
     VOXPLANE_URL=https://... VOXPLANE_TOKEN=vxp_... LIVEKIT_URL=... python examples/livekit_agent.py dev
 
-`call.session` is LiveKit's AgentSession, and `call.agent` its Agent: what they can do, your agent can.
+`call.session` is LiveKit's AgentSession, and `call.agent` its Agent: what they can do, your agent can. Whoever it hands
+over to speaks by the same providers.
 """
 
 from livekit.agents import JobContext

@@ -103,6 +103,11 @@ class Fleet:
         return {record["job"]: record for record in records}
 
 
+def answered_by(model: str) -> dict[str, dict[str, int]]:
+    """Return who answers in a call of one turn."""
+    return {"stt": {"whisper": 1}, "tts": {"piper": 1}, "llm": {model: 1}}
+
+
 async def add_organization(plane: ControlPlane, slug: str, key: str, piper_url: str) -> Principal:
     """Make an organization that can take calls here, with a key of its own."""
     operator = local_administrator(None, "test")
@@ -215,9 +220,14 @@ async def test_a_fleet_answers_each_organization_on_its_own_providers_and_keys(
     assert not (fleet.folder / "three.json").exists()
     assert "call three cannot be answered: There is no such organization for this token." in fleet.logged()
     assert fleet.ended() == {
-        "one": {"job": "one", "organization": "acme", "revisions": one["revisions"]},
-        "two": {"job": "two", "organization": "beta", "revisions": two["revisions"]},
-        "four": {"job": "four", "organization": "acme", "revisions": one["revisions"]},
+        "one": {"job": "one", "organization": "acme", "revisions": one["revisions"], "answered": answered_by("groq")},
+        "two": {"job": "two", "organization": "beta", "revisions": two["revisions"], "answered": answered_by("openai")},
+        "four": {
+            "job": "four",
+            "organization": "acme",
+            "revisions": one["revisions"],
+            "answered": answered_by("openai"),
+        },
     }
 
 
@@ -241,8 +251,10 @@ async def test_a_job_starts_from_the_snapshot_on_disk_and_fails_at_once_without_
         await until(lambda: "call nothing cannot be answered" in fleet.logged())
     assert fleet.result("away")["answered"].strip() == fleet.model.answer_to("open")
     assert "starting from the snapshot on disk" in fleet.logged()
+    revisions = fleet.result("away")["revisions"]
+    answered = answered_by("openai")
     assert fleet.ended() == {
-        "away": {"job": "away", "organization": "acme", "revisions": fleet.result("away")["revisions"]}
+        "away": {"job": "away", "organization": "acme", "revisions": revisions, "answered": answered}
     }
     assert "Is VOXPLANE_URL right, and the control plane up? There is no usable snapshot on disk" in fleet.logged()
     assert not (fleet.folder / "nothing.json").exists()

@@ -19,6 +19,7 @@ from examples.call import machine
 from examples.call.__main__ import Outcome, ask_piper, call
 from examples.call.audio import Caller, Ear
 from examples.call.scripted_model import ScriptedModel, StandIn
+from livekit.agents import Agent
 from livekit.agents.language import LanguageCode
 from livekit.agents.llm import ChatContext
 from livekit.agents.stt import SpeechData, SpeechEvent, SpeechEventType
@@ -234,13 +235,13 @@ async def test_a_change_in_mid_call_is_used_from_the_next_turn_on(
     talk: Talk, plane: ControlPlane, administrator: Principal
 ) -> None:
     await talk.turn()
-    stt = talk.agent.stt
+    stt = talk.session.stt
     async with anyio.create_task_group() as group:
         group.start_soon(talk.moves_on)
         await rotate(plane, administrator)
     await talk.turn()
     assert talk.desk.model.keys == [machine.PLACEHOLDER, "sk-rotated"]
-    assert talk.agent.stt is stt
+    assert talk.session.stt is stt
 
 
 async def test_a_change_while_the_caller_speaks_loses_nothing_of_what_is_said(
@@ -291,7 +292,7 @@ async def test_what_nobody_answers_holds_up_a_change_for_a_while_only(
 async def test_what_cannot_be_built_leaves_the_call_on_what_it_has_and_holds_up_nothing_else(
     talk: Talk, plane: ControlPlane, administrator: Principal, caplog: pytest.LogCaptureFixture
 ) -> None:
-    voice, model = talk.agent.tts, talk.agent.llm
+    voice, model = talk.session.tts, talk.session.llm
     await plane.providers.upsert_organization_provider_config(administrator, "piper", ConfigWrite(is_enabled=False))
     await until(lambda: "tts cannot be changed in this call: no_primary_provider" in caplog.text)
     async with anyio.create_task_group() as group:
@@ -299,8 +300,8 @@ async def test_what_cannot_be_built_leaves_the_call_on_what_it_has_and_holds_up_
         await rotate(plane, administrator)
     await talk.turn()
     assert talk.desk.model.keys == ["sk-rotated"]
-    assert talk.agent.tts is voice
-    assert talk.agent.llm is not model
+    assert talk.session.tts is voice
+    assert talk.session.llm is not model
     at, used = talk.call.record.revisions[-1]
     assert (at, used) == (talk.desk.client.at, {"stt": ["whisper"], "tts": ["piper"], "llm": ["openai"]})
 
@@ -320,14 +321,14 @@ async def test_a_plugin_that_fails_as_it_is_replaced_does_not_end_the_call(
         raise RuntimeError
 
     monkeypatch.setattr(LinkLLM, "aclose", fail)
-    first = talk.agent.llm
+    first = talk.session.llm
     await rotate(plane, administrator)
     await until(lambda: closed == [first])
     with monkeypatch.context() as patch:
         patch.setattr(talk.agent, "update_options", refuse)
         await change(plane, administrator, "openai", temperature=0.1)
         await until(lambda: len(closed) == 2)
-    assert talk.agent.llm not in closed
+    assert talk.session.llm not in closed
     await talk.turn()
     assert talk.desk.model.keys == ["sk-rotated"]
 
@@ -356,6 +357,37 @@ async def test_a_revoked_token_ends_a_call_in_the_middle_of_a_turn(
     assert len(talk.call.record.revisions) == 1
 
 
+async def test_whoever_the_agent_hands_over_to_has_the_providers_and_follows_their_changes(
+    talk: Talk, plane: ControlPlane, administrator: Principal
+) -> None:
+    """One that takes an engine along is in the same case; what it brings itself, here no ear, it keeps."""
+
+    async def ask_after(handover: Agent | None = None) -> None:
+        if handover is not None:
+            talk.session.update_agent(handover)
+            await until(lambda: talk.agent is handover)
+            await talk.session.wait_for_idle()
+        with anyio.fail_after(30):
+            await talk.session.run(user_input=QUESTION)
+
+    talk.session.output.set_audio_enabled(False)
+    first = talk.agent
+    await ask_after()
+    await ask_after(Agent(instructions="You know what is owed.", llm=talk.session.llm, stt=None))
+    async with anyio.create_task_group() as group:
+        group.start_soon(talk.moves_on)
+        await rotate(plane, administrator)
+    await ask_after()
+    async with anyio.create_task_group() as group:
+        group.start_soon(talk.moves_on)
+        await change(plane, administrator, "whisper", beamSize=2)
+    assert talk.agent.stt is None
+    await ask_after(first)
+    await ask_after(Agent(instructions="You know nothing."))
+    assert talk.desk.model.keys == [machine.PLACEHOLDER] * 2 + ["sk-rotated"] * 3
+    assert talk.call.record.answered == {"stt": {}, "tts": {}, "llm": {"openai": 5}}
+
+
 async def test_a_dead_key_stays_dropped_while_its_chain_changes(
     desk: Desk, plane: ControlPlane, administrator: Principal
 ) -> None:
@@ -372,7 +404,7 @@ async def test_a_dead_key_stays_dropped_while_its_chain_changes(
         desk.model.keys.clear()
         context = ChatContext.empty()
         context.add_message(role="user", content=QUESTION)
-        async with talk.agent.llm.chat(chat_ctx=context) as answer:
+        async with talk.session.llm.chat(chat_ctx=context) as answer:
             assert [chunk async for chunk in answer]
         return desk.model.keys
 

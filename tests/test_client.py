@@ -94,8 +94,10 @@ async def test_a_worker_gets_its_chains_with_settings_secrets_and_origins(url: s
         assert client.organization.slug == "default"
         assert [(each.key, each.reason) for each in client.skipped] == [("deepgram", "secrets_missing")]
         assert client.chain("stt") == ()
-        with pytest.raises(NoPrimaryProvider):
+        with pytest.raises(NoPrimaryProvider, match=r"No stt provider can answer\. .*: deepgram \(secrets missing\)\."):
             client.primary("stt")
+        with pytest.raises(NoPrimaryProvider, match=r"no such type of provider: ask for stt, tts, llm\."):
+            client.primary("vad")
         assert client.freshness.state in {"current", "stale"}
         assert "sk-openai-1" not in repr(primary) + repr(client.chain("llm")) + repr(vars(primary))
 
@@ -580,6 +582,31 @@ async def test_code_without_an_event_loop_gets_the_same(url: str, token: str) ->
             return found.provider.key, keys, found.secrets["apiKey"].get_secret_value()
 
     assert await to_thread.run_sync(use) == ("openai", ["openai", "groq"], "sk-openai-1")
+
+
+async def test_code_without_an_event_loop_waits_for_changes_until_its_client_is_left(
+    url: str, token: str, plane: ControlPlane, administrator: Principal
+) -> None:
+    seen: list[str] = []
+
+    def follow(client: SyncClient) -> None:
+        seen.extend(client.changes())
+
+    def first(client: SyncClient, since: str) -> str:
+        return next(client.changes(since))
+
+    client = SyncClient(url, token)
+    async with anyio.create_task_group() as group:
+        with_client = await to_thread.run_sync(client.__enter__)
+        at = client.at
+        group.start_soon(to_thread.run_sync, follow, with_client)
+        await until(lambda: client.freshness.state == "current")
+        await plane.providers.upsert_organization_provider_config(administrator, "openai", ConfigWrite(priority=7))
+        with anyio.fail_after(30):
+            assert await to_thread.run_sync(first, client, at) == client.at != at
+        await until(lambda: seen == [client.at])
+        await to_thread.run_sync(client.__exit__, None, None, None)
+    assert list(client.changes()) == []
 
 
 @pytest.mark.drill

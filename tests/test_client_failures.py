@@ -22,18 +22,25 @@ from typing_extensions import override
 
 from tests.served import served
 from tests.test_changes import until
-from tests.test_client import Service, files, token, url
+from tests.test_client import Clock, Service, files, token, url
 from voxplane import Client, channel
 from voxplane.agent import client_for
 from voxplane.agent_settings import AgentSettings
-from voxplane.client import FIRST_RETRY_SECONDS
-from voxplane.errors import ConfigurationError, Unauthenticated, Unreachable
+from voxplane.client import FIRST_RETRY_SECONDS, MAX_STALE
+from voxplane.errors import ConfigurationError, OrganizationNotFound, Unauthenticated, Unreachable
 from voxplane.provider import UI
 from voxplane.providers.openai import OpenAIConfig
 from voxplane.registry import ProviderRegistry
-from voxplane.schemas import MAX_REPORTS, ConfigWrite, ProviderReport, SecretsWrite
-from voxplane.server.auth import Principal
-from voxplane.server.control_plane import ControlPlane
+from voxplane.schemas import (
+    MAX_REPORTS,
+    AccessTokenCreate,
+    ConfigWrite,
+    OrganizationCreate,
+    ProviderReport,
+    SecretsWrite,
+)
+from voxplane.server.auth import Principal, Scope
+from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.server.settings import Settings
 from voxplane.snapshot import SnapshotFile
 
@@ -351,10 +358,10 @@ async def test_without_a_stream_a_worker_asks(
 
 
 async def test_the_longer_streams_fail_the_longer_a_worker_waits(
-    url: str, token: str, monkeypatch: pytest.MonkeyPatch
+    url: str, token: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And never for less than it was asked to."""
-    pauses: list[tuple[float, float]] = []
+    """And never for less than it was asked to; that its secrets expired meanwhile is said."""
+    clock, pauses = Clock(), list[tuple[float, float]]()
     way = Way(
         lambda _request, number: refusal(503, "unavailable", "0" if len(pauses) < 9 else None) if number > 1 else None
     )
@@ -364,10 +371,43 @@ async def test_the_longer_streams_fail_the_longer_a_worker_waits(
         return 0.0
 
     monkeypatch.setattr("voxplane.client.random.uniform", noted)
-    async with way.to(url) as address, Client(address, token):
+    async with way.to(url) as address, Client(address, token, monotonic=clock):
         await until(lambda: len(pauses) > 8)
+        assert "expired" not in caplog.text
+        clock.now += MAX_STALE.total_seconds()
+        await until(lambda: "its secrets have expired: no call" in caplog.text)
     assert [most for _, most in pauses[:8]] == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
     assert set(way.asked[2:9]) == {"resolve"}
+
+
+async def test_a_line_that_is_cut_soon_after_an_outage_is_tried_again_at_once(
+    url: str, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker whose token was revoked meanwhile would use its secrets until after the longest pause."""
+    clock, pauses = Clock(), list[float]()
+
+    class Cut(Way):
+        """A way on which the stream of changes says nothing for as long as a worker waits, and breaks off."""
+
+        @override
+        async def forward(self, request: web.Request) -> web.StreamResponse:
+            if self.asked[-1] != "changes":
+                return await super().forward(request)
+            answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            await answer.prepare(request)
+            await until(lambda: client.freshness.state == "current")
+            clock.now += channel.SILENCE_SECONDS
+            return answer
+
+    def noted(_least: float, most: float) -> float:
+        pauses.append(most)
+        return 0.0
+
+    monkeypatch.setattr("voxplane.client.random.uniform", noted)
+    way = Cut(lambda _request, number: refusal(503, "unavailable") if 1 < number < 10 else None)
+    async with way.to(url) as address, Client(address, token, monotonic=clock) as client:
+        await until(lambda: len(pauses) > 9)
+    assert pauses[6:10] == [30.0, 30.0, 0.5, 0.5]
 
 
 async def test_an_answer_that_comes_by_the_drop_is_given_up(
@@ -416,10 +456,12 @@ async def test_what_a_newer_control_plane_adds_to_its_answer_is_passed_over(url:
                 said = await found.json() | {"region": "eu"}
             said["chains"]["avatar"] = []
             said["chains"]["llm"][0]["provider"]["logo"] = "x"
+            said["skipped"].append({"key": "silero", "type": "vad", "reason": "suspended"})
             return web.json_response(said)
 
     async with Newer().to(url) as address, Client(address, token) as client:
         assert client.primary("llm").provider.key == "openai"
+        assert client.skipped[-1].reason == "suspended"
 
 
 @pytest.mark.parametrize(
@@ -511,6 +553,32 @@ async def test_no_proxy_of_the_environment_is_used(
     monkeypatch.setenv(name, "http://127.0.0.1:9")
     async with Client(url, token) as client:
         assert client.primary("llm").provider.key == "openai"
+
+
+async def test_a_fleets_token_that_is_revoked_leaves_no_snapshot_of_any_organization(
+    plane: ControlPlane, token: str, administrator: Principal, tmp_path: Path
+) -> None:
+    """One that may not act for an organization any more leaves those of the others."""
+    operator, new = local_administrator(None, "test"), AccessTokenCreate(name="fleet", scopes=[Scope.WORKER_RESOLVE])
+    other = await plane.access.create_organization(operator, OrganizationCreate(slug="other", name="Other"))
+    fleet = await plane.access.create_fleet_token(operator, new, [administrator.tenant, other.id])
+
+    async with served(plane) as address:
+
+        def worker(organization: str, value: str = fleet.value) -> Client:
+            return Client(address, value, organization=organization, snapshot_folder=tmp_path)
+
+        async with worker("default"), worker("other"), worker("current", token):
+            assert len(files(tmp_path)) == 3
+        for takes_away, left in (
+            (plane.access.set_fleet(fleet.id, [administrator.tenant]), 2),
+            (plane.access.revoke_platform_token(fleet.id), 1),
+        ):
+            await takes_away
+            with pytest.raises((OrganizationNotFound, Unauthenticated)):
+                async with worker("other"):
+                    pytest.fail("it started")
+            assert len(files(tmp_path)) == left
 
 
 def test_a_snapshot_file_does_not_show_its_token(tmp_path: Path) -> None:

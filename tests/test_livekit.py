@@ -1295,7 +1295,7 @@ LEFT_OUT: list[tuple[ResolvedProviderConfig, type[VoxplaneError], FailureKind]] 
     (
         replace(resolved("openai"), provider=ProviderName.model_validate({"key": "later", "name": "L", "type": "llm"})),
         ProviderNotFound,
-        "invalid_request",
+        "unsupported",
     ),
     (replace(resolved("openai"), config={"model": 7}), VoxplaneError, "invalid_request"),
 ]

@@ -27,8 +27,8 @@ HERE = "/api/organizations/current"
 REPORTS = f"{HERE}/reports"
 AT = "9e107d9d-3720-4b0c-9d0e-5d1d2b1c8f5e.7"  # of no organization
 KINDS = (
-    "authentication", "permission", "quota", "rate_limit", "invalid_request", "unavailable", "server", "timeout",
-    "connectivity",
+    "authentication", "permission", "quota", "rate_limit", "invalid_request", "unavailable", "unsupported", "server",
+    "timeout", "connectivity",
 )  # fmt: skip
 
 
@@ -130,6 +130,16 @@ async def test_a_failure_is_shown_with_its_kind_its_reporter_and_the_revision_in
         "revision": int(at.partition(".")[2]),
     }
     assert await health(reader, "groq") is None
+
+
+async def test_a_kind_that_a_newer_release_stored_is_passed_over(
+    at: str, worker: httpx.AsyncClient, reader: httpx.AsyncClient, superuser: Superuser
+) -> None:
+    assert (await worker.post(REPORTS, json=said(failed(), at=at))).status_code == 204
+    superuser.execute("UPDATE provider_reports SET kind = 'boredom'")
+    shown = await health(reader)
+    assert shown is not None
+    assert (shown["status"], shown["kind"]) == ("failing", None)
 
 
 async def test_the_same_outcome_again_is_counted_and_another_one_begins_anew(

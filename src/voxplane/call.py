@@ -8,25 +8,30 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from weakref import WeakSet
 
 import anyio
-from livekit.agents import Agent, AgentSession
+from livekit.agents import NOT_GIVEN, Agent, AgentSession
+from livekit.agents.llm import AgentHandoff, ChatMessage
+from livekit.agents.utils import is_given
+from typing_extensions import override
 
 from voxplane.errors import NoPrimaryProvider, VoxplaneError
 from voxplane.http import http_session
 from voxplane.livekit import Links, build_llm, build_stt, build_tts
 from voxplane.livekit.link import identity
+from voxplane.resolution import why_nobody
 from voxplane.schemas import ProviderType
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from livekit import rtc
-    from livekit.agents import AgentStateChangedEvent, UserStateChangedEvent
+    from livekit.agents import AgentStateChangedEvent, ConversationItemAddedEvent, UserStateChangedEvent
     from livekit.agents.vad import VAD
 
     from voxplane.client import Client
@@ -44,21 +49,56 @@ log = logging.getLogger("voxplane.agent")
 
 @dataclass
 class CallRecord:
-    """What a call ran on: for each revision in use the providers by type, first to answer first."""
+    """What a call ran on."""
 
     organization: str
     revisions: list[tuple[str, dict[str, list[str]]]] = field(default_factory=list[tuple[str, dict[str, list[str]]]])
+    """The providers by type for each revision that was in use, first to be asked first."""
+    answered: dict[str, dict[str, int]] = field(default_factory=lambda: {each.value: {} for each in ProviderType})
+    """How many turns each provider had a part in, by type: what the caller heard, whoever was to be asked first."""
 
-    def note(self, at: str, chains: Chains) -> None:
+    def use(self, at: str, chains: Chains) -> None:
         """Put down what is in use from now on."""
         used = {each.value: [link.provider.key for link in chain] for each, chain in chains.items()}
         if (at, used) not in self.revisions[-1:]:
             self.revisions.append((at, used))
 
+    def hear(self, message: ChatMessage) -> None:
+        """Put down who heard, or thought of and spoke, what was said."""
+        is_spoken = "tts_node_ttfb" in message.metrics  # a voice is named also where a session has no sound
+        for each, counted in self.answered.items():
+            served: Mapping[str, str] = message.metrics.get(f"{each}_metadata", {})
+            if (provider := served.get("model_provider")) and (is_spoken or each != ProviderType.TTS):
+                counted[provider] = counted.get(provider, 0) + 1
+
+
+class _Session(AgentSession[Any]):
+    """LiveKit's session on a call's engines, which may change: an agent that has none of its own goes by them."""
+
+    def __init__(self, engines: Mapping[ProviderType, Any], **options: Any) -> None:
+        self._engines = engines
+        super().__init__(**options)
+
+    @property
+    @override
+    def stt(self) -> Any:
+        return self._engines[ProviderType.STT]
+
+    @property
+    @override
+    def llm(self) -> Any:
+        return self._engines[ProviderType.LLM]
+
+    @property
+    @override
+    def tts(self) -> Any:
+        return self._engines[ProviderType.TTS]
+
 
 class Call:
     """One call on its organization's providers. A change made meanwhile is applied between two turns.
 
+    The agent may hand over to others: those that bring no engines of their own have the call's, in their latest state.
     A call whose worker is turned away, because its token was revoked say, ends at once: its engines hold keys.
 
     async with Call(client, vad=vad, instructions="Be brief.") as call:
@@ -90,8 +130,11 @@ class Call:
         self.ended = anyio.Event()
         """Set when the session has closed, for whatever reason: the caller hung up, say."""
         self.record = CallRecord(client.organization.slug)
-        self.record.note(client.at, self._in_use)
-        self._engines: list[Any] = []
+        self.record.use(client.at, self._in_use)
+        self._engines: dict[ProviderType, Any] = {}
+        """What answers from now on."""
+        self._open: list[Any] = []
+        self._made = WeakSet[Any]()
         self._links: Links = {}
         self._context = self._running()
 
@@ -115,10 +158,13 @@ class Call:
     async def _running(self) -> AsyncGenerator[None]:
         async with http_session() as self._http_session:
             try:
-                built = {each.value: self._build(each, chain) for each, chain in self._in_use.items()}
-                self.agent = Agent(instructions=self._instructions, **built)
-                self.session: AgentSession[Any] = AgentSession(vad=self._vad, **_on_this_machine(self._session_options))
+                self._engines.update({each: self._build(each, chain) for each, chain in self._in_use.items()})
+                self.agent = Agent(instructions=self._instructions)
+                """Whoever speaks with the caller: after a handover another one."""
+                options = _on_this_machine(self._session_options)
+                self.session: AgentSession[Any] = _Session(self._engines, vad=self._vad, **options)
                 self.session.on("close", self._on_close)
+                self.session.on("conversation_item_added", self._on_item)
                 self.session.on("agent_state_changed", self._on_agent_state)
                 self.session.on("user_state_changed", self._on_user_state)
                 try:
@@ -139,8 +185,8 @@ class Call:
 
     async def _close_engines(self, but: Sequence[Any] = ()) -> None:
         """Close what was made for this call, but what is to stay."""
-        closing = [each for each in self._engines if each not in but]
-        self._engines = [each for each in self._engines if each in but]
+        closing = [each for each in self._open if each not in but]
+        self._open = [each for each in self._open if each in but]
         with anyio.CancelScope(shield=True):
             for engine in closing:
                 try:
@@ -166,23 +212,14 @@ class Call:
             "links": self._links,
         }
         if not chain:
-            raise NoPrimaryProvider(self._why_nobody(provider_type))
+            raise NoPrimaryProvider(why_nobody(provider_type, self._client.skipped))
         if provider_type is ProviderType.STT:
             built = build_stt(chain, vad=self._vad, **shared)
         else:
             built = (build_llm if provider_type is ProviderType.LLM else build_tts)(chain, **shared)
-        self._engines.append(built)
+        self._open.append(built)
+        self._made.add(built)
         return built
-
-    def _why_nobody(self, provider_type: ProviderType) -> str:
-        left_out = [
-            f"{each.key} ({each.reason.replace('_', ' ')})"
-            for each in self._client.skipped
-            if each.type is provider_type
-        ]
-        if left_out:
-            return f"No {provider_type.value} provider can answer. Enabled and not usable: {', '.join(left_out)}."
-        return f"This organization has no {provider_type.value} provider enabled: enable one in the control plane."
 
     @property
     def _is_quiet(self) -> bool:
@@ -199,6 +236,23 @@ class Call:
 
     def _on_close(self, _event: object) -> None:
         self.ended.set()
+
+    def _on_item(self, event: ConversationItemAddedEvent) -> None:
+        if isinstance(event.item, ChatMessage):
+            self.record.hear(event.item)
+        elif isinstance(event.item, AgentHandoff):
+            self.agent = self.session.current_agent
+            for each in ProviderType:
+                self._go_by_session(each)
+
+    def _go_by_session(self, provider_type: ProviderType) -> bool:
+        """Have the agent use the session's engine in place of one of ours that it was given; False for its own."""
+        given = getattr(self.agent, provider_type.value)
+        if given in self._made:
+            # LiveKit has no call for it, and with an engine of its own the agent would be left out of later changes.
+            given = NOT_GIVEN
+            setattr(self.agent, f"_{provider_type.value}", given)
+        return not is_given(given)
 
     def _on_user_state(self, event: UserStateChangedEvent) -> None:
         # When the caller falls silent, what was said is still to be transcribed.
@@ -232,19 +286,23 @@ class Call:
         changed = [each for each in ProviderType if _differ(self._in_use[each], chains[each])]
         used = [each.value for each in changed if self._use(each, chains[each])]
         if used or not changed:
-            self.record.note(at, self._in_use)
+            self.record.use(at, self._in_use)
             log.info("the call uses revision %s: %s", at, ", ".join(used) or "nothing changed for it")
-        await self._close_engines(but=[self.agent.stt, self.agent.llm, self.agent.tts])
+        await self._close_engines(but=list(self._engines.values()))
         return all(_keys(self._in_use[each]) <= _keys(chains[each]) for each in ProviderType)
 
     def _use(self, provider_type: ProviderType, chain: tuple[ResolvedProviderConfig, ...]) -> bool:
-        """Build one type anew and hand it to the session; False when the call goes on with what it has."""
+        """Build one type anew and hand it to whoever speaks; False when the call goes on with what it has."""
         try:
-            self.agent.update_options(**{provider_type.value: self._build(provider_type, chain)})
+            built = self._build(provider_type, chain)
+            if self._go_by_session(provider_type):
+                self.agent.update_options(**{provider_type.value: built})
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; whoever changed it is told by the console
             code = error.code if isinstance(error, VoxplaneError) else type(error).__name__
             log.error("%s cannot be changed in this call: %s", provider_type.value, code)  # noqa: TRY400 - the code is the whole story
             return False
+        self._engines[provider_type] = built
+        self._go_by_session(provider_type)
         self._in_use[provider_type] = chain
         return True
 

@@ -11,6 +11,7 @@ limit, its secrets for 24 hours; a token that is revoked ends their use at once.
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -34,7 +35,7 @@ from voxplane.errors import (
 )
 from voxplane.lease import Lease, LeasedSecrets
 from voxplane.reports import Reports
-from voxplane.resolution import ResolvedProviderConfig
+from voxplane.resolution import ResolvedProviderConfig, why_nobody
 from voxplane.schemas import ProviderReport, ProviderType, ReportsWrite, Resolution, ResolvedProvider
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 MAX_STALE = timedelta(hours=24)
 FIRST_RETRY_SECONDS = 0.5
 _RETRY_AT_MOST_SECONDS = 30.0
+_LASTED_SECONDS = 15.0  # less than the silence after which a stream is taken for cut
 _START_SECONDS = 8.0  # a caller is waiting
 _SAVES_IN_MAX_STALE = 24
 # What the control plane says to a worker that is no longer let in, as opposed to one that it cannot serve now.
@@ -107,7 +109,7 @@ class Client:
         self._resolution: Resolution | None = None
         self._chains: dict[str, tuple[ResolvedProviderConfig, ...]] = {}
         self._contact = _now()
-        self._is_following = False
+        self._is_following = self._has_left = False
         self._saved = float("-inf")
         self._moved = anyio.Event()
         self._asking = anyio.Lock()
@@ -135,12 +137,13 @@ class Client:
         """Return the provider of a type that answers first.
 
         Raises:
-            NoPrimaryProvider: none can answer; `skipped` says why.
+            NoPrimaryProvider: none can answer; the sentence says why, and so does `skipped`.
         """
-        found = self._chains.get(provider_type)
-        if not found:
-            raise NoPrimaryProvider("No provider of this type is enabled and can answer.")
-        return found[0]
+        if found := self._chains.get(provider_type):
+            return found[0]
+        if provider_type not in list(ProviderType):
+            raise NoPrimaryProvider(f"There is no such type of provider: ask for {', '.join(ProviderType)}.")
+        raise NoPrimaryProvider(why_nobody(ProviderType(provider_type), self.skipped))
 
     def chain(self, provider_type: ProviderType | str) -> tuple[ResolvedProviderConfig, ...]:
         """Return the providers of a type in the order in which they are tried; empty when none can answer."""
@@ -201,11 +204,13 @@ class Client:
 
         The first one before is `since`, an `at`, or what stands when this is first asked. What changes while nobody
         asks is yielded as one. A worker that is turned away is at `0.0`, and `freshness` says `revoked`; whoever
-        first asks then is told so.
+        first asks then is told so. It ends when the client is left.
         """
         seen = self.at if since is None and not self._lease.is_revoked else since
         while True:
             while self.at == seen:
+                if self._has_left:
+                    return
                 await self._moved.wait()
             seen = self.at
             yield seen
@@ -242,6 +247,8 @@ class Client:
                         await self._reports.flush()
                     group.cancel_scope.cancel()
         finally:
+            self._has_left = True
+            self._ring()
             await self._channel.aclose()
         await anyio.lowlevel.checkpoint()  # whoever was cancelled while the rest was reported ends here
 
@@ -325,8 +332,11 @@ class Client:
             except OSError as error:
                 log.warning("the snapshot could not be saved: %s", type(error).__name__)
 
-    async def _turned_away(self) -> None:
-        """Drop the secrets, here and on disk: whoever revoked the token meant now."""
+    async def _turned_away(self, error: VoxplaneError) -> None:
+        """Drop the secrets, here and on disk: whoever revoked the token meant now.
+
+        A fleet's token that is no longer one leaves nothing of any of its organizations.
+        """
         self._lease.revoke()
         for chain in self._chains.values():
             for each in chain:
@@ -340,14 +350,15 @@ class Client:
         with anyio.CancelScope(shield=True):  # it is a moment's work, and who closes the client would stop it
             async with self._writing:
                 try:
-                    await anyio.to_thread.run_sync(self._file.remove)
-                except OSError as error:
-                    log.warning("the snapshot could not be removed: %s", type(error).__name__)
+                    is_of_all = isinstance(error, Unauthenticated)
+                    await anyio.to_thread.run_sync(self._file.remove_all if is_of_all else self._file.remove)
+                except OSError as failed:
+                    log.warning("the snapshot could not be removed: %s", type(failed).__name__)
 
     async def _follow(self) -> None:
         delay, is_heard = FIRST_RETRY_SECONDS, True
         while True:
-            wait = 0.0
+            wait, opened = 0.0, math.inf
             try:
                 if not is_heard:  # a proxy keeps the stream back, say, or there are too many: whoever has none asks
                     await self.resolve()
@@ -357,20 +368,28 @@ class Client:
                     async for event in events:
                         await self._on_event(event)
                         is_heard = is_heard or event.kind != "open"
-                        # One that ends sooner than it was waited for is no reason to come back faster.
-                        delay = FIRST_RETRY_SECONDS if self._monotonic() - opened > delay else delay
             except _TURNED_AWAY as error:
                 if not self._lease.is_revoked:
                     log.error("turned away by the control plane (%s): secrets are dropped", error.code)  # noqa: TRY400 - the reason is the whole story
-                await self._turned_away()
-                delay = _RETRY_AT_MOST_SECONDS
+                await self._turned_away(error)
+                delay, opened = _RETRY_AT_MOST_SECONDS, math.inf
             except VoxplaneError as error:
-                log.warning("changes do not arrive (%s): retrying", error.code)
+                log.warning("changes do not arrive (%s): retrying%s", error.code, self._expiry)
                 wait = (error.retry_after_seconds or 0.0) if isinstance(error, Unreachable) else 0.0
             finally:
                 self._is_following = False
+            # One that ends sooner than it was waited for is no reason to come back faster; one that was cut is.
+            if self._monotonic() - opened > min(delay, _LASTED_SECONDS):
+                delay = FIRST_RETRY_SECONDS
             await anyio.sleep(wait + random.uniform(0, delay))  # noqa: S311 - spreads a fleet that lost us at one moment
             delay = min(2 * delay, _RETRY_AT_MOST_SECONDS)
+
+    @property
+    def _expiry(self) -> str:
+        """What to say of secrets that have expired, and nothing before that."""
+        if not self._lease.has_ended:
+            return ""
+        return "; its secrets have expired: no call that needs one can begin, those under way go on with theirs"
 
     async def _on_event(self, event: Event) -> None:
         if event.kind in {"change", "reset"} or self._lease.is_revoked:
@@ -384,8 +403,8 @@ class Client:
     async def _ask(self, path: str, body: JsonObject) -> bytes | None:
         try:
             return await self._channel.ask(path, body)
-        except _TURNED_AWAY:
-            await self._turned_away()
+        except _TURNED_AWAY as error:
+            await self._turned_away(error)
             raise
 
     async def _send_reports(self, reports: Sequence[ProviderReport]) -> None:

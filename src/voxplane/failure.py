@@ -16,6 +16,7 @@ from voxplane.errors import (
     MissingDependency,
     ModelMissing,
     NoPrimaryProvider,
+    ProviderNotFound,
     SecretsMissing,
     SnapshotExpired,
     Unauthenticated,
@@ -66,6 +67,7 @@ _BY_ERROR: dict[type[VoxplaneError], FailureKind] = {
     DestinationUnapproved: "permission",
     MissingDependency: "unavailable",
     ModelMissing: "unavailable",
+    ProviderNotFound: "unsupported",
 }
 _TELLS_NOTHING = (SnapshotExpired, Unauthenticated)
 """The worker may not use its secrets any more: that says nothing of the provider."""

@@ -6,11 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from pydantic import SecretStr
 
-    from voxplane.schemas import JsonObject, Notice, OrganizationProvider, ProviderName, Unusable
+    from voxplane.schemas import (
+        JsonObject,
+        Notice,
+        OrganizationProvider,
+        ProviderName,
+        ProviderType,
+        SkippedProvider,
+        Unusable,
+    )
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,14 @@ def primary(ranked: list[OrganizationProvider]) -> OrganizationProvider | None:
 def chain(ranked: list[OrganizationProvider]) -> list[OrganizationProvider]:
     """Return the providers that a call can be answered by, in the order in which they are tried."""
     return [provider for provider in ranked if provider.usable]
+
+
+def why_nobody(provider_type: ProviderType, skipped: Iterable[SkippedProvider]) -> str:
+    """Return the sentence for a worker that finds no provider of a type: what to mend, or to switch on."""
+    left_out = [f"{each.key} ({each.reason.replace('_', ' ')})" for each in skipped if each.type == provider_type]
+    if left_out:
+        return f"No {provider_type.value} provider can answer. Enabled and not usable: {', '.join(left_out)}."
+    return f"This organization has no {provider_type.value} provider enabled: enable one in the control plane."
 
 
 def unusable_reason(

@@ -42,9 +42,9 @@ class SnapshotFile:
 
     @property
     def path(self) -> Path:
-        """Where it is. The name tells nothing but that it is another one."""
-        name = f"{self.url}\n{self.organization}\n{self._token_id}"
-        return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.snapshot"
+        """Where it is. The name tells nothing but that it is another one, and which are of the same token."""
+        of = hashlib.sha256(f"{self.url}\n{self.organization}".encode()).hexdigest()[:16]
+        return self.folder / f"{self._token_id}-{of}.snapshot"
 
     @property
     def _token_id(self) -> str:
@@ -121,8 +121,25 @@ class SnapshotFile:
         """Delete the file, if there is one, and drafts of it that somebody who was killed left behind.
 
         Raises:
-            OSError: one of them cannot be deleted.
+            OSError: one of them cannot be deleted; the others are.
         """
-        for draft in self.folder.glob(f"{self.path.name}.*"):
-            draft.unlink(missing_ok=True)
-        self.path.unlink(missing_ok=True)
+        _remove(self.folder, f"{self.path.name}*")
+
+    def remove_all(self) -> None:
+        """Delete the files of this token: a fleet's has one for each organization.
+
+        Raises:
+            OSError: one of them cannot be deleted; the others are.
+        """
+        _remove(self.folder, f"{self._token_id}-*")
+
+
+def _remove(folder: Path, pattern: str) -> None:
+    failed: OSError | None = None
+    for each in folder.glob(pattern):
+        try:
+            each.unlink(missing_ok=True)
+        except OSError as error:
+            failed = error
+    if failed is not None:
+        raise failed

@@ -6,6 +6,7 @@ with SyncClient("https://voxplane.example.com", token) as client:
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Generator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,6 +29,7 @@ class SyncClient:
         """Take what `Client` takes."""
         self._made_with = (url, token, options)
         self._stack = ExitStack()
+        self._has_left = False
 
     def __enter__(self) -> Self:
         """Read the organization's providers, and begin to follow them. Raises what entering a `Client` raises."""
@@ -42,7 +44,8 @@ class SyncClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop following."""
+        """Stop following, which ends `changes` in whatever thread waits there."""
+        self._has_left = True
         self._stack.__exit__(kind, error, trace)
 
     def primary(self, provider_type: ProviderType | str) -> ResolvedProviderConfig:
@@ -77,6 +80,20 @@ class SyncClient:
         """Ask the control plane now, and return what stands; as `Client.resolve`."""
         return self._portal.call(self._client.resolve)
 
+    def changes(self, since: str | None = None) -> Generator[str]:
+        """Yield each new state, and wait in this thread for the next; as `Client.changes`."""
+        changes = self._client.changes(since)
+        try:
+            while not self._has_left and (at := self._portal.call(_next, changes)) is not None:
+                yield at
+        finally:
+            if not self._has_left:
+                self._portal.call(changes.aclose)
+
     def report(self, report: ProviderReport) -> None:
         """Say what was seen of a provider; as `Client.report`."""
         self._portal.call(self._client.report, report)
+
+
+async def _next(changes: AsyncGenerator[str]) -> str | None:
+    return await anext(changes, None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
 from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema, field_validator
@@ -222,6 +222,7 @@ FailureKind = Literal[
     "rate_limit",
     "invalid_request",
     "unavailable",
+    "unsupported",
     "server",
     "timeout",
     "connectivity",
@@ -232,7 +233,9 @@ class ProviderHealth(Wire):
     """What workers last saw of a provider in calls."""
 
     status: Literal["failing", "recovered"]
-    kind: FailureKind | None = Field(description="What kind of failure it is.")
+    kind: FailureKind | None = Field(
+        description="What kind of failure it is; null also where a newer release stored one that this does not know."
+    )
     since: datetime = Field(description="Since when this is reported.")
     reported_at: datetime = Field(description="When it was last reported.")
     reported_by: str = Field(description="The worker, by the name of its token.")
@@ -361,11 +364,14 @@ class Chains(Wire):
 
 
 class SkippedProvider(Wire):
-    """An enabled provider that cannot answer, and why."""
+    """An enabled provider that cannot answer, and why.
+
+    A newer control plane may add words to both: read them as text, or one would keep a worker from its keys.
+    """
 
     key: str
-    type: ProviderType
-    reason: Unusable
+    type: Annotated[str, WithJsonSchema({"type": "string", "enum": [*ProviderType]})]
+    reason: Annotated[str, WithJsonSchema({"type": "string", "enum": [*get_args(Unusable)]})]
 
 
 class Resolution(Wire):

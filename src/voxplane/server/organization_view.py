@@ -10,13 +10,14 @@ import json
 from copy import deepcopy
 from datetime import date, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, get_args
 from weakref import WeakKeyDictionary
 
 from voxplane import retirement
 from voxplane.errors import Invalid, SecretsUnreadable
 from voxplane.resolution import rank, unusable_reason
 from voxplane.schemas import (
+    FailureKind,
     Notice,
     Notices,
     OrganizationName,
@@ -350,7 +351,7 @@ class OrganizationView:
             return None
         return ProviderHealth(
             status="failing" if seen.outcome == "failed" else "recovered",
-            kind=seen.kind,  # pyright: ignore[reportArgumentType] - checked here, as it comes from a column of text
+            kind=cast("FailureKind", seen.kind) if seen.kind in get_args(FailureKind) else None,
             since=seen.since,
             reported_at=seen.reported_at,
             reported_by=seen.reported_by,

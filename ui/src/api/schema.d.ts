@@ -1251,9 +1251,9 @@ export interface components {
         ProviderHealth: {
             /**
              * Kind
-             * @description What kind of failure it is.
+             * @description What kind of failure it is; null also where a newer release stored one that this does not know.
              */
-            kind: ("authentication" | "permission" | "quota" | "rate_limit" | "invalid_request" | "unavailable" | "server" | "timeout" | "connectivity") | null;
+            kind: ("authentication" | "permission" | "quota" | "rate_limit" | "invalid_request" | "unavailable" | "unsupported" | "server" | "timeout" | "connectivity") | null;
             /**
              * Reportedat
              * Format: date-time
@@ -1343,7 +1343,7 @@ export interface components {
              * @description What kind of failure; only with `failed`.
              * @enum {string}
              */
-            kind?: "authentication" | "permission" | "quota" | "rate_limit" | "invalid_request" | "unavailable" | "server" | "timeout" | "connectivity";
+            kind?: "authentication" | "permission" | "quota" | "rate_limit" | "invalid_request" | "unavailable" | "unsupported" | "server" | "timeout" | "connectivity";
             /**
              * Outcome
              * @enum {string}
@@ -1712,6 +1712,8 @@ export interface components {
         /**
          * SkippedProvider
          * @description An enabled provider that cannot answer, and why.
+         *
+         *     A newer control plane may add words to both: read them as text, or one would keep a worker from its keys.
          */
         SkippedProvider: {
             /** Key */
@@ -1721,7 +1723,11 @@ export interface components {
              * @enum {string}
              */
             reason: "disabled" | "retired" | "secrets_missing" | "invalid_config" | "destination_unapproved" | "undecryptable";
-            type: components["schemas"]["ProviderType"];
+            /**
+             * Type
+             * @enum {string}
+             */
+            type: "stt" | "tts" | "llm";
         };
         /**
          * StoredSecrets

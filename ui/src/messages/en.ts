@@ -311,6 +311,7 @@ export const en = {
     rate_limit: "too many requests",
     invalid_request: "request refused",
     unavailable: "not installed on the worker",
+    unsupported: "unknown to the worker's release",
     server: "error at the provider",
     timeout: "no answer in time",
     connectivity: "not reachable",
