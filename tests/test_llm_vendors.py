@@ -334,8 +334,8 @@ CASES = {
         "reasoningEffort": "high", "parallelToolCalls": False, "serviceTier": "performance",
     }, "/api.groq.com/openai/v1" + CHAT, {
         "model": "qwen/qwen3.8-27b", "temperature": 0.31, "top_p": 0.52, "max_completion_tokens": 321,
-        "reasoning_effort": "high", "parallel_tool_calls": False, "service_tier": "performance",
-    }, pipecat={"seed": 77}),
+        "reasoning_effort": "high", "parallel_tool_calls": False, "service_tier": "performance", "seed": 77,
+    }),
     "gemini": Case("google", {
         "model": "gemini-3.8-flash", **GEMINI, "thinkingLevel": "low",
     }, "/generativelanguage.googleapis.com/v1beta/models/gemini-3.8-flash:" + GENERATE, {

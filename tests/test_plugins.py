@@ -566,6 +566,9 @@ def test_an_attribute_that_a_class_no_longer_has_is_refused() -> None:
     plan = Construct("openai:AsyncOpenAI", {"api_key": "k", "base_url": "http://127.0.0.1"}, {"_custom_header": {}})
     with pytest.raises(MissingDependency, match="openai:AsyncOpenAI has no _custom_header"):
         plan.make()
+    plan = Construct("openai:AsyncOpenAI", {"api_key": "k", "base_url": "http://127.0.0.1"}, {"_opts.effort": "low"})
+    with pytest.raises(MissingDependency, match=r"openai:AsyncOpenAI has no _opts\.effort"):
+        plan.make()
 
 
 def test_a_package_that_is_missing_is_named() -> None:

@@ -602,6 +602,8 @@ EXAMPLES: list[tuple[str, JsonObject, set[str]]] = [
     ("deepgram", {"model": "nova-3", "keywords": ["Voxplane:2"]}, {"/keywords"}),
     ("deepgram", {"model": "nova-2", "keywords": ["Voxplane:2", "refund:-1.5", "plain"]}, set()),
     ("deepgram", {"model": "nova-2-phonecall", "keyterms": ["Voxplane"]}, {"/keyterms"}),
+    ("deepgram", {"model": "nova-2-phonecall", "language": "en-GB"}, {"/language"}),
+    ("deepgram", {"model": "nova-2-atc", "language": "en"}, set()),
     ("deepgram", {"model": "whisper-large", "keywords": ["a"], "keyterms": ["a"]}, {"/keywords", "/keyterms"}),
     ("deepgram", {"keywords": ["two:2:2"], "model": "nova-2"}, {"/keywords/0"}),
     ("deepgram", {"model": "flux-general-en", "keyterms": ["a"], "eotThreshold": 0.8}, set()),
