@@ -15,6 +15,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 import warnings
 import wave
 from abc import ABC, abstractmethod
@@ -22,7 +23,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -40,7 +41,7 @@ from typing_extensions import override
 from tests.served import served
 from tests.speech.fakes import Handler, PiperServer, TranscriptionServer, serving
 from tests.test_call import models, piper_url, speak_from, transcript, wrong
-from tests.test_failover import AT, KEY, KINDS, Fault, Loopback, resolved
+from tests.test_failover import AT, KEY, KINDS, Fault, Loopback, hear_and_say_nothing, resolved
 from tests.test_livekit import Clock, Reports
 from tests.vendors.environment import canaries
 from tests.vendors.llm import LLMVendor
@@ -98,6 +99,8 @@ with warnings.catch_warnings():
     from voxplane.pipecat import Chain, Link, build_llm, build_stt, build_tts
     from voxplane.pipecat.chain import Listening
     from voxplane.pipecat.link import classify
+    from voxplane.speech import pipecat_whisper
+    from voxplane.speech.weights import Loaded
 
 __all__ = ["models", "piper_url"]  # fixtures that pytest finds by their names
 pytestmark = [
@@ -296,6 +299,13 @@ class Voices(Stage):
         return sum(len(frame.audio) for frame in self.line.of(TTSAudioRawFrame)) > 4800
 
 
+def uttered(seconds: float) -> list[Frame]:
+    """Return an utterance as a room gives it, with what a VAD says of it."""
+    sound = tone(16000, seconds) + bytes(16000)
+    frames = [InputAudioRawFrame(sound[at : at + 640], 16000, 1) for at in range(0, len(sound), 640)]
+    return [*frames[:10], VADUserStartedSpeakingFrame(), *frames[10:], VADUserStoppedSpeakingFrame()]
+
+
 class Ears(Stage):
     """Engines that listen: Deepgram three times, the second with its other interface."""
 
@@ -315,10 +325,8 @@ class Ears(Stage):
 
     @property
     def spoken(self) -> list[Frame]:
-        """An utterance as a room gives it, with what a VAD says of it."""
-        sound = tone(16000, 0.6) + bytes(16000)
-        frames = [InputAudioRawFrame(sound[at : at + 640], 16000, 1) for at in range(0, len(sound), 640)]
-        return [*frames[:10], VADUserStartedSpeakingFrame(), *frames[10:], VADUserStoppedSpeakingFrame()]
+        """What the caller says in a turn."""
+        return uttered(0.6)
 
     @override
     async def turn(self) -> bool:
@@ -347,6 +355,31 @@ async def stage(
 STAGES: dict[str, type[Stage]] = {"llm": Models, "stt": Ears, "tts": Voices}
 every_type = pytest.mark.parametrize("stage", sorted(STAGES), indirect=True)
 every_fault = pytest.mark.parametrize("fault", list(KINDS))
+
+
+async def test_an_engine_that_is_connected_and_mute_is_passed_over_once_somebody_spoke(
+    registry: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voxplane.pipecat.chain.MUTE_SECONDS", 0.3)
+    reports, line = Reports(), Line()
+    async with (
+        serving(hear_and_say_nothing) as mute,
+        SpeechVendor(keys={KEY}, transcript="book it") as second,
+    ):
+        chain = [
+            resolved(registry, "deepgram", baseUrl=f"http://{mute}", model="nova-3"),
+            resolved(registry, "deepgram-2", baseUrl=second.url, model="nova-2"),
+        ]
+        ears = build_stt(chain, report=reports.append, registry=registry)
+        async with running([ears], line) as worker:
+            await worker.queue_frames(uttered(0.4))  # it may have been a cough
+            await line.until(lambda: len(line.of(VADUserStoppedSpeakingFrame)) == 1)
+            assert ears._deadline is None
+            await worker.queue_frames(uttered(1.0))
+            await line.until(lambda: bool(line.of(TranscriptionFrame)))
+            assert ears._deadline is None
+    assert {frame.text for frame in line.of(TranscriptionFrame)} == {"book it"}
+    assert (reports.words, line.errors) == (["deepgram failed timeout"], [])
 
 
 COOLING: tuple[Fault, ...] = ("429", "quota")
@@ -906,6 +939,43 @@ async def test_the_servers_of_local_engines_are_asked(registry: Loopback, monkey
     assert speech.requests[0][2]["text"] == "A table for four."
     assert "canary" not in repr(ears.headers).lower()
     assert (elsewhere.requests, reports, line.errors) == ([], [], [])
+
+
+@pytest.mark.usefixtures("models")
+async def test_calls_share_whisper_s_weights_and_load_them_beside_the_event_loop(
+    registry: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+    broken = False
+
+    class Model:
+        def transcribe(self, _sound: object, **_options: object) -> tuple[list[SimpleNamespace], None]:
+            return [SimpleNamespace(text="book it", no_speech_prob=0.0)], None
+
+    def load(_path: str) -> Model:
+        threads.append(threading.current_thread())
+        if broken:
+            raise OSError
+        return Model()
+
+    async def call() -> tuple[list[str], list[str]]:
+        line, reports = Line(), Reports()
+        chain = [resolved(registry, "whisper", model=machine.WHISPER)]
+        ears = build_stt(chain, report=reports.append, registry=registry)
+        async with running([ears], line) as worker:
+            await worker.queue_frames(uttered(0.4))
+            await line.until(lambda: bool(line.of(TranscriptionFrame) or line.errors))
+        return [frame.text.strip() for frame in line.of(TranscriptionFrame)], reports.words
+
+    shared = Loaded(load)
+    monkeypatch.setattr(pipecat_whisper, "_MODELS", shared)
+    assert [await call() for _ in range(2)] == [(["book it"], [])] * 2
+    assert len(threads) == 1
+    shared.clear()
+    broken = True
+    assert await call() == ([], ["whisper failed unavailable"])
+    assert len(threads) == 2
+    assert threading.main_thread() not in threads
 
 
 # A whole call

@@ -59,7 +59,7 @@ CLASSES: dict[tuple[str, Framework], list[tuple[str, str]]] = {
     ],
     ("vosk", "livekit"): [("", "voxplane.speech.vosk:STT")],
     ("whisper", "livekit"): [("", "voxplane.speech.whisper:STT")],
-    ("whisper", "pipecat"): [("", PIPECAT + "whisper.stt:WhisperSTTService")],
+    ("whisper", "pipecat"): [("", "voxplane.speech.pipecat_whisper:WhisperSTTService")],
     ("cartesia", "livekit"): [("", LIVEKIT + "cartesia:TTS")],
     ("cartesia", "pipecat"): [("", PIPECAT + "cartesia.tts:CartesiaTTSService")],
     ("elevenlabs", "livekit"): [("", LIVEKIT + "elevenlabs:TTS")],

@@ -66,6 +66,7 @@ def build_stt(  # noqa: PLR0913 - all but two have a default that is right for n
     """
     made = _build(chain, LinkSTT, report=report, http_session=http_session, clock=clock, registry=registry, links=links)
     if len(made) == 1:
+        made[0].vad = vad
         return made[0]
     if vad is None and (deaf := [link.provider for link in made if not link.capabilities.streaming]):
         raise ConfigurationError(f"Give build_stt a vad: {', '.join(deaf)} takes whole utterances only.")

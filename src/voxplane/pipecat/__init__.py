@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pipecat.frames.frames import InterimTranscriptionFrame, TranscriptionFrame, TTSAudioRawFrame
 
 from voxplane.failure import Clock, Report, leave_out, stamped, why_none
-from voxplane.pipecat.chain import ANSWER, Answering, Chain, Listening, LLMChain, Speaking
+from voxplane.pipecat.chain import ANSWER, Answering, Chain, Listening, LLMChain, Speaking, STTChain
 from voxplane.pipecat.link import Frames, Link
 from voxplane.registry import ProviderRegistry, installed
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from voxplane.errors import VoxplaneError
     from voxplane.resolution import ResolvedProviderConfig
 
-__all__ = ["Chain", "LLMChain", "Link", "Report", "build_llm", "build_stt", "build_tts"]
+__all__ = ["Chain", "LLMChain", "Link", "Report", "STTChain", "build_llm", "build_stt", "build_tts"]
 
 
 def build_stt(
@@ -32,7 +32,7 @@ def build_stt(
     report: Report,
     clock: Clock = time.monotonic,
     registry: ProviderRegistry | None = None,
-) -> Chain:
+) -> STTChain:
     """Build what hears: the first of `chain` that can, and the others behind it.
 
     `report` is told what happens to each provider; it must not block. `registry` knows the providers; without one,
@@ -41,7 +41,8 @@ def build_stt(
     Raises:
         VoxplaneError: no provider of the chain can be made into a service; this says why the first cannot.
     """
-    return Chain(_build(chain, (TranscriptionFrame, InterimTranscriptionFrame), report, clock, registry), Listening())
+    heard = (TranscriptionFrame, InterimTranscriptionFrame)
+    return STTChain(_build(chain, heard, report, clock, registry), Listening())
 
 
 def build_llm(

@@ -18,6 +18,7 @@ from pipecat.frames.frames import (
     Frame,
     FunctionCallsStartedFrame,
     InputAudioRawFrame,
+    InterimTranscriptionFrame,
     InterruptionFrame,
     LLMContextFrame,
     LLMFullResponseEndFrame,
@@ -35,17 +36,26 @@ from pipecat.pipeline.llm_switcher import LLMSwitcher
 from pipecat.pipeline.service_switcher import ServiceSwitcher, ServiceSwitcherStrategy, ServiceSwitcherStrategyManual
 from pipecat.processors.filters.function_filter import FunctionFilter
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.services.stt_service import SegmentedSTTService
 from typing_extensions import override
 
 from voxplane.plugin import close_each
 
 if TYPE_CHECKING:
+    import asyncio
+
     from voxplane.pipecat.link import Frames, Link
 
 Given = tuple[Frame, FrameDirection]
 
 ATTEMPT_SECONDS = 5.0
 """How long a model may be silent before the next one is asked."""
+MUTE_SECONDS = 5.0
+"""How long an engine may write nothing once the caller stopped, before it is taken for mute."""
+UTTERANCE_SECONDS = 10.0
+"""How long one that takes whole utterances may write on one."""
+UNANSWERED_SECONDS = 1.0
+"""How much speech has to go unanswered for that; less may have been a cough."""
 ANSWER: Frames = (LLMTextFrame, FunctionCallsStartedFrame)
 
 
@@ -139,6 +149,8 @@ class Listening(Work):
     def __init__(self) -> None:
         super().__init__()
         self._speaks = self._waits = False
+        self.unanswered_seconds = 0.0
+        """How much speech has come since anything was written."""
 
     @override
     def take(self, frame: Frame, direction: FrameDirection) -> bool:
@@ -146,6 +158,8 @@ class Listening(Work):
             return False
         if not isinstance(frame, InputAudioRawFrame):
             self._speaks = isinstance(frame, VADUserStartedSpeakingFrame)
+        elif self._speaks:
+            self.unanswered_seconds += frame.num_frames / frame.sample_rate
         self._waits = self._waits or self._speaks
         self.given.append((frame, direction))
         while len(self.given) > (self.AT_MOST if self._waits else self.BEFORE_SPEECH):
@@ -154,6 +168,8 @@ class Listening(Work):
 
     @override
     def came(self, frame: Frame) -> None:
+        if isinstance(frame, TranscriptionFrame | InterimTranscriptionFrame):
+            self.unanswered_seconds = 0.0
         if isinstance(frame, TranscriptionFrame):
             self._waits = self._speaks
             began = [each for each in self.given if isinstance(each[0], VADUserStartedSpeakingFrame)]
@@ -164,6 +180,7 @@ class Listening(Work):
     def clear(self) -> None:
         super().clear()
         self._waits = False
+        self.unanswered_seconds = 0.0
 
     @override
     def interrupt(self) -> None:
@@ -269,6 +286,52 @@ class Chain(ServiceSwitcher[_Failover]):
             await before.queue_frame(InterruptionFrame())
         for frame, direction in given:
             await found.service.queue_frame(frame, direction)
+
+
+class STTChain(Chain):
+    """Engines in the order in which they are asked. One that is connected and mute is found by what a VAD says."""
+
+    _work: Listening
+    _deadline: asyncio.TimerHandle | None = None
+
+    @override
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        if isinstance(frame, VADUserStoppedSpeakingFrame):
+            self._expect_words()
+
+    @override
+    async def push_frame(self, frame: Frame, direction: FrameDirection = FrameDirection.DOWNSTREAM) -> None:
+        if isinstance(frame, TranscriptionFrame | InterimTranscriptionFrame):
+            self._expect_nothing()
+        await super().push_frame(frame, direction)
+
+    @override
+    async def fail_over(self) -> FrameProcessor | None:
+        self._expect_nothing()
+        found = await super().fail_over()
+        self._expect_words()
+        return found
+
+    @override
+    async def cleanup(self) -> None:
+        self._expect_nothing()
+        await super().cleanup()
+
+    def _expect_words(self) -> None:
+        if self._deadline is None and self._work.unanswered_seconds >= UNANSWERED_SECONDS:
+            seconds = UTTERANCE_SECONDS if isinstance(self._active, SegmentedSTTService) else MUTE_SECONDS
+            self._deadline = self.get_event_loop().call_later(seconds, self._lose_patience, self._active)
+
+    def _expect_nothing(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _lose_patience(self, service: FrameProcessor) -> None:
+        self._deadline = None
+        if service is self._active:
+            self.create_task(service.push_error("It wrote nothing of what was said in time.", exception=TimeoutError()))
 
 
 class LLMChain(Chain, LLMSwitcher[_Failover]):

@@ -89,7 +89,7 @@ class AzureOpenAIConfig(ProviderConfig):
         Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None,
         UI(group="Reasoning", costly=True),
     ] = None
-    """How long to think before answering; unset, it is not sent, and most models think for a while, which callers hear."""
+    """How long to think before answering; unset, it is not sent, and most models think for a while: callers hear it."""
 
     parallel_tool_calls: Annotated[bool | None, UI(group="Tools", advanced=True)] = None
     """Whether several tools may be called in one turn; for agents with tools, others are refused."""

@@ -73,7 +73,7 @@ class GroqConfig(ProviderConfig):
     reasoning_effort: Annotated[
         Literal["none", "default", "low", "medium", "high"] | None, UI(group="Reasoning", costly=True)
     ] = None
-    """How long to think before answering; low suits calls on gpt-oss models, which think for a while when it is unset."""
+    """How long to think before answering; unset, it is not sent, and gpt-oss models think a while: low suits calls."""
 
     parallel_tool_calls: Annotated[bool | None, UI(group="Tools", advanced=True)] = None
     """Whether several tools may be called in one turn; for agents with tools, others are refused."""
