@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 from aiohttp import web
@@ -51,6 +52,7 @@ from voxplane import Client
 from voxplane.errors import ConfigurationError, DestinationUnapproved, MissingDependency, NoPrimaryProvider
 from voxplane.plugin import Derive, Plugin
 from voxplane.provider import AnyProvider
+from voxplane.resolution import ResolvedProviderConfig
 from voxplane.schemas import FailureKind, JsonObject
 from voxplane.server.auth import Principal
 from voxplane.server.control_plane import ControlPlane
@@ -96,7 +98,7 @@ with warnings.catch_warnings():
     from pipecat.workers.runner import WorkerRunner
 
     from tests import test_llm_vendors, test_speech_vendors
-    from voxplane.pipecat import Chain, Link, build_llm, build_stt, build_tts
+    from voxplane.pipecat import Chain, Link, LLMChain, build_llm, build_stt, build_tts
     from voxplane.pipecat.chain import Listening
     from voxplane.pipecat.link import classify
     from voxplane.speech import pipecat_whisper
@@ -194,6 +196,8 @@ class Stage(ABC):
     in_reserve: tuple[int, int, int] = (0, 0, 0)
     """How many requests each makes without being asked for anything: Pipecat opens websockets beforehand."""
     chain: Chain
+    resolved: list[ResolvedProviderConfig]
+    """What the chain is built from."""
     worker: PipelineWorker
 
     def __init__(self, registry: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +238,9 @@ class Stage(ABC):
     @property
     def active(self) -> str:
         """Who answers."""
-        return next(link.provider for link in self.chain.links if link.service is self.chain.strategy.active_service)
+        return next(
+            link.provider for link in self.chain._branches if link.service is self.chain.strategy.active_service
+        )
 
 
 class Models(Stage):
@@ -246,7 +252,7 @@ class Models(Stage):
     async def open(self, stack: AsyncExitStack) -> None:
         one, two, three = [await stack.enter_async_context(LLMVendor(keys={KEY})) for _ in self.keys]
         self.vendors = (one, two, three)
-        chain = [
+        self.resolved = chain = [
             resolved(self.registry, "openai", baseUrl=f"{one.url}/v1"),
             resolved(self.registry, "groq", baseUrl=f"{two.url}/openai/v1"),
             resolved(self.registry, "anthropic", baseUrl=three.url),
@@ -280,7 +286,7 @@ class Voices(Stage):
     async def open(self, stack: AsyncExitStack) -> None:
         one, two, three = [await stack.enter_async_context(SpeechVendor(keys={KEY})) for _ in self.keys]
         self.vendors = (one, two, three)
-        chain = [
+        self.resolved = chain = [
             resolved(self.registry, "openai-tts", baseUrl=f"{one.url}/v1"),
             resolved(self.registry, "cartesia", baseUrl=two.url),
             resolved(self.registry, "elevenlabs", baseUrl=three.url, voiceId="EXAVITQu4vr4xnSDxMaL"),
@@ -317,7 +323,7 @@ class Ears(Stage):
         vendors = [await stack.enter_async_context(SpeechVendor(keys={KEY}, transcript="book it")) for _ in self.keys]
         self.vendors = tuple(vendors)
         models = ("nova-3", "flux-general-en", "nova-2")
-        chain = [
+        self.resolved = chain = [
             resolved(self.registry, key, baseUrl=vendor.url, model=model)
             for key, vendor, model in zip(self.keys, vendors, models, strict=True)
         ]
@@ -355,6 +361,39 @@ async def stage(
 STAGES: dict[str, type[Stage]] = {"llm": Models, "stt": Ears, "tts": Voices}
 every_type = pytest.mark.parametrize("stage", sorted(STAGES), indirect=True)
 every_fault = pytest.mark.parametrize("fault", list(KINDS))
+
+
+@every_type
+async def test_a_change_is_used_from_the_next_turn_on(stage: Stage) -> None:
+    one, _, three = stage.keys
+    async with AsyncExitStack() as stack:
+        await stage.run(stack)
+        assert await stage.turn()
+        chain, first = stage.chain, stage.chain.links[0]
+        if isinstance(chain, LLMChain):
+            chain.register_function("book", AsyncMock())
+        assert await chain.follow(stage.resolved[:2])
+        assert chain.links[0] is first, "it did not change"
+        assert await chain.follow(stage.resolved[2:])
+        assert stage.active == one, "until the next turn"
+        assert await stage.turn()
+        assert stage.active == three
+        asked = stage.asked[0]
+
+        assert await chain.follow(stage.resolved[:1])
+        for _ in range(2):
+            assert await stage.turn()
+        assert (stage.active, stage.asked[0] > asked) == (one, True)
+        (only,) = chain._branches
+        assert only is not first, "its service was closed"
+        assert not isinstance(chain, LLMChain) or chain.llms[-1].has_function("book")
+        await stage.line.until(lambda: chain.services == [only.service], at_times=True)
+
+        assert not await chain.follow([]), "its key was taken back"
+        assert await chain.follow([replace(stage.resolved[0], config={})]), "it cannot be built, and its key stays"
+        assert (chain.links, stage.reports.words) == ([only], [f"{one} failed permission"])
+        assert await stage.turn()
+    assert stage.line.errors == []
 
 
 async def test_an_engine_that_is_connected_and_mute_is_passed_over_once_somebody_spoke(
@@ -574,7 +613,7 @@ class SlowToHangUp(STTService):
 async def test_a_line_is_not_opened_before_it_is_closed() -> None:
     line, reports, service = Line(), Reports(), SlowToHangUp()
     link = Link(service, "deepgram", (TranscriptionFrame,), reports.append, Clock())
-    async with running([Chain([link], Listening())], line):
+    async with running([Chain([link], Listening(), lambda _, known: [*known])], line):
         await service.push_error("The line broke.", exception=ConnectionResetError())
         assert reports.words == ["deepgram failed connectivity"]
         assert not link.may_be_asked
@@ -591,7 +630,7 @@ async def test_a_vendor_s_own_words_end_where_it_failed() -> None:
     service.may_close.set()
     link = Link(service, "deepgram", (TranscriptionFrame,), Reports().append, Clock())
     try:
-        async with running([Chain([link], Listening())], line):
+        async with running([Chain([link], Listening(), lambda _, known: [*known])], line):
             for _ in range(2):
                 await service.push_error(f"Incorrect key: {KEY}", exception=Status(f"not {KEY}", status_code=401))
             await line.until(lambda: len(line.errors) == 2, at_times=True)

@@ -19,7 +19,7 @@ from livekit.agents import Agent, AgentSession
 from voxplane.errors import NoPrimaryProvider, VoxplaneError
 from voxplane.http import http_session
 from voxplane.livekit import Links, build_llm, build_stt, build_tts
-from voxplane.livekit.link import identity
+from voxplane.resolution import identity, stored_keys
 from voxplane.schemas import ProviderType
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ class Call:
             self.record.note(at, self._in_use)
             log.info("the call uses revision %s: %s", at, ", ".join(used) or "nothing changed for it")
         await self._close_engines(but=[self.agent.stt, self.agent.llm, self.agent.tts])
-        return all(_keys(self._in_use[each]) <= _keys(chains[each]) for each in ProviderType)
+        return all(stored_keys(self._in_use[each]) <= stored_keys(chains[each]) for each in ProviderType)
 
     def _use(self, provider_type: ProviderType, chain: tuple[ResolvedProviderConfig, ...]) -> bool:
         """Build one type anew and hand it to the session; False when the call goes on with what it has."""
@@ -258,11 +258,6 @@ def _on_this_machine(options: dict[str, Any]) -> dict[str, Any]:
     turns = options.get("turn_handling", {})
     interruption = {"mode": "vad", **turns.get("interruption", {})}
     return {**options, "turn_handling": {"turn_detection": "vad", **turns, "interruption": interruption}}
-
-
-def _keys(chain: Sequence[ResolvedProviderConfig]) -> set[tuple[str, int]]:
-    """Return which stored keys a chain is on; an engine of this machine has none."""
-    return {(each.provider.key, each.secret_version) for each in chain if each.secret_version is not None}
 
 
 def _differ(one: Sequence[ResolvedProviderConfig], other: Sequence[ResolvedProviderConfig]) -> bool:

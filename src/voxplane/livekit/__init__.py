@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from voxplane.errors import ConfigurationError, VoxplaneError
 from voxplane.failure import Clock, Report, leave_out, stamped, why_none
 from voxplane.http import http_session as make_session
-from voxplane.livekit.link import ChainFailed, Link, Links, ProviderFailed, identity
+from voxplane.livekit.link import ChainFailed, Link, Links, ProviderFailed
 from voxplane.livekit.llm import ChainLLM, LinkLLM
 from voxplane.livekit.stt import ChainSTT, LinkSTT
 from voxplane.livekit.tts import ChainTTS, LinkTTS
 from voxplane.registry import ProviderRegistry, installed
+from voxplane.resolution import identity
 
 if TYPE_CHECKING:
     import aiohttp

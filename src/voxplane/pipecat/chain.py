@@ -8,12 +8,15 @@ What was begun is not begun again by another: what was said stays said. Only wha
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pipecat.frames.frames import (
+    CancelFrame,
     ErrorFrame,
     Frame,
     FunctionCallsStartedFrame,
@@ -24,6 +27,7 @@ from pipecat.frames.frames import (
     LLMFullResponseEndFrame,
     LLMFullResponseStartFrame,
     LLMTextFrame,
+    StartFrame,
     TextFrame,
     TranscriptionFrame,
     TTSAudioRawFrame,
@@ -33,20 +37,30 @@ from pipecat.frames.frames import (
     VADUserStoppedSpeakingFrame,
 )
 from pipecat.pipeline.llm_switcher import LLMSwitcher
+from pipecat.pipeline.pipeline import Pipeline, PipelineSink, PipelineSource
 from pipecat.pipeline.service_switcher import ServiceSwitcher, ServiceSwitcherStrategy, ServiceSwitcherStrategyManual
 from pipecat.processors.filters.function_filter import FunctionFilter
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.services.stt_service import SegmentedSTTService
 from typing_extensions import override
 
+from voxplane.errors import VoxplaneError
 from voxplane.plugin import close_each
+from voxplane.resolution import ResolvedProviderConfig, stored_keys
 
 if TYPE_CHECKING:
     import asyncio
 
+    from pipecat.processors.frame_processor import FrameProcessorSetup
+    from pipecat.services.llm_service import LLMService
+
     from voxplane.pipecat.link import Frames, Link
 
 Given = tuple[Frame, FrameDirection]
+Build = Callable[[Sequence[ResolvedProviderConfig], "Sequence[Link]"], "list[Link]"]
+"""What makes the links of a chain, with those that are known already."""
+
+_log = logging.getLogger("voxplane.pipecat")
 
 ATTEMPT_SECONDS = 5.0
 """How long a model may be silent before the next one is asked."""
@@ -211,11 +225,16 @@ class _Failover(ServiceSwitcherStrategyManual):
 class Chain(ServiceSwitcher[_Failover]):
     """Services in the order in which they are asked."""
 
-    def __init__(self, links: Sequence[Link], work: Work) -> None:
+    def __init__(self, links: Sequence[Link], work: Work, build: Build) -> None:
         super().__init__([link.service for link in links], _Failover)
         self.links = links
         self._work = work
+        self._build = build
         self._refuses = False
+        self._branches: dict[Link, FrameProcessor] = dict(zip(links, self._pipelines, strict=True))
+        """All that are in the pipeline: also those that another chain had, and that may still be speaking."""
+        self._set_up_with: FrameProcessorSetup | None = None
+        self._started_with: StartFrame | None = None
         self.strategy.chain = self
 
     @staticmethod
@@ -224,16 +243,66 @@ class Chain(ServiceSwitcher[_Failover]):
         branches = ServiceSwitcher._make_pipeline_definitions(services, strategy)  # noqa: SLF001 - the base's
         return [[*branch, _mouth(service, strategy)] for branch, service in zip(branches, services, strict=True)]
 
+    async def follow(self, chain: Sequence[ResolvedProviderConfig]) -> bool:
+        """Ask the providers of another chain from the next turn on; return whether the call may go on.
+
+        Those that are in both stay as they are. When none of it can be made into a service all stays as it was, and the
+        call may go on as long as the keys that it is on are still the organization's.
+        """
+        try:
+            links = self._build(chain, self.links)
+        except VoxplaneError as error:
+            _log.error("a chain cannot be changed in this call: %s", error.code)
+            in_use = {(each[0], each[3]) for link in self.links if (each := link.identity) and each[3] is not None}
+            return in_use <= stored_keys(chain)
+        for link in links:
+            if link not in self._branches:
+                await self._add(link)
+        self.links = links
+        return True
+
+    async def _add(self, link: Link) -> None:
+        """Put a service beside the others, as it is done for those that were there from the beginning."""
+        (steps,) = self._make_pipeline_definitions([link.service], self.strategy)
+        source = PipelineSource(self._parallel_push_frame, name=f"{self}::Source of {link.service}")
+        sink = PipelineSink(self._pipeline_sink_push_frame, name=f"{self}::Sink of {link.service}")
+        branch = Pipeline(steps, source=source, sink=sink)
+        if self._set_up_with is not None:
+            await branch.setup(self._set_up_with)
+        self.services.append(link.service)
+        if self._started_with is not None:  # it is known to have gone through, and comes out no second time
+            await branch.queue_frame(self._started_with, FrameDirection.DOWNSTREAM)
+        self._pipelines.append(branch)
+        self._branches[link] = branch
+
+    def _let_go(self) -> None:
+        """Close what is in the chain no more and was not asked in the turn before."""
+        for link in [each for each in self._branches if each not in self.links and each.service is not self._active]:
+            branch = self._branches.pop(link)
+            self._pipelines.remove(branch)
+            self.create_task(self._close(link, branch))
+
+    async def _close(self, link: Link, branch: FrameProcessor) -> None:
+        cancel = getattr(link.service, "cancel", None)
+        await close_each([*([partial(cancel, CancelFrame())] if cancel else []), branch.cleanup, link.close])
+        self.services.remove(link.service)  # until here its errors are nobody's concern
+
+    @override
+    async def setup(self, setup: FrameProcessorSetup) -> None:
+        self._set_up_with = setup
+        await super().setup(setup)
+
     @override
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         if isinstance(frame, InterruptionFrame):
             self._work.interrupt()
         begins = self._work.take(frame, direction)
         if begins:
+            self._let_go()
             self._work.asked.clear()
         if begins or (self._work.ends_with(frame) and not (self._work.is_answered or self._active.is_usable)):
             await self._choose([*self._work.given][:-1])
-            self._refuses = not self._active.is_usable
+            self._refuses = not (self._active.is_usable and any(each.service is self._active for each in self.links))
             if self._refuses:
                 self._work.clear()
             if self._refuses and begins:
@@ -247,11 +316,13 @@ class Chain(ServiceSwitcher[_Failover]):
     @override
     async def push_frame(self, frame: Frame, direction: FrameDirection = FrameDirection.DOWNSTREAM) -> None:
         self._work.came(frame)
+        if isinstance(frame, StartFrame):
+            self._started_with = frame
         await super().push_frame(frame, direction)
 
     @override
     async def cleanup(self) -> None:
-        await close_each([super().cleanup, *(link.close for link in self.links)])
+        await close_each([super().cleanup, *(link.close for link in self._branches)])
 
     async def fail_over(self) -> FrameProcessor | None:
         """Give what the active service did not answer to the next; return that, or None where there is none."""
@@ -354,6 +425,12 @@ class LLMChain(Chain, LLMSwitcher[_Failover]):
         elif isinstance(frame, LLMFullResponseEndFrame | InterruptionFrame):
             self._is_answering = False
         await super().push_frame(frame, direction)
+
+    @override
+    async def _add(self, link: Link) -> None:
+        registered, *_ = self.llms
+        cast("LLMService", link.service)._functions.update(registered._functions)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - there is no public way
+        await super()._add(link)
 
     @override
     async def fail_over(self) -> FrameProcessor | None:
