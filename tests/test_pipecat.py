@@ -25,7 +25,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
-from unittest.mock import AsyncMock
 
 import pytest
 from aiohttp import web
@@ -99,8 +98,8 @@ with warnings.catch_warnings():
 
     from tests import test_llm_vendors, test_speech_vendors
     from voxplane.pipecat import Chain, Link, LLMChain, build_llm, build_stt, build_tts
-    from voxplane.pipecat.chain import Listening
     from voxplane.pipecat.link import classify
+    from voxplane.pipecat.work import Listening
     from voxplane.speech import pipecat_whisper
     from voxplane.speech.weights import Loaded
 
@@ -363,6 +362,10 @@ every_type = pytest.mark.parametrize("stage", sorted(STAGES), indirect=True)
 every_fault = pytest.mark.parametrize("fault", list(KINDS))
 
 
+async def book(_parameters: FunctionCallParams) -> None:
+    """Do what a tool does."""
+
+
 @every_type
 async def test_a_change_is_used_from_the_next_turn_on(stage: Stage) -> None:
     one, _, three = stage.keys
@@ -371,7 +374,7 @@ async def test_a_change_is_used_from_the_next_turn_on(stage: Stage) -> None:
         assert await stage.turn()
         chain, first = stage.chain, stage.chain.links[0]
         if isinstance(chain, LLMChain):
-            chain.register_function("book", AsyncMock())
+            chain.register_function("book", book)
         assert await chain.follow(stage.resolved[:2])
         assert chain.links[0] is first, "it did not change"
         assert await chain.follow(stage.resolved[2:])
@@ -542,7 +545,7 @@ async def test_a_report_that_is_not_taken_does_not_end_the_call(stage: Stage, ca
         raise RuntimeError
 
     for link in stage.chain.links:
-        link._report = refuse
+        link.report = refuse
     stage.vendors[0].fail("/", "500")
     async with AsyncExitStack() as stack:
         await stage.run(stack)
@@ -1176,8 +1179,9 @@ async def test_the_example_for_pipecat_answers(plane: ControlPlane, worker_token
     assert sum(len(frame.audio) for frame in line.of(TTSAudioRawFrame)) > 24000
 
 
-async def test_the_example_for_pipecat_ends_when_the_token_is_revoked(
-    plane: ControlPlane, administrator: Principal, worker_token: str, question: bytes
+@pytest.mark.parametrize("taken_back", ["token", "key"])
+async def test_the_example_for_pipecat_ends_when_what_it_is_on_is_taken_back(
+    plane: ControlPlane, administrator: Principal, worker_token: str, question: bytes, taken_back: str
 ) -> None:
     line = Line()
     async with AsyncExitStack() as stack:
@@ -1187,11 +1191,14 @@ async def test_the_example_for_pipecat_ends_when_the_token_is_revoked(
         group = await stack.enter_async_context(asyncio.TaskGroup())
         answering = group.create_task(pipecat_agent.answer(client, Phone(question, line), Aimed(vendor)))
         await line.until(lambda: bool(line.of(TTSStoppedFrame)))
-        for token in (await plane.access.get_tokens(administrator)).tokens:
-            await plane.access.revoke_token(administrator, token.id)
+        if taken_back == "key":
+            await plane.providers.remove_provider_secrets(administrator, "openai")
+        else:
+            for token in (await plane.access.get_tokens(administrator)).tokens:
+                await plane.access.revoke_token(administrator, token.id)
         async with asyncio.timeout(30):
             await answering
-    assert client.freshness.state == "revoked"
+    assert (client.freshness.state == "revoked") is (taken_back == "token")
 
 
 async def test_the_example_for_livekit_answers(

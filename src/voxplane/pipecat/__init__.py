@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 from pipecat.frames.frames import InterimTranscriptionFrame, TranscriptionFrame, TTSAudioRawFrame
 
 from voxplane.failure import Clock, Report, leave_out, stamped, why_none
-from voxplane.pipecat.chain import ANSWER, Answering, Chain, Listening, LLMChain, Speaking, STTChain
+from voxplane.pipecat.chain import Chain, LLMChain, STTChain
 from voxplane.pipecat.link import Frames, Link
+from voxplane.pipecat.work import ANSWER, Answering, Listening, Speaking
 from voxplane.registry import ProviderRegistry, installed
 from voxplane.resolution import identity
 

@@ -9,31 +9,21 @@ What was begun is not begun again by another: what was said stays said. Only wha
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pipecat.frames.frames import (
     CancelFrame,
     ErrorFrame,
     Frame,
-    FunctionCallsStartedFrame,
-    InputAudioRawFrame,
     InterimTranscriptionFrame,
     InterruptionFrame,
     LLMContextFrame,
     LLMFullResponseEndFrame,
     LLMFullResponseStartFrame,
-    LLMTextFrame,
     StartFrame,
-    TextFrame,
     TranscriptionFrame,
-    TTSAudioRawFrame,
-    TTSSpeakFrame,
-    TTSStoppedFrame,
-    VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
 from pipecat.pipeline.llm_switcher import LLMSwitcher
@@ -54,9 +44,9 @@ if TYPE_CHECKING:
     from pipecat.processors.frame_processor import FrameProcessorSetup
     from pipecat.services.llm_service import LLMService
 
-    from voxplane.pipecat.link import Frames, Link
+    from voxplane.pipecat.link import Link
+    from voxplane.pipecat.work import Given, Listening, Work
 
-Given = tuple[Frame, FrameDirection]
 Build = Callable[[Sequence[ResolvedProviderConfig], "Sequence[Link]"], "list[Link]"]
 """What makes the links of a chain, with those that are known already."""
 
@@ -70,135 +60,6 @@ UTTERANCE_SECONDS = 10.0
 """How long one that takes whole utterances may write on one."""
 UNANSWERED_SECONDS = 1.0
 """How much speech has to go unanswered for that; less may have been a cough."""
-ANSWER: Frames = (LLMTextFrame, FunctionCallsStartedFrame)
-
-
-class Work(ABC):
-    """What a chain was given and has not answered, as it was given: another provider can take it over whole."""
-
-    kinds: ClassVar[Frames]
-    """What it consists of."""
-    ends_here: ClassVar[Frames] = ()
-    """What of it is of no use to anybody else in the pipeline."""
-
-    def __init__(self) -> None:
-        self.given: deque[Given] = deque()
-        self.is_answered = False
-        self.asked: set[Link] = set()
-
-    @abstractmethod
-    def take(self, frame: Frame, direction: FrameDirection) -> bool:
-        """Keep a frame if it is work; return whether a new piece of work begins with it."""
-
-    @abstractmethod
-    def came(self, frame: Frame) -> None:
-        """Note a frame that came out."""
-
-    def ends_with(self, frame: Frame) -> bool:
-        """Whether this frame is the last that was given."""
-        return bool(self.given) and self.given[-1][0] is frame
-
-    def clear(self) -> None:
-        """Forget it: it is done, or lost."""
-        self.given.clear()
-        self.is_answered = False
-
-    def interrupt(self) -> None:
-        """Forget it, for the caller spoke."""
-        self.clear()
-
-
-class Answering(Work):
-    """Contexts to answer."""
-
-    kinds = ends_here = (LLMContextFrame,)
-
-    @override
-    def take(self, frame: Frame, direction: FrameDirection) -> bool:
-        if not isinstance(frame, LLMContextFrame):
-            return False
-        self.given.append((frame, direction))
-        return len(self.given) == 1
-
-    @override
-    def came(self, frame: Frame) -> None:
-        if isinstance(frame, ANSWER):
-            self.is_answered = True
-        elif isinstance(frame, LLMFullResponseEndFrame):
-            self.is_answered = False
-            if self.given:
-                self.given.popleft()
-
-
-class Speaking(Work):
-    """Texts to say."""
-
-    kinds = (LLMFullResponseStartFrame, TextFrame, TTSSpeakFrame, LLMFullResponseEndFrame)
-    ends_here = (TextFrame, TTSSpeakFrame)
-
-    @override
-    def take(self, frame: Frame, direction: FrameDirection) -> bool:
-        begins = isinstance(frame, LLMFullResponseStartFrame | TTSSpeakFrame)
-        if begins and self.is_answered:
-            self.clear()
-        if begins or (self.given and isinstance(frame, self.kinds)):
-            self.given.append((frame, direction))
-        return begins and len(self.given) == 1
-
-    @override
-    def came(self, frame: Frame) -> None:
-        if isinstance(frame, TTSAudioRawFrame):
-            self.is_answered = True
-        elif isinstance(frame, TTSStoppedFrame) and self.is_answered:
-            self.clear()
-
-
-class Listening(Work):
-    """Sound is never answered half: all that is not in a final transcript yet is heard anew."""
-
-    kinds = (InputAudioRawFrame, VADUserStartedSpeakingFrame, VADUserStoppedSpeakingFrame)
-    BEFORE_SPEECH, AT_MOST = 50, 3000
-    """Frames, of 20 ms usually: a VAD notices speech a moment late."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._speaks = self._waits = False
-        self.unanswered_seconds = 0.0
-        """How much speech has come since anything was written."""
-
-    @override
-    def take(self, frame: Frame, direction: FrameDirection) -> bool:
-        if not isinstance(frame, self.kinds):
-            return False
-        if not isinstance(frame, InputAudioRawFrame):
-            self._speaks = isinstance(frame, VADUserStartedSpeakingFrame)
-        elif self._speaks:
-            self.unanswered_seconds += frame.num_frames / frame.sample_rate
-        self._waits = self._waits or self._speaks
-        self.given.append((frame, direction))
-        while len(self.given) > (self.AT_MOST if self._waits else self.BEFORE_SPEECH):
-            self.given.popleft()
-        return isinstance(frame, VADUserStartedSpeakingFrame)
-
-    @override
-    def came(self, frame: Frame) -> None:
-        if isinstance(frame, TranscriptionFrame | InterimTranscriptionFrame):
-            self.unanswered_seconds = 0.0
-        if isinstance(frame, TranscriptionFrame):
-            self._waits = self._speaks
-            began = [each for each in self.given if isinstance(each[0], VADUserStartedSpeakingFrame)]
-            self.given = deque(began[-1:] if self._speaks else [])
-            self.asked.clear()
-
-    @override
-    def clear(self) -> None:
-        super().clear()
-        self._waits = False
-        self.unanswered_seconds = 0.0
-
-    @override
-    def interrupt(self) -> None:
-        """Go on: who interrupts is the one to hear."""
 
 
 class _Failover(ServiceSwitcherStrategyManual):
@@ -231,7 +92,8 @@ class Chain(ServiceSwitcher[_Failover]):
         self._work = work
         self._build = build
         self._refuses = False
-        self._branches: dict[Link, FrameProcessor] = dict(zip(links, self._pipelines, strict=True))
+        branches: list[FrameProcessor] = self.processors
+        self._branches = dict(zip(links, branches, strict=True))
         """All that are in the pipeline: also those that another chain had, and that may still be speaking."""
         self._set_up_with: FrameProcessorSetup | None = None
         self._started_with: StartFrame | None = None
@@ -277,15 +139,20 @@ class Chain(ServiceSwitcher[_Failover]):
 
     def _let_go(self) -> None:
         """Close what is in the chain no more and was not asked in the turn before."""
-        for link in [each for each in self._branches if each not in self.links and each.service is not self._active]:
+        for link in [each for each in self._branches if each not in self.links and not self._is_busy(each)]:
             branch = self._branches.pop(link)
             self._pipelines.remove(branch)
             self.create_task(self._close(link, branch))
+
+    def _is_busy(self, link: Link) -> bool:
+        # A tool that it called may go on for longer than a turn.
+        return link.service is self._active or bool(getattr(link.service, "_function_call_tasks", None))
 
     async def _close(self, link: Link, branch: FrameProcessor) -> None:
         cancel = getattr(link.service, "cancel", None)
         await close_each([*([partial(cancel, CancelFrame())] if cancel else []), branch.cleanup, link.close])
         self.services.remove(link.service)  # until here its errors are nobody's concern
+        self.strategy.silenced.discard(link.service)
 
     @override
     async def setup(self, setup: FrameProcessorSetup) -> None:
@@ -428,8 +295,8 @@ class LLMChain(Chain, LLMSwitcher[_Failover]):
 
     @override
     async def _add(self, link: Link) -> None:
-        registered, *_ = self.llms
-        cast("LLMService", link.service)._functions.update(registered._functions)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - there is no public way
+        registered, new = (cast("LLMService[Any]", each) for each in (self.services[0], link.service))
+        new._functions.update(registered._functions)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - there is no public way
         await super()._add(link)
 
     @override
