@@ -641,6 +641,7 @@ EXAMPLES: list[tuple[str, JsonObject, set[str]]] = [
     ("cartesia", {"model": "sonic-3-2026-01-12", "speed": 0.6}, set()),
     ("cartesia", {"model": "sonic-2", "speed": 1.2}, {"/speed"}),
     ("cartesia", {"model": "sonic-latest", "emotion": "calm"}, {"/emotion"}),
+    ("cartesia", {"model": "sonic-lite", "speed": 1.2}, {"/speed"}),
     ("cartesia", {"model": "sonic-2", "language": "it"}, {"/language"}),
     ("cartesia", {"model": "sonic-turbo", "language": "hi"}, set()),
     ("openai-tts", {"instructions": "Whisper."}, set()),

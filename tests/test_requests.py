@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
+import aiohttp
 import anthropic
 import httpx
 import httpx2
 import openai
 import pytest
 from google.genai import errors as genai_errors
-from livekit.agents import APIConnectOptions, APIStatusError, llm
+from livekit.agents import APIConnectionError, APIConnectOptions, APIStatusError, llm, stt
 
 from tests.test_llm_vendors import (
     AZURE,
@@ -191,6 +192,72 @@ async def test_all_that_is_set_and_nothing_else_is_sent_for_every_model(
                 odd = {name: (due.get(name), got.get(name)) for name in {*due, *got} if due.get(name) != got.get(name)}
                 wrong += [f"{model}, tools {tools}: {name} is {odd[name][1]}, not {odd[name][0]}" for name in odd]
     assert wrong == []
+
+
+# Speech, as LiveKit asks for it: its classes go by the model's name
+
+
+# fmt: off
+SPOKEN: JsonObject = {
+    "language": "de", "languageHints": ["de"], "interimResults": False, "punctuate": False, "smartFormat": True,
+    "noDelay": False, "numerals": True, "fillerWords": False, "dictation": True, "diarize": True, "endpointingMs": 321,
+    "vadEvents": False, "eotThreshold": 0.8, "eotTimeoutMs": 4321, "keyterms": ["Voxplane"], "keywords": ["refund:2"],
+    "profanityFilter": True, "redact": ["numbers"], "mipOptOut": True, "sampleRate": 24000, "tags": ["calls"],
+    "stability": 0.3, "similarityBoost": 0.9, "style": 0.2, "useSpeakerBoost": False, "speed": 1.1, "volume": 0.7,
+    "applyTextNormalization": "off", "applyLanguageTextNormalization": True, "outputFormat": "pcm_16000",
+    "enableLogging": False, "emotion": "calm", "pronunciationDictId": "dict_1", "apiVersion": "2026-03-01",
+}
+# fmt: on
+SPEECH = {"deepgram": "", "elevenlabs": "f786b574daa54673aa0c", "cartesia": "a5136bf9-224c-4d76-b823-52bd5efcffcc"}
+
+
+class Session:
+    """What stands in for LiveKit's HTTP session: it keeps what is asked for and goes nowhere."""
+
+    def __init__(self) -> None:
+        self.asked = ""
+
+    def post(self, url: str, **named: Any) -> Any:
+        """Keep a request."""
+        self.asked = f"{url} {named.get('headers')} {json.dumps(named.get('json'), sort_keys=True)}"
+        raise aiohttp.ClientConnectionError
+
+    ws_connect = post
+
+
+async def asked(provider: AnyProvider, settings: JsonObject) -> str:
+    session = Session()
+    plan = provider.plugin("livekit", settings).construct(settings, {"apiKey": "k"})
+    made = Construct(plan.target, {**plan.arguments, "http_session": session}, plan.attributes).make()
+    once = APIConnectOptions(max_retry=0)
+    stream = (
+        made.stream(conn_options=once) if isinstance(made, stt.STT) else made.synthesize("Hello.", conn_options=once)
+    )
+    with pytest.raises(APIConnectionError):
+        async with stream:
+            await anext(aiter(stream))
+    await made.aclose()
+    assert session.asked
+    return session.asked
+
+
+@pytest.mark.parametrize("key", SPEECH)
+async def test_each_setting_of_speech_is_in_the_request_for_every_model(key: str) -> None:
+    provider = REGISTRY.get_provider_by_key(key)
+    lost: list[str] = []
+    for model in (each.name for each in provider.models if each.status != "retired"):
+        needed = {"model": model, **({"voiceId": SPEECH[key]} if SPEECH[key] else {})}
+        for name, value in SPOKEN.items():
+            try:
+                with_it = provider.validate({**needed, name: value}).effective()
+            except Invalid:
+                continue
+            without = provider.validate(needed).effective()
+            if name in provider.plugin("livekit", with_it).leaves_out or with_it == without:
+                continue
+            if await asked(provider, with_it) == await asked(provider, without):
+                lost.append(f"{model} loses {name}")
+    assert lost == []
 
 
 def test_every_language_model_is_looked_at() -> None:

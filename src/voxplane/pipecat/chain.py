@@ -92,7 +92,7 @@ class Chain(ServiceSwitcher[_Failover]):
         self._work = work
         self._build = build
         self._refuses = False
-        branches: list[FrameProcessor] = self.processors
+        branches = cast("list[FrameProcessor]", self.processors)
         self._branches = dict(zip(links, branches, strict=True))
         """All that are in the pipeline: also those that another chain had, and that may still be speaking."""
         self._set_up_with: FrameProcessorSetup | None = None
