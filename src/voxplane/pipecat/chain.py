@@ -112,7 +112,7 @@ class Chain(ServiceSwitcher[_Failover]):
         call may go on as long as the keys that it is on are still the organization's.
         """
         try:
-            links = self._build(chain, self.links)
+            links = self._build(chain, [*self._branches])
         except VoxplaneError as error:
             _log.error("a chain cannot be changed in this call: %s", error.code)
             in_use = {(each[0], each[3]) for link in self.links if (each := link.identity) and each[3] is not None}
