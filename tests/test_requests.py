@@ -255,8 +255,9 @@ async def test_each_setting_of_speech_is_in_the_request_for_every_model(key: str
             without = provider.validate(needed).effective()
             if name in provider.plugin("livekit", with_it).leaves_out or with_it == without:
                 continue
-            if await asked(provider, with_it) == await asked(provider, without):
-                lost.append(f"{model} loses {name}")
+            request = await asked(provider, with_it)
+            if model not in re.split("[^a-z0-9._-]", request) or request == await asked(provider, without):
+                lost.append(f"{model} with {name}")
     assert lost == []
 
 
