@@ -358,7 +358,7 @@ CASES = {
         "workspaceId": "wrkspc_1",
     }, "/api.anthropic.com/v1/messages", {
         "model": "claude-opus-4-6", "temperature": 0.31, "top_k": 7, "max_tokens": 321, "tool_choice": ONE_AT_A_TIME,
-    }, pipecat={"thinking": {"type": "disabled"}}, headers={"anthropic-workspace-id": "wrkspc_1"}),
+    }, headers={"anthropic-workspace-id": "wrkspc_1"}),
     "anthropic-thinking": Case("anthropic", {
         "model": "claude-opus-4-5", "topP": 0.52, "maxTokens": 4000, "effort": "low", "thinking": "enabled",
         "thinkingBudget": 2048,
