@@ -1,7 +1,7 @@
 """A Pipecat agent of your own, on the providers of an organization: three lines of it are Voxplane's.
 
 Call `answer` where you have a transport, with a client that was entered: `async with Client(url, token) as client`.
-A change of the organization is used from the next call on: a pipeline keeps the services that it was made of.
+A change of the organization is used from the next turn on.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from pipecat.transports.base_transport import BaseTransport
 from pipecat.workers.runner import WorkerRunner
 
 from voxplane import Client
-from voxplane.pipecat import build_llm, build_stt, build_tts
+from voxplane.pipecat import Chain, build_llm, build_stt, build_tts, follow
 from voxplane.registry import ProviderRegistry
 
 
@@ -31,13 +31,12 @@ async def answer(client: Client, transport: BaseTransport, registry: ProviderReg
     runner = WorkerRunner(handle_sigint=False)
     await runner.add_workers(PipelineWorker(Pipeline(steps)))
     async with asyncio.TaskGroup() as group:
-        watching = group.create_task(end_when_revoked(client, runner))
+        following = group.create_task(end_when_due(client, runner, stt=stt, llm=llm, tts=tts))
         await runner.run()
-        watching.cancel()
+        following.cancel()
 
 
-async def end_when_revoked(client: Client, runner: WorkerRunner) -> None:
-    """End the call if the control plane turns this worker away: the services hold keys."""
-    async for _ in client.changes():
-        if client.freshness.state == "revoked":
-            await runner.cancel()
+async def end_when_due(client: Client, runner: WorkerRunner, **chains: Chain) -> None:
+    """Follow the organization, and end the call when the keys that it is on may not be used any more."""
+    await follow(client, **chains)
+    await runner.cancel()

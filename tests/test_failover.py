@@ -354,7 +354,7 @@ class _Loud(vad.VADStream):
             seconds = seconds + heard.duration if is_loud else 0.0
 
 
-async def _hear_and_say_nothing(request: web.Request) -> web.StreamResponse:
+async def hear_and_say_nothing(request: web.Request) -> web.StreamResponse:
     line = web.WebSocketResponse()
     await line.prepare(request)
     async for _ in line:
@@ -369,7 +369,7 @@ async def test_an_engine_that_is_connected_and_mute_is_passed_over_once_somebody
     monkeypatch.setattr("voxplane.livekit.stt.MUTE_SECONDS", 0.3)
     reports = Reports()
     async with (
-        serving(_hear_and_say_nothing) as mute,
+        serving(hear_and_say_nothing) as mute,
         SpeechVendor(keys={KEY}, transcript="book it") as second,
     ):
         chain = [
@@ -391,6 +391,29 @@ async def test_an_engine_that_is_connected_and_mute_is_passed_over_once_somebody
                         await anext(aiter(stream))
         await ears.aclose()
     assert reports.words == (["deepgram failed timeout"] if is_missed else [])
+
+
+async def test_a_lone_engine_that_is_connected_and_mute_is_connected_anew(
+    registry: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voxplane.livekit.stt.MUTE_SECONDS", 0.3)
+    reports, connections = Reports(), list[web.Request]()
+
+    async def mute(request: web.Request) -> web.StreamResponse:
+        connections.append(request)
+        return await hear_and_say_nothing(request)
+
+    async with serving(mute) as vendor:
+        chain = [resolved(registry, "deepgram", baseUrl=f"http://{vendor}", model="nova-3")]
+        ears = build_stt(chain, report=reports.append, registry=registry, vad=Loudness())
+        again = APIConnectOptions(max_retry=1, retry_interval=0, timeout=20)
+        async with ears.stream(conn_options=again) as stream, asyncio.timeout(20):
+            for said in (tone(16000, 1.0), bytes(32000)):
+                stream.push_frame(rtc.AudioFrame(said, 16000, 1, len(said) // 2))
+            with pytest.raises(APIError):
+                await anext(aiter(stream))
+        await ears.aclose()
+    assert (len(connections), reports.words) == (2, ["deepgram failed timeout"])
 
 
 async def test_without_a_session_a_plugin_gets_one_that_follows_no_redirect(registry: Loopback) -> None:

@@ -334,8 +334,8 @@ CASES = {
         "reasoningEffort": "high", "parallelToolCalls": False, "serviceTier": "performance",
     }, "/api.groq.com/openai/v1" + CHAT, {
         "model": "qwen/qwen3.8-27b", "temperature": 0.31, "top_p": 0.52, "max_completion_tokens": 321,
-        "reasoning_effort": "high", "parallel_tool_calls": False, "service_tier": "performance",
-    }, pipecat={"seed": 77}),
+        "reasoning_effort": "high", "parallel_tool_calls": False, "service_tier": "performance", "seed": 77,
+    }),
     "gemini": Case("google", {
         "model": "gemini-3.8-flash", **GEMINI, "thinkingLevel": "low",
     }, "/generativelanguage.googleapis.com/v1beta/models/gemini-3.8-flash:" + GENERATE, {
@@ -358,7 +358,7 @@ CASES = {
         "workspaceId": "wrkspc_1",
     }, "/api.anthropic.com/v1/messages", {
         "model": "claude-opus-4-6", "temperature": 0.31, "top_k": 7, "max_tokens": 321, "tool_choice": ONE_AT_A_TIME,
-    }, pipecat={"thinking": {"type": "disabled"}}, headers={"anthropic-workspace-id": "wrkspc_1"}),
+    }, headers={"anthropic-workspace-id": "wrkspc_1"}),
     "anthropic-thinking": Case("anthropic", {
         "model": "claude-opus-4-5", "topP": 0.52, "maxTokens": 4000, "effort": "low", "thinking": "enabled",
         "thinkingBudget": 2048,

@@ -15,6 +15,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 import warnings
 import wave
 from abc import ABC, abstractmethod
@@ -22,7 +23,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -40,7 +41,7 @@ from typing_extensions import override
 from tests.served import served
 from tests.speech.fakes import Handler, PiperServer, TranscriptionServer, serving
 from tests.test_call import models, piper_url, speak_from, transcript, wrong
-from tests.test_failover import AT, KEY, KINDS, Fault, Loopback, resolved
+from tests.test_failover import AT, KEY, KINDS, Fault, Loopback, hear_and_say_nothing, resolved
 from tests.test_livekit import Clock, Reports
 from tests.vendors.environment import canaries
 from tests.vendors.llm import LLMVendor
@@ -50,6 +51,7 @@ from voxplane import Client
 from voxplane.errors import ConfigurationError, DestinationUnapproved, MissingDependency, NoPrimaryProvider
 from voxplane.plugin import Derive, Plugin
 from voxplane.provider import AnyProvider
+from voxplane.resolution import ResolvedProviderConfig
 from voxplane.schemas import FailureKind, JsonObject
 from voxplane.server.auth import Principal
 from voxplane.server.control_plane import ControlPlane
@@ -95,9 +97,11 @@ with warnings.catch_warnings():
     from pipecat.workers.runner import WorkerRunner
 
     from tests import test_llm_vendors, test_speech_vendors
-    from voxplane.pipecat import Chain, Link, build_llm, build_stt, build_tts
-    from voxplane.pipecat.chain import Listening
+    from voxplane.pipecat import Chain, Link, LLMChain, build_llm, build_stt, build_tts
     from voxplane.pipecat.link import classify
+    from voxplane.pipecat.work import Listening
+    from voxplane.speech import pipecat_whisper
+    from voxplane.speech.weights import Loaded
 
 __all__ = ["models", "piper_url"]  # fixtures that pytest finds by their names
 pytestmark = [
@@ -191,6 +195,8 @@ class Stage(ABC):
     in_reserve: tuple[int, int, int] = (0, 0, 0)
     """How many requests each makes without being asked for anything: Pipecat opens websockets beforehand."""
     chain: Chain
+    resolved: list[ResolvedProviderConfig]
+    """What the chain is built from."""
     worker: PipelineWorker
 
     def __init__(self, registry: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +237,9 @@ class Stage(ABC):
     @property
     def active(self) -> str:
         """Who answers."""
-        return next(link.provider for link in self.chain.links if link.service is self.chain.strategy.active_service)
+        return next(
+            link.provider for link in self.chain._branches if link.service is self.chain.strategy.active_service
+        )
 
 
 class Models(Stage):
@@ -243,7 +251,7 @@ class Models(Stage):
     async def open(self, stack: AsyncExitStack) -> None:
         one, two, three = [await stack.enter_async_context(LLMVendor(keys={KEY})) for _ in self.keys]
         self.vendors = (one, two, three)
-        chain = [
+        self.resolved = chain = [
             resolved(self.registry, "openai", baseUrl=f"{one.url}/v1"),
             resolved(self.registry, "groq", baseUrl=f"{two.url}/openai/v1"),
             resolved(self.registry, "anthropic", baseUrl=three.url),
@@ -277,7 +285,7 @@ class Voices(Stage):
     async def open(self, stack: AsyncExitStack) -> None:
         one, two, three = [await stack.enter_async_context(SpeechVendor(keys={KEY})) for _ in self.keys]
         self.vendors = (one, two, three)
-        chain = [
+        self.resolved = chain = [
             resolved(self.registry, "openai-tts", baseUrl=f"{one.url}/v1"),
             resolved(self.registry, "cartesia", baseUrl=two.url),
             resolved(self.registry, "elevenlabs", baseUrl=three.url, voiceId="EXAVITQu4vr4xnSDxMaL"),
@@ -296,6 +304,13 @@ class Voices(Stage):
         return sum(len(frame.audio) for frame in self.line.of(TTSAudioRawFrame)) > 4800
 
 
+def uttered(seconds: float) -> list[Frame]:
+    """Return an utterance as a room gives it, with what a VAD says of it."""
+    sound = tone(16000, seconds) + bytes(16000)
+    frames = [InputAudioRawFrame(sound[at : at + 640], 16000, 1) for at in range(0, len(sound), 640)]
+    return [*frames[:10], VADUserStartedSpeakingFrame(), *frames[10:], VADUserStoppedSpeakingFrame()]
+
+
 class Ears(Stage):
     """Engines that listen: Deepgram three times, the second with its other interface."""
 
@@ -307,7 +322,7 @@ class Ears(Stage):
         vendors = [await stack.enter_async_context(SpeechVendor(keys={KEY}, transcript="book it")) for _ in self.keys]
         self.vendors = tuple(vendors)
         models = ("nova-3", "flux-general-en", "nova-2")
-        chain = [
+        self.resolved = chain = [
             resolved(self.registry, key, baseUrl=vendor.url, model=model)
             for key, vendor, model in zip(self.keys, vendors, models, strict=True)
         ]
@@ -315,10 +330,8 @@ class Ears(Stage):
 
     @property
     def spoken(self) -> list[Frame]:
-        """An utterance as a room gives it, with what a VAD says of it."""
-        sound = tone(16000, 0.6) + bytes(16000)
-        frames = [InputAudioRawFrame(sound[at : at + 640], 16000, 1) for at in range(0, len(sound), 640)]
-        return [*frames[:10], VADUserStartedSpeakingFrame(), *frames[10:], VADUserStoppedSpeakingFrame()]
+        """What the caller says in a turn."""
+        return uttered(0.6)
 
     @override
     async def turn(self) -> bool:
@@ -347,6 +360,69 @@ async def stage(
 STAGES: dict[str, type[Stage]] = {"llm": Models, "stt": Ears, "tts": Voices}
 every_type = pytest.mark.parametrize("stage", sorted(STAGES), indirect=True)
 every_fault = pytest.mark.parametrize("fault", list(KINDS))
+
+
+async def book(_parameters: FunctionCallParams) -> None:
+    """Do what a tool does."""
+
+
+@every_type
+async def test_a_change_is_used_from_the_next_turn_on(stage: Stage) -> None:
+    one, _, three = stage.keys
+    async with AsyncExitStack() as stack:
+        await stage.run(stack)
+        assert await stage.turn()
+        chain, first = stage.chain, stage.chain.links[0]
+        if isinstance(chain, LLMChain):
+            chain.register_function("book", book)
+        assert await chain.follow(stage.resolved[:2])
+        assert chain.links[0] is first, "it did not change"
+        assert await chain.follow(stage.resolved[2:])
+        assert stage.active == one, "until the next turn"
+        for _ in range(2):  # it is closed when the turn after that begins
+            assert await stage.turn()
+        assert stage.active == three
+        asked = stage.asked[0]
+
+        assert await chain.follow(stage.resolved[:1])
+        for _ in range(2):
+            assert await stage.turn()
+        assert (stage.active, stage.asked[0] > asked) == (one, True)
+        (only,) = chain._branches
+        assert only is not first, "its service was closed"
+        assert not isinstance(chain, LLMChain) or chain.llms[-1].has_function("book")
+        await stage.line.until(lambda: chain.services == [only.service], at_times=True)
+
+        assert not await chain.follow([]), "its key was taken back"
+        assert await chain.follow([replace(stage.resolved[0], config={})]), "it cannot be built, and its key stays"
+        assert (chain.links, stage.reports.words) == ([only], [f"{one} failed permission"])
+        assert await stage.turn()
+    assert stage.line.errors == []
+
+
+async def test_an_engine_that_is_connected_and_mute_is_passed_over_once_somebody_spoke(
+    registry: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voxplane.pipecat.chain.MUTE_SECONDS", 0.3)
+    reports, line = Reports(), Line()
+    async with (
+        serving(hear_and_say_nothing) as mute,
+        SpeechVendor(keys={KEY}, transcript="book it") as second,
+    ):
+        chain = [
+            resolved(registry, "deepgram", baseUrl=f"http://{mute}", model="nova-3"),
+            resolved(registry, "deepgram-2", baseUrl=second.url, model="nova-2"),
+        ]
+        ears = build_stt(chain, report=reports.append, registry=registry)
+        async with running([ears], line) as worker:
+            await worker.queue_frames(uttered(0.4))  # it may have been a cough
+            await line.until(lambda: len(line.of(VADUserStoppedSpeakingFrame)) == 1)
+            assert ears._deadline is None
+            await worker.queue_frames(uttered(1.0))
+            await line.until(lambda: bool(line.of(TranscriptionFrame)))
+            assert ears._deadline is None
+    assert {frame.text for frame in line.of(TranscriptionFrame)} == {"book it"}
+    assert (reports.words, line.errors) == (["deepgram failed timeout"], [])
 
 
 COOLING: tuple[Fault, ...] = ("429", "quota")
@@ -470,7 +546,7 @@ async def test_a_report_that_is_not_taken_does_not_end_the_call(stage: Stage, ca
         raise RuntimeError
 
     for link in stage.chain.links:
-        link._report = refuse
+        link.report = refuse
     stage.vendors[0].fail("/", "500")
     async with AsyncExitStack() as stack:
         await stage.run(stack)
@@ -541,7 +617,7 @@ class SlowToHangUp(STTService):
 async def test_a_line_is_not_opened_before_it_is_closed() -> None:
     line, reports, service = Line(), Reports(), SlowToHangUp()
     link = Link(service, "deepgram", (TranscriptionFrame,), reports.append, Clock())
-    async with running([Chain([link], Listening())], line):
+    async with running([Chain([link], Listening(), lambda _, known: [*known])], line):
         await service.push_error("The line broke.", exception=ConnectionResetError())
         assert reports.words == ["deepgram failed connectivity"]
         assert not link.may_be_asked
@@ -558,7 +634,7 @@ async def test_a_vendor_s_own_words_end_where_it_failed() -> None:
     service.may_close.set()
     link = Link(service, "deepgram", (TranscriptionFrame,), Reports().append, Clock())
     try:
-        async with running([Chain([link], Listening())], line):
+        async with running([Chain([link], Listening(), lambda _, known: [*known])], line):
             for _ in range(2):
                 await service.push_error(f"Incorrect key: {KEY}", exception=Status(f"not {KEY}", status_code=401))
             await line.until(lambda: len(line.errors) == 2, at_times=True)
@@ -908,6 +984,43 @@ async def test_the_servers_of_local_engines_are_asked(registry: Loopback, monkey
     assert (elsewhere.requests, reports, line.errors) == ([], [], [])
 
 
+@pytest.mark.usefixtures("models")
+async def test_calls_share_whisper_s_weights_and_load_them_beside_the_event_loop(
+    registry: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+    broken = False
+
+    class Model:
+        def transcribe(self, _sound: object, **_options: object) -> tuple[list[SimpleNamespace], None]:
+            return [SimpleNamespace(text="book it", no_speech_prob=0.0)], None
+
+    def load(_path: str) -> Model:
+        threads.append(threading.current_thread())
+        if broken:
+            raise OSError
+        return Model()
+
+    async def call() -> tuple[list[str], list[str]]:
+        line, reports = Line(), Reports()
+        chain = [resolved(registry, "whisper", model=machine.WHISPER)]
+        ears = build_stt(chain, report=reports.append, registry=registry)
+        async with running([ears], line) as worker:
+            await worker.queue_frames(uttered(0.4))
+            await line.until(lambda: bool(line.of(TranscriptionFrame) or line.errors))
+        return [frame.text.strip() for frame in line.of(TranscriptionFrame)], reports.words
+
+    shared = Loaded(load)
+    monkeypatch.setattr(pipecat_whisper, "_MODELS", shared)
+    assert [await call() for _ in range(2)] == [(["book it"], [])] * 2
+    assert len(threads) == 1
+    shared.clear()
+    broken = True
+    assert await call() == ([], ["whisper failed unavailable"])
+    assert len(threads) == 2
+    assert threading.main_thread() not in threads
+
+
 # A whole call
 
 
@@ -1067,8 +1180,9 @@ async def test_the_example_for_pipecat_answers(plane: ControlPlane, worker_token
     assert sum(len(frame.audio) for frame in line.of(TTSAudioRawFrame)) > 24000
 
 
-async def test_the_example_for_pipecat_ends_when_the_token_is_revoked(
-    plane: ControlPlane, administrator: Principal, worker_token: str, question: bytes
+@pytest.mark.parametrize("taken_back", ["token", "key"])
+async def test_the_example_for_pipecat_ends_when_what_it_is_on_is_taken_back(
+    plane: ControlPlane, administrator: Principal, worker_token: str, question: bytes, taken_back: str
 ) -> None:
     line = Line()
     async with AsyncExitStack() as stack:
@@ -1078,11 +1192,14 @@ async def test_the_example_for_pipecat_ends_when_the_token_is_revoked(
         group = await stack.enter_async_context(asyncio.TaskGroup())
         answering = group.create_task(pipecat_agent.answer(client, Phone(question, line), Aimed(vendor)))
         await line.until(lambda: bool(line.of(TTSStoppedFrame)))
-        for token in (await plane.access.get_tokens(administrator)).tokens:
-            await plane.access.revoke_token(administrator, token.id)
+        if taken_back == "key":
+            await plane.providers.remove_provider_secrets(administrator, "openai")
+        else:
+            for token in (await plane.access.get_tokens(administrator)).tokens:
+                await plane.access.revoke_token(administrator, token.id)
         async with asyncio.timeout(30):
             await answering
-    assert client.freshness.state == "revoked"
+    assert (client.freshness.state == "revoked") is (taken_back == "token")
 
 
 async def test_the_example_for_livekit_answers(

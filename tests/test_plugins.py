@@ -59,7 +59,7 @@ CLASSES: dict[tuple[str, Framework], list[tuple[str, str]]] = {
     ],
     ("vosk", "livekit"): [("", "voxplane.speech.vosk:STT")],
     ("whisper", "livekit"): [("", "voxplane.speech.whisper:STT")],
-    ("whisper", "pipecat"): [("", PIPECAT + "whisper.stt:WhisperSTTService")],
+    ("whisper", "pipecat"): [("", "voxplane.speech.pipecat_whisper:WhisperSTTService")],
     ("cartesia", "livekit"): [("", LIVEKIT + "cartesia:TTS")],
     ("cartesia", "pipecat"): [("", PIPECAT + "cartesia.tts:CartesiaTTSService")],
     ("elevenlabs", "livekit"): [("", LIVEKIT + "elevenlabs:TTS")],
@@ -565,6 +565,9 @@ def test_a_plugin_that_is_wrong_is_found_out() -> None:
 def test_an_attribute_that_a_class_no_longer_has_is_refused() -> None:
     plan = Construct("openai:AsyncOpenAI", {"api_key": "k", "base_url": "http://127.0.0.1"}, {"_custom_header": {}})
     with pytest.raises(MissingDependency, match="openai:AsyncOpenAI has no _custom_header"):
+        plan.make()
+    plan = Construct("openai:AsyncOpenAI", {"api_key": "k", "base_url": "http://127.0.0.1"}, {"_opts.effort": "low"})
+    with pytest.raises(MissingDependency, match=r"openai:AsyncOpenAI has no _opts\.effort"):
         plan.make()
 
 

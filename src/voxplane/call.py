@@ -23,8 +23,7 @@ from typing_extensions import override
 from voxplane.errors import NoPrimaryProvider, VoxplaneError
 from voxplane.http import http_session
 from voxplane.livekit import Links, build_llm, build_stt, build_tts
-from voxplane.livekit.link import identity
-from voxplane.resolution import why_nobody
+from voxplane.resolution import identity, stored_keys, why_nobody
 from voxplane.schemas import ProviderType
 
 if TYPE_CHECKING:
@@ -289,7 +288,7 @@ class Call:
             self.record.use(at, self._in_use)
             log.info("the call uses revision %s: %s", at, ", ".join(used) or "nothing changed for it")
         await self._close_engines(but=list(self._engines.values()))
-        return all(_keys(self._in_use[each]) <= _keys(chains[each]) for each in ProviderType)
+        return all(stored_keys(self._in_use[each]) <= stored_keys(chains[each]) for each in ProviderType)
 
     def _use(self, provider_type: ProviderType, chain: tuple[ResolvedProviderConfig, ...]) -> bool:
         """Build one type anew and hand it to whoever speaks; False when the call goes on with what it has."""
@@ -316,11 +315,6 @@ def _on_this_machine(options: dict[str, Any]) -> dict[str, Any]:
     turns = options.get("turn_handling", {})
     interruption = {"mode": "vad", **turns.get("interruption", {})}
     return {**options, "turn_handling": {"turn_detection": "vad", **turns, "interruption": interruption}}
-
-
-def _keys(chain: Sequence[ResolvedProviderConfig]) -> set[tuple[str, int]]:
-    """Return which stored keys a chain is on; an engine of this machine has none."""
-    return {(each.provider.key, each.secret_version) for each in chain if each.secret_version is not None}
 
 
 def _differ(one: Sequence[ResolvedProviderConfig], other: Sequence[ResolvedProviderConfig]) -> bool:

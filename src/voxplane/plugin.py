@@ -30,7 +30,8 @@ class Construct:
     target: str
     arguments: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     attributes: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
-    """What to set once the object is made: what its class takes from the environment and has no parameter for."""
+    """What to set once the object is made, a dotted name on a part of it: what its class takes from the environment,
+    makes up where nothing is given, or has no parameter for."""
 
     def make(self, parts: list[object] | None = None) -> Any:
         """Import the target and call it. What was made for its arguments is added to `parts`, for whoever closes it.
@@ -47,10 +48,14 @@ class Construct:
         for part in name.split("."):
             found = getattr(found, part)
         made = found(**_made(self.arguments, parts))
-        for name, value in _made(self.attributes, parts).items():
-            if not hasattr(made, name):
-                raise MissingDependency(f"{self.target} has no {name}: another release of its package is needed.")
-            setattr(made, name, value)
+        for path, value in _made(self.attributes, parts).items():
+            *holders, name = path.split(".")
+            holder = made
+            for part in holders:
+                holder = getattr(holder, part, None)
+            if not hasattr(holder, name):
+                raise MissingDependency(f"{self.target} has no {path}: another release of its package is needed.")
+            setattr(holder, name, value)
         return made
 
 

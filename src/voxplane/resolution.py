@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,20 @@ class ResolvedProviderConfig:
     """Whether workers saw it fail last, in this call or another, or reported it since: an answer is then news."""
     notices: tuple[Notice, ...] = ()
     """What ends of what the settings name, such as a model that retires."""
+
+
+Identity = tuple[str, str, tuple[str, ...], int | None]
+
+
+def identity(resolved: ResolvedProviderConfig) -> Identity:
+    """Return what a provider is in a call: what is known of it holds for as long as this is the same."""
+    settings = json.dumps(resolved.config, sort_keys=True)
+    return (resolved.provider.key, settings, resolved.origins, resolved.secret_version)
+
+
+def stored_keys(chain: Iterable[ResolvedProviderConfig]) -> set[tuple[str, int]]:
+    """Return which stored keys a chain is on; an engine of this machine has none."""
+    return {(each.provider.key, each.secret_version) for each in chain if each.secret_version is not None}
 
 
 def rank(priority: int, name: str, key: str) -> tuple[int, str, str]:

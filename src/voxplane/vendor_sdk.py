@@ -6,10 +6,14 @@ organization's settings.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from voxplane.plugin import Construct
 from voxplane.probe import Probe, ProbeRequest, Sign
+
+if TYPE_CHECKING:
+    from voxplane.schemas import JsonObject
 
 READ_TIMEOUT_SECONDS = 30.0
 """The silence after which a caller has given up too."""
@@ -67,6 +71,16 @@ def openai_client(
         {**_calm(), **arguments},
         {"organization": organization, "project": project, "_custom_headers": {}},
     )
+
+
+def livekit_openai(settings: JsonObject, _secrets: Mapping[str, str]) -> Mapping[str, Any]:
+    """Set on LiveKit's classes for OpenAI's interface what they would decide by themselves.
+
+    They close only a client that they made, and pick an effort for some models where none is given: unset means that
+    nothing is sent, as on Pipecat. With tools they leave it out for models that refuse it then.
+    """
+    effort = settings.get("reasoningEffort", Construct("livekit.agents.types:NotGiven"))
+    return {"_owns_client": True, "_opts.reasoning_effort": effort}
 
 
 def anthropic_client(*, headers: dict[str, str], **arguments: Any) -> Construct:

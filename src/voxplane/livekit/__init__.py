@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from voxplane.errors import ConfigurationError, VoxplaneError
 from voxplane.failure import Clock, Report, leave_out, stamped, why_none
 from voxplane.http import http_session as make_session
-from voxplane.livekit.link import ChainFailed, Link, Links, ProviderFailed, identity
+from voxplane.livekit.link import ChainFailed, Link, Links, ProviderFailed
 from voxplane.livekit.llm import ChainLLM, LinkLLM
 from voxplane.livekit.stt import ChainSTT, LinkSTT
 from voxplane.livekit.tts import ChainTTS, LinkTTS
 from voxplane.registry import ProviderRegistry, installed
+from voxplane.resolution import identity
 
 if TYPE_CHECKING:
     import aiohttp
@@ -66,6 +67,7 @@ def build_stt(  # noqa: PLR0913 - all but two have a default that is right for n
     """
     made = _build(chain, LinkSTT, report=report, http_session=http_session, clock=clock, registry=registry, links=links)
     if len(made) == 1:
+        made[0].vad = vad
         return made[0]
     if vad is None and (deaf := [link.provider for link in made if not link.capabilities.streaming]):
         raise ConfigurationError(f"Give build_stt a vad: {', '.join(deaf)} takes whole utterances only.")

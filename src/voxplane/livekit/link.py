@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
@@ -41,9 +40,8 @@ from voxplane.schemas import FailureKind, ProviderReport
 if TYPE_CHECKING:
     from livekit import rtc
 
-    from voxplane.resolution import ResolvedProviderConfig
+    from voxplane.resolution import Identity
 
-Identity: TypeAlias = tuple[str, str, tuple[str, ...], int | None]
 Links: TypeAlias = "dict[Identity, Link]"
 """What is known of the providers of one call, by what they are."""
 
@@ -73,12 +71,6 @@ class ChainFailed(APIConnectionError):
         super().__init__(
             f"No provider answered: {reasons}.", retryable=any(kind in _PASSING for kind in self.failures.values())
         )
-
-
-def identity(resolved: ResolvedProviderConfig) -> Identity:
-    """Return what a provider is in a call: what is known of it holds for as long as this is the same."""
-    settings = json.dumps(resolved.config, sort_keys=True)
-    return (resolved.provider.key, settings, resolved.origins, resolved.secret_version)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Speech to text: one provider as a link, and a chain of them.
 
 When an engine fails, the next one, or the same again, is told what the caller said since the last transcript. That an
-engine of a chain is connected and mute, which is also what it should answer to silence, is noticed with a VAD: somebody
-spoke for a second or longer, has stopped, and nothing came for it, neither a word nor an empty transcript.
+engine is connected and mute, which is also what it should answer to silence, is noticed with a VAD: somebody spoke for
+a second or longer, has stopped, and nothing came for it, neither a word nor an empty transcript.
 """
 
 # LiveKit's event emitters and adapters leave type parameters open.

@@ -3,27 +3,35 @@
     stt = build_stt(client.chain("stt"), report=client.report)
 
 A chain is Pipecat's ServiceSwitcher, also if it has one service only: `link` holds the policy for a provider, and
-`chain` gives what one did not answer to the next, so that the turn goes on. They need `voxplane[pipecat]`.
+`chain` gives what one did not answer to the next, so that the turn goes on. `follow` has a call use what the
+organization changes. They need `voxplane[pipecat]`.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipecat.frames.frames import InterimTranscriptionFrame, TranscriptionFrame, TTSAudioRawFrame
 
 from voxplane.failure import Clock, Report, leave_out, stamped, why_none
-from voxplane.pipecat.chain import ANSWER, Answering, Chain, Listening, LLMChain, Speaking
+from voxplane.pipecat.chain import Chain, LLMChain, STTChain
 from voxplane.pipecat.link import Frames, Link
+from voxplane.pipecat.work import ANSWER, Answering, Listening, Speaking
 from voxplane.registry import ProviderRegistry, installed
+from voxplane.resolution import identity
 
 if TYPE_CHECKING:
+    from voxplane.client import Client
     from voxplane.errors import VoxplaneError
     from voxplane.resolution import ResolvedProviderConfig
 
-__all__ = ["Chain", "LLMChain", "Link", "Report", "build_llm", "build_stt", "build_tts"]
+__all__ = ["Chain", "LLMChain", "Link", "Report", "STTChain", "build_llm", "build_stt", "build_tts", "follow"]
+
+_log = logging.getLogger("voxplane.pipecat")
 
 
 def build_stt(
@@ -32,16 +40,18 @@ def build_stt(
     report: Report,
     clock: Clock = time.monotonic,
     registry: ProviderRegistry | None = None,
-) -> Chain:
+) -> STTChain:
     """Build what hears: the first of `chain` that can, and the others behind it.
 
     `report` is told what happens to each provider; it must not block. `registry` knows the providers; without one,
-    those that are installed. Engines that take whole utterances need a VAD before them in the pipeline.
+    those that are installed. Engines that take whole utterances need a VAD before them in the pipeline, and one that is
+    connected and mute is noticed by what a VAD says.
 
     Raises:
         VoxplaneError: no provider of the chain can be made into a service; this says why the first cannot.
     """
-    return Chain(_build(chain, (TranscriptionFrame, InterimTranscriptionFrame), report, clock, registry), Listening())
+    build = partial(_build, (TranscriptionFrame, InterimTranscriptionFrame), report, clock, registry)
+    return STTChain(build(chain, ()), Listening(), build)
 
 
 def build_llm(
@@ -56,7 +66,8 @@ def build_llm(
     Raises:
         VoxplaneError: no provider of the chain can be made into a service; this says why the first cannot.
     """
-    return LLMChain(_build(chain, ANSWER, report, clock, registry), Answering())
+    build = partial(_build, ANSWER, report, clock, registry)
+    return LLMChain(build(chain, ()), Answering(), build)
 
 
 def build_tts(
@@ -71,20 +82,49 @@ def build_tts(
     Raises:
         VoxplaneError: no provider of the chain can be made into a service; this says why the first cannot.
     """
-    return Chain(_build(chain, (TTSAudioRawFrame,), report, clock, registry), Speaking())
+    build = partial(_build, (TTSAudioRawFrame,), report, clock, registry)
+    return Chain(build(chain, ()), Speaking(), build)
+
+
+async def follow(client: Client, **chains: Chain) -> None:
+    """Have the chains of a call, by type, follow the organization; return when the call has to end.
+
+        await follow(client, stt=stt, llm=llm, tts=tts)
+        await runner.cancel()
+
+    That is when the worker was turned away, or a key that the call is on was taken back and nothing stands in for it.
+    """
+    at: str | None = None
+    while True:
+        if client.freshness.state == "revoked":
+            _log.error("the control plane turned this worker away: the call ends")
+            return
+        at = client.at
+        if not all([await chain.follow(client.chain(each)) for each, chain in chains.items()]):
+            _log.error("a key of this call was taken back, and nothing stands in for it: the call ends")
+            return
+        async for _ in client.changes(since=at):
+            break
 
 
 def _build(
-    chain: Sequence[ResolvedProviderConfig],
     answers: Frames,
     report: Report,
     clock: Clock,
     registry: ProviderRegistry | None,
+    chain: Sequence[ResolvedProviderConfig],
+    known: Sequence[Link],
 ) -> list[Link]:
+    """Return a link for each provider of a chain, one that is known as it is."""
     links: list[Link] = []
     left_out: list[VoxplaneError] = []
+    by_identity = {link.identity: link for link in known}
     for resolved in chain:
         key, told = resolved.provider.key, stamped(report, resolved)
+        if (link := by_identity.get(identity(resolved))) is not None:
+            link.report = told
+            links.append(link)
+            continue
         try:
             definition = (registry or installed()).get_provider_by_key(key)
             secrets = {name: secret.get_secret_value() for name, secret in resolved.secrets.items()}
@@ -92,7 +132,9 @@ def _build(
         except Exception as error:  # noqa: BLE001 - a service may refuse its arguments with anything
             left_out.append(leave_out(key, "pipecat", error, told))
         else:
-            links.append(Link(service, key, answers, told, clock, is_failing=resolved.is_failing))
+            link = Link(service, key, answers, told, clock, is_failing=resolved.is_failing)
+            link.identity = identity(resolved)
+            links.append(link)
     if not links:
         raise why_none(left_out)
     return links

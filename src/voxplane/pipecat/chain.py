@@ -8,166 +8,58 @@ What was begun is not begun again by another: what was said stays said. Only wha
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from pipecat.frames.frames import (
+    CancelFrame,
     ErrorFrame,
     Frame,
-    FunctionCallsStartedFrame,
-    InputAudioRawFrame,
+    InterimTranscriptionFrame,
     InterruptionFrame,
     LLMContextFrame,
     LLMFullResponseEndFrame,
     LLMFullResponseStartFrame,
-    LLMTextFrame,
-    TextFrame,
+    StartFrame,
     TranscriptionFrame,
-    TTSAudioRawFrame,
-    TTSSpeakFrame,
-    TTSStoppedFrame,
-    VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
 from pipecat.pipeline.llm_switcher import LLMSwitcher
+from pipecat.pipeline.pipeline import Pipeline, PipelineSink, PipelineSource
 from pipecat.pipeline.service_switcher import ServiceSwitcher, ServiceSwitcherStrategy, ServiceSwitcherStrategyManual
 from pipecat.processors.filters.function_filter import FunctionFilter
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.services.stt_service import SegmentedSTTService
 from typing_extensions import override
 
+from voxplane.errors import VoxplaneError
 from voxplane.plugin import close_each
+from voxplane.resolution import ResolvedProviderConfig, stored_keys
 
 if TYPE_CHECKING:
-    from voxplane.pipecat.link import Frames, Link
+    import asyncio
 
-Given = tuple[Frame, FrameDirection]
+    from pipecat.processors.frame_processor import FrameProcessorSetup
+    from pipecat.services.llm_service import LLMService
+
+    from voxplane.pipecat.link import Link
+    from voxplane.pipecat.work import Given, Listening, Work
+
+Build = Callable[[Sequence[ResolvedProviderConfig], "Sequence[Link]"], "list[Link]"]
+"""What makes the links of a chain, with those that are known already."""
+
+_log = logging.getLogger("voxplane.pipecat")
 
 ATTEMPT_SECONDS = 5.0
 """How long a model may be silent before the next one is asked."""
-ANSWER: Frames = (LLMTextFrame, FunctionCallsStartedFrame)
-
-
-class Work(ABC):
-    """What a chain was given and has not answered, as it was given: another provider can take it over whole."""
-
-    kinds: ClassVar[Frames]
-    """What it consists of."""
-    ends_here: ClassVar[Frames] = ()
-    """What of it is of no use to anybody else in the pipeline."""
-
-    def __init__(self) -> None:
-        self.given: deque[Given] = deque()
-        self.is_answered = False
-        self.asked: set[Link] = set()
-
-    @abstractmethod
-    def take(self, frame: Frame, direction: FrameDirection) -> bool:
-        """Keep a frame if it is work; return whether a new piece of work begins with it."""
-
-    @abstractmethod
-    def came(self, frame: Frame) -> None:
-        """Note a frame that came out."""
-
-    def ends_with(self, frame: Frame) -> bool:
-        """Whether this frame is the last that was given."""
-        return bool(self.given) and self.given[-1][0] is frame
-
-    def clear(self) -> None:
-        """Forget it: it is done, or lost."""
-        self.given.clear()
-        self.is_answered = False
-
-    def interrupt(self) -> None:
-        """Forget it, for the caller spoke."""
-        self.clear()
-
-
-class Answering(Work):
-    """Contexts to answer."""
-
-    kinds = ends_here = (LLMContextFrame,)
-
-    @override
-    def take(self, frame: Frame, direction: FrameDirection) -> bool:
-        if not isinstance(frame, LLMContextFrame):
-            return False
-        self.given.append((frame, direction))
-        return len(self.given) == 1
-
-    @override
-    def came(self, frame: Frame) -> None:
-        if isinstance(frame, ANSWER):
-            self.is_answered = True
-        elif isinstance(frame, LLMFullResponseEndFrame):
-            self.is_answered = False
-            if self.given:
-                self.given.popleft()
-
-
-class Speaking(Work):
-    """Texts to say."""
-
-    kinds = (LLMFullResponseStartFrame, TextFrame, TTSSpeakFrame, LLMFullResponseEndFrame)
-    ends_here = (TextFrame, TTSSpeakFrame)
-
-    @override
-    def take(self, frame: Frame, direction: FrameDirection) -> bool:
-        begins = isinstance(frame, LLMFullResponseStartFrame | TTSSpeakFrame)
-        if begins and self.is_answered:
-            self.clear()
-        if begins or (self.given and isinstance(frame, self.kinds)):
-            self.given.append((frame, direction))
-        return begins and len(self.given) == 1
-
-    @override
-    def came(self, frame: Frame) -> None:
-        if isinstance(frame, TTSAudioRawFrame):
-            self.is_answered = True
-        elif isinstance(frame, TTSStoppedFrame) and self.is_answered:
-            self.clear()
-
-
-class Listening(Work):
-    """Sound is never answered half: all that is not in a final transcript yet is heard anew."""
-
-    kinds = (InputAudioRawFrame, VADUserStartedSpeakingFrame, VADUserStoppedSpeakingFrame)
-    BEFORE_SPEECH, AT_MOST = 50, 3000
-    """Frames, of 20 ms usually: a VAD notices speech a moment late."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._speaks = self._waits = False
-
-    @override
-    def take(self, frame: Frame, direction: FrameDirection) -> bool:
-        if not isinstance(frame, self.kinds):
-            return False
-        if not isinstance(frame, InputAudioRawFrame):
-            self._speaks = isinstance(frame, VADUserStartedSpeakingFrame)
-        self._waits = self._waits or self._speaks
-        self.given.append((frame, direction))
-        while len(self.given) > (self.AT_MOST if self._waits else self.BEFORE_SPEECH):
-            self.given.popleft()
-        return isinstance(frame, VADUserStartedSpeakingFrame)
-
-    @override
-    def came(self, frame: Frame) -> None:
-        if isinstance(frame, TranscriptionFrame):
-            self._waits = self._speaks
-            began = [each for each in self.given if isinstance(each[0], VADUserStartedSpeakingFrame)]
-            self.given = deque(began[-1:] if self._speaks else [])
-            self.asked.clear()
-
-    @override
-    def clear(self) -> None:
-        super().clear()
-        self._waits = False
-
-    @override
-    def interrupt(self) -> None:
-        """Go on: who interrupts is the one to hear."""
+MUTE_SECONDS = 5.0
+"""How long an engine may write nothing once the caller stopped, before it is taken for mute."""
+UTTERANCE_SECONDS = 10.0
+"""How long one that takes whole utterances may write on one."""
+UNANSWERED_SECONDS = 1.0
+"""How much speech has to go unanswered for that; less may have been a cough."""
 
 
 class _Failover(ServiceSwitcherStrategyManual):
@@ -194,11 +86,17 @@ class _Failover(ServiceSwitcherStrategyManual):
 class Chain(ServiceSwitcher[_Failover]):
     """Services in the order in which they are asked."""
 
-    def __init__(self, links: Sequence[Link], work: Work) -> None:
+    def __init__(self, links: Sequence[Link], work: Work, build: Build) -> None:
         super().__init__([link.service for link in links], _Failover)
         self.links = links
         self._work = work
+        self._build = build
         self._refuses = False
+        branches = cast("list[FrameProcessor]", self.processors)
+        self._branches = dict(zip(links, branches, strict=True))
+        """All that are in the pipeline: also those that another chain had, and that may still be speaking."""
+        self._set_up_with: FrameProcessorSetup | None = None
+        self._started_with: StartFrame | None = None
         self.strategy.chain = self
 
     @staticmethod
@@ -207,16 +105,71 @@ class Chain(ServiceSwitcher[_Failover]):
         branches = ServiceSwitcher._make_pipeline_definitions(services, strategy)  # noqa: SLF001 - the base's
         return [[*branch, _mouth(service, strategy)] for branch, service in zip(branches, services, strict=True)]
 
+    async def follow(self, chain: Sequence[ResolvedProviderConfig]) -> bool:
+        """Ask the providers of another chain from the next turn on; return whether the call may go on.
+
+        Those that are in both stay as they are. When none of it can be made into a service all stays as it was, and the
+        call may go on as long as the keys that it is on are still the organization's.
+        """
+        try:
+            links = self._build(chain, [*self._branches])
+        except VoxplaneError as error:
+            _log.error("a chain cannot be changed in this call: %s", error.code)
+            in_use = {(each[0], each[3]) for link in self.links if (each := link.identity) and each[3] is not None}
+            return in_use <= stored_keys(chain)
+        for link in links:
+            if link not in self._branches:
+                await self._add(link)
+        self.links = links
+        return True
+
+    async def _add(self, link: Link) -> None:
+        """Put a service beside the others, as it is done for those that were there from the beginning."""
+        (steps,) = self._make_pipeline_definitions([link.service], self.strategy)
+        source = PipelineSource(self._parallel_push_frame, name=f"{self}::Source of {link.service}")
+        sink = PipelineSink(self._pipeline_sink_push_frame, name=f"{self}::Sink of {link.service}")
+        branch = Pipeline(steps, source=source, sink=sink)
+        if self._set_up_with is not None:
+            await branch.setup(self._set_up_with)
+        self.services.append(link.service)
+        if self._started_with is not None:  # it is known to have gone through, and comes out no second time
+            await branch.queue_frame(self._started_with, FrameDirection.DOWNSTREAM)
+        self._pipelines.append(branch)
+        self._branches[link] = branch
+
+    def _let_go(self) -> None:
+        """Close what is in the chain no more and was not asked in the turn before."""
+        for link in [each for each in self._branches if each not in self.links and not self._is_busy(each)]:
+            branch = self._branches.pop(link)
+            self._pipelines.remove(branch)
+            self.create_task(self._close(link, branch))
+
+    def _is_busy(self, link: Link) -> bool:
+        # A tool that it called may go on for longer than a turn.
+        return link.service is self._active or bool(getattr(link.service, "_function_call_tasks", None))
+
+    async def _close(self, link: Link, branch: FrameProcessor) -> None:
+        cancel = getattr(link.service, "cancel", None)
+        await close_each([*([partial(cancel, CancelFrame())] if cancel else []), branch.cleanup, link.close])
+        self.services.remove(link.service)  # until here its errors are nobody's concern
+        self.strategy.silenced.discard(link.service)
+
+    @override
+    async def setup(self, setup: FrameProcessorSetup) -> None:
+        self._set_up_with = setup
+        await super().setup(setup)
+
     @override
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         if isinstance(frame, InterruptionFrame):
             self._work.interrupt()
         begins = self._work.take(frame, direction)
         if begins:
+            self._let_go()
             self._work.asked.clear()
         if begins or (self._work.ends_with(frame) and not (self._work.is_answered or self._active.is_usable)):
             await self._choose([*self._work.given][:-1])
-            self._refuses = not self._active.is_usable
+            self._refuses = not (self._active.is_usable and any(each.service is self._active for each in self.links))
             if self._refuses:
                 self._work.clear()
             if self._refuses and begins:
@@ -230,11 +183,13 @@ class Chain(ServiceSwitcher[_Failover]):
     @override
     async def push_frame(self, frame: Frame, direction: FrameDirection = FrameDirection.DOWNSTREAM) -> None:
         self._work.came(frame)
+        if isinstance(frame, StartFrame):
+            self._started_with = frame
         await super().push_frame(frame, direction)
 
     @override
     async def cleanup(self) -> None:
-        await close_each([super().cleanup, *(link.close for link in self.links)])
+        await close_each([super().cleanup, *(link.close for link in self._branches)])
 
     async def fail_over(self) -> FrameProcessor | None:
         """Give what the active service did not answer to the next; return that, or None where there is none."""
@@ -271,6 +226,52 @@ class Chain(ServiceSwitcher[_Failover]):
             await found.service.queue_frame(frame, direction)
 
 
+class STTChain(Chain):
+    """Engines in the order in which they are asked. One that is connected and mute is found by what a VAD says."""
+
+    _work: Listening
+    _deadline: asyncio.TimerHandle | None = None
+
+    @override
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        if isinstance(frame, VADUserStoppedSpeakingFrame):
+            self._expect_words()
+
+    @override
+    async def push_frame(self, frame: Frame, direction: FrameDirection = FrameDirection.DOWNSTREAM) -> None:
+        if isinstance(frame, TranscriptionFrame | InterimTranscriptionFrame):
+            self._expect_nothing()
+        await super().push_frame(frame, direction)
+
+    @override
+    async def fail_over(self) -> FrameProcessor | None:
+        self._expect_nothing()
+        found = await super().fail_over()
+        self._expect_words()
+        return found
+
+    @override
+    async def cleanup(self) -> None:
+        self._expect_nothing()
+        await super().cleanup()
+
+    def _expect_words(self) -> None:
+        if self._deadline is None and self._work.unanswered_seconds >= UNANSWERED_SECONDS:
+            seconds = UTTERANCE_SECONDS if isinstance(self._active, SegmentedSTTService) else MUTE_SECONDS
+            self._deadline = self.get_event_loop().call_later(seconds, self._lose_patience, self._active)
+
+    def _expect_nothing(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _lose_patience(self, service: FrameProcessor) -> None:
+        self._deadline = None
+        if service is self._active:
+            self.create_task(service.push_error("It wrote nothing of what was said in time.", exception=TimeoutError()))
+
+
 class LLMChain(Chain, LLMSwitcher[_Failover]):
     """Models in the order in which they are asked. Downstream an answer begins once, whoever gives it."""
 
@@ -291,6 +292,12 @@ class LLMChain(Chain, LLMSwitcher[_Failover]):
         elif isinstance(frame, LLMFullResponseEndFrame | InterruptionFrame):
             self._is_answering = False
         await super().push_frame(frame, direction)
+
+    @override
+    async def _add(self, link: Link) -> None:
+        registered, new = (cast("LLMService[Any]", each) for each in (self.services[0], link.service))
+        new._functions.update(registered._functions)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - there is no public way
+        await super()._add(link)
 
     @override
     async def fail_over(self) -> FrameProcessor | None:

@@ -47,6 +47,8 @@ from voxplane.schemas import FailureKind, ProviderReport
 if TYPE_CHECKING:
     from pipecat.processors.frame_processor import FrameProcessor
 
+    from voxplane.resolution import Identity
+
 Frames = tuple[type[Frame], ...]
 
 CONNECT_SECONDS = 5.0
@@ -90,8 +92,10 @@ class Link:
         self.service = service
         self.failure: FailureKind | None = None
         """What kind of failure its last attempt ended in; None while it answers."""
+        self.report = report
+        self.identity: Identity | None = None
+        """What it was made from: as long as that is the same in a chain, it stays."""
         self._answers = answers
-        self._report = report
         self._clock = clock
         self._is_failing = is_failing
         self._is_dropped = self._rests = False
@@ -157,7 +161,7 @@ class Link:
             self._calls.append(self.service.create_task(self.service._disconnect()))  # noqa: SLF001 # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType] - there is no public way
         if kind != self.failure:
             self.failure = kind
-            tell(self._report, ProviderReport(provider=self.provider, outcome="failed", kind=kind))
+            tell(self.report, ProviderReport(provider=self.provider, outcome="failed", kind=kind))
 
     async def _on_push(self, _service: FrameProcessor, frame: Frame) -> None:
         if not self._is_failing or self._rests or not isinstance(frame, self._answers):
@@ -166,7 +170,7 @@ class Link:
         self._is_failing = False
         self._failures_in_a_row = 0
         _log.info("%s answers again", self.provider)
-        tell(self._report, ProviderReport(provider=self.provider, outcome="recovered"))
+        tell(self.report, ProviderReport(provider=self.provider, outcome="recovered"))
 
 
 def _hurry(service: FrameProcessor) -> None:

@@ -192,6 +192,8 @@ def _pipecat(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
     return {
         "api_key": secrets["apiKey"],
         "client": _client(settings, secrets),
+        # It would ask for the least thinking where nothing is set, and LiveKit's class does not.
+        "settings.use_provider_thinking_default": True,
         **({} if parallel is None else {"settings.extra.tool_choice": choice}),
     }
 

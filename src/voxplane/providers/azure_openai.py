@@ -27,15 +27,18 @@ from voxplane.provider import (
 )
 from voxplane.rules import Forbids, Limits, Requires, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
-from voxplane.vendor_sdk import READ_TIMEOUT_SECONDS, openai_client
+from voxplane.vendor_sdk import READ_TIMEOUT_SECONDS, livekit_openai, openai_client
 
 _DATES = "Azure has its own retirement dates, region by region: see its page."
+_NO_EFFORT_WITH_TOOLS = (
+    "Takes no reasoningEffort beside an agent's tools: LiveKit leaves it out then, and Pipecat's request is refused."
+)
 # fmt: off
 MODELS = (
     *known("gpt-4o", "gpt-4o-mini", status="deprecated", max_output_tokens=16384, note=_DATES),
     *known("gpt-4.1", "gpt-4.1-mini", status="deprecated", note=_DATES),
-    *known("gpt-6-luna", "gpt-5.4", "gpt-5.4-mini", "gpt-5.2", "gpt-5.1", "gpt-5", "gpt-5-mini",
-           status="unverified", note=_DATES),
+    *known("gpt-5.4", "gpt-5.4-mini", "gpt-5.2", status="unverified", note=f"{_NO_EFFORT_WITH_TOOLS} {_DATES}"),
+    *known("gpt-6-luna", "gpt-5.1", "gpt-5", "gpt-5-mini", status="unverified", note=_DATES),
 )
 # fmt: on
 _RESOURCE = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -86,7 +89,7 @@ class AzureOpenAIConfig(ProviderConfig):
         Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None,
         UI(group="Reasoning", costly=True),
     ] = None
-    """How long to think before answering; unset, most models think for a while, which callers hear."""
+    """How long to think before answering; unset, it is not sent, and most models think for a while: callers hear it."""
 
     parallel_tool_calls: Annotated[bool | None, UI(group="Tools", advanced=True)] = None
     """Whether several tools may be called in one turn; for agents with tools, others are refused."""
@@ -309,14 +312,14 @@ def _pipecat(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
 
 _LIVEKIT_TAKES = {
     "model": "model",
-    "temperature": "temperature",
-    "topP": "top_p",
+    # Its own parameters for these are dropped for models whose effort it does not know, without a word.
+    "temperature": "extra_body.temperature",
+    "topP": "extra_body.top_p",
     "frequencyPenalty": "extra_body.frequency_penalty",
     "presencePenalty": "extra_body.presence_penalty",
     "seed": "extra_body.seed",
     "maxTokens": "max_completion_tokens",
     "verbosity": "verbosity",
-    "reasoningEffort": "reasoning_effort",
     "parallelToolCalls": "parallel_tool_calls",
 }
 _CONNECTION = ("endpoint", "apiSurface", "tenantId", "clientId")
@@ -328,9 +331,8 @@ LIVEKIT = (
         # LiveKit goes by the model's name in what it sends, so it gets the model, and only the vendor the deployment.
         takes={**_LIVEKIT_TAKES, "deployment": "extra_body.model"},
         derives=lambda settings, secrets: {"client": _client(settings, secrets)},
-        # It closes only a client that it made itself.
-        sets=lambda _settings, _secrets: {"_owns_client": True},
-        derived_from=_CONNECTION,
+        sets=livekit_openai,
+        derived_from=(*_CONNECTION, "reasoningEffort"),
         leaves_out={"apiVersion": "The v1 surface has no versions."},
     ),
     Plugin(
@@ -341,8 +343,8 @@ LIVEKIT = (
         derives=lambda settings, secrets: {
             "client": _client(settings, secrets, azure_deployment=settings["deployment"])
         },
-        sets=lambda _settings, _secrets: {"_owns_client": True},
-        derived_from=(*_CONNECTION, "apiVersion", "deployment"),
+        sets=livekit_openai,
+        derived_from=(*_CONNECTION, "apiVersion", "deployment", "reasoningEffort"),
     ),
 )
 PIPECAT = (

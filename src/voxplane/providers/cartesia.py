@@ -41,7 +41,7 @@ MODELS = (
     *known("sonic-turbo", "sonic-turbo-2025-06-04", status="legacy", note="Nine languages."),
     *known("sonic", "sonic-english", "sonic-multilingual", "sonic-2-2025-03-07", "sonic-turbo-2025-03-07",
            status="retired", retires_on=date(2026, 6, 1)),
-    *known("sonic-lite", "sonic-preview", status="unverified"),
+    *known("sonic-lite", "sonic-preview", status="unverified", note="LiveKit drops speed, volume and emotion on it."),
 )
 VOICES = (
     Voice(name="f786b574-daa5-4673-aa0c-cbe3e8534c02", label="Katie"),
@@ -136,7 +136,7 @@ class CartesiaConfig(ProviderConfig):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Forbids(
-            When("model", matches="^sonic($|-(2|20[0-9]{2}|turbo|english|multilingual|latest)(-|$))"),
+            When("model", matches="^sonic($|-(2|20[0-9]{2}|turbo|english|multilingual|latest|lite|preview)(-|$))"),
             ("speed", "volume", "emotion", "pronunciationDictId"),
             "Only sonic-3 models, such as sonic-3.6, take this.",
         ),

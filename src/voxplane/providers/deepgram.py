@@ -68,6 +68,11 @@ _BEFORE_NOVA_3 = (
 )
 
 
+_KNOWS_ONLY_ENGLISH = (
+    "^nova-2-(meeting|phonecall|finance|conversationalai|voicemail|video|medical|drivethru|automotive|atc)$"
+)
+
+
 class DeepgramConfig(ProviderConfig):
     """How Deepgram listens."""
 
@@ -78,7 +83,7 @@ class DeepgramConfig(ProviderConfig):
     ] = "nova-3"
     """Nova models transcribe; Flux models also decide when the caller's turn ends."""
     language: Annotated[Language, Field(examples=LANGUAGES), UI(group="Model", widget="language")] = "en-US"
-    """The language spoken, on Nova; multi means several, and most nova-2 domains know only English."""
+    """The language spoken, on Nova; multi means several, and nova-2 domains know only English, en or en-US."""
     language_hints: Annotated[
         list[Language], Field(max_length=10, default_factory=list), UI(group="Model", widget="tags")
     ]
@@ -165,6 +170,13 @@ class DeepgramConfig(ProviderConfig):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Forbids(When("model", matches=_FLUX), _NOVA_ONLY, "Flux models do not take this; a Nova model does."),
+        # LiveKit would ask nova-2-general instead, without a word.
+        Limits(
+            When("model", matches=_KNOWS_ONLY_ENGLISH),
+            "language",
+            "This model knows only English: set en or en-US, or take nova-2-general.",
+            one_of=("en", "en-US"),
+        ),
         Forbids(
             When("model", matches=_FLUX, otherwise=True),
             _FLUX_ONLY,

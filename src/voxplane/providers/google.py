@@ -107,7 +107,7 @@ class GoogleConfig(ProviderConfig):
     thinking_level: Annotated[
         Literal["minimal", "low", "medium", "high"] | None, UI(group="Reasoning", costly=True)
     ] = None
-    """How long to think before answering, on gemini-3 and later."""
+    """How long to think before answering, on gemini-3 and later; unset, models think as long as they see fit."""
     thinking_budget: Annotated[
         int | None,
         Field(ge=-1, le=32_768),
@@ -299,19 +299,26 @@ def _livekit_vertex(settings: JsonObject, _secrets: Mapping[str, str]) -> JsonOb
     }
 
 
-def _pipecat_gemini(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
+def _pipecat(settings: JsonObject) -> JsonObject:
     safety = _safety(settings)
-    return {"api_key": secrets["apiKey"], **({"settings.safety_settings": safety} if safety else {})}
+    return {
+        # It would ask for the least thinking where nothing is set, and LiveKit's class does not.
+        "settings.use_provider_thinking_default": True,
+        **({"settings.safety_settings": safety} if safety else {}),
+    }
+
+
+def _pipecat_gemini(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
+    return {"api_key": secrets["apiKey"], **_pipecat(settings)}
 
 
 def _pipecat_vertex(settings: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
-    safety = _safety(settings)
     return {
         "credentials": secrets["serviceAccountJson"],
         "project_id": settings["project"],
         "location": settings["location"],
         "http_options": _http_options(_vertex(settings["location"]), "v1beta1"),
-        **({"settings.safety_settings": safety} if safety else {}),
+        **_pipecat(settings),
     }
 
 

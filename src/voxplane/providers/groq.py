@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -27,7 +27,7 @@ from voxplane.provider import (
 )
 from voxplane.rules import Forbids, Limits, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
-from voxplane.vendor_sdk import openai_client
+from voxplane.vendor_sdk import livekit_openai, openai_client
 
 # fmt: off
 MODELS = (
@@ -63,7 +63,7 @@ class GroqConfig(ProviderConfig):
     top_p: Annotated[float | None, Field(title="Top P", ge=0, le=1), UI(group="Sampling", advanced=True)] = None
     """Choose among the likeliest words up to this probability; change this or temperature, not both."""
     seed: Annotated[int | None, Field(ge=0, le=2**53 - 1), UI(group="Sampling", advanced=True)] = None
-    """The same seed gives the same answer, as far as the vendor can; LiveKit cannot send it."""
+    """The same seed gives the same answer, as far as the vendor can."""
 
     max_tokens: Annotated[
         int, Field(title="Maximum tokens", ge=1, le=131_072), UI(group="Output", unit="tokens", costly=True)
@@ -73,7 +73,7 @@ class GroqConfig(ProviderConfig):
     reasoning_effort: Annotated[
         Literal["none", "default", "low", "medium", "high"] | None, UI(group="Reasoning", costly=True)
     ] = None
-    """How long to think before answering; low suits calls on gpt-oss models."""
+    """How long to think before answering; unset, it is not sent, and gpt-oss models think a while: low suits calls."""
 
     parallel_tool_calls: Annotated[bool | None, UI(group="Tools", advanced=True)] = None
     """Whether several tools may be called in one turn; for agents with tools, others are refused."""
@@ -133,6 +133,12 @@ def _client(settings: JsonObject, secrets: Mapping[str, str]) -> Construct:
     return openai_client(api_key=secrets["apiKey"], base_url=over_http(settings["baseUrl"]))
 
 
+def _livekit_sets(settings: JsonObject, secrets: Mapping[str, str]) -> Mapping[str, Any]:
+    # Unlike OpenAI's, which it is made of, the class has no parameter for what else to send.
+    more = {"_opts.extra_body": {"seed": settings["seed"]}} if "seed" in settings else {}
+    return {**livekit_openai(settings, secrets), **more}
+
+
 LIVEKIT = (
     Plugin(
         target="livekit.plugins.groq:LLM",
@@ -142,16 +148,13 @@ LIVEKIT = (
             "temperature": "temperature",
             "topP": "top_p",
             "maxTokens": "max_completion_tokens",
-            "reasoningEffort": "reasoning_effort",
             "parallelToolCalls": "parallel_tool_calls",
             "serviceTier": "service_tier",
         },
         # It asks for a key although it has a client.
         derives=lambda settings, secrets: {"api_key": secrets["apiKey"], "client": _client(settings, secrets)},
-        # It closes only a client that it made itself.
-        sets=lambda _settings, _secrets: {"_owns_client": True},
-        derived_from=("baseUrl",),
-        leaves_out={"seed": "LiveKit's class has no parameter for it."},
+        sets=_livekit_sets,
+        derived_from=("baseUrl", "reasoningEffort", "seed"),
     ),
 )
 PIPECAT = (

@@ -29,8 +29,11 @@ from voxplane.provider import (
 )
 from voxplane.rules import Forbids, Limits, Rule, When
 from voxplane.schemas import JsonObject, ProviderType
-from voxplane.vendor_sdk import OPENAI_PROBE, openai_client
+from voxplane.vendor_sdk import OPENAI_PROBE, livekit_openai, openai_client
 
+_NO_EFFORT_WITH_TOOLS = (
+    "Takes no reasoningEffort beside an agent's tools: LiveKit leaves it out then, and Pipecat's request is refused."
+)
 # fmt: off
 MODELS = (
     *known("gpt-6-luna", call_settings={"reasoningEffort": "none"},
@@ -40,8 +43,10 @@ MODELS = (
     *known("gpt-6-astra", note="The flagship; always reasons."),
     *known("gpt-6-sol"),
     *known("gpt-6.2-sol", "gpt-6.2-astra", note="Details are unverified."),
-    *known("gpt-5.6-sol", "gpt-5.6-terra", "gpt-5.6-luna", "gpt-5.5", "gpt-5.4", "gpt-5.4-mini", "gpt-5.2"),
-    *known("gpt-5.4-nano", "gpt-5.1", status="deprecated", retires_on=date(2027, 4, 1)),
+    *known("gpt-5.6-sol", "gpt-5.6-terra", "gpt-5.6-luna", "gpt-5.5"),
+    *known("gpt-5.4", "gpt-5.4-mini", "gpt-5.2", note=_NO_EFFORT_WITH_TOOLS),
+    *known("gpt-5.4-nano", status="deprecated", retires_on=date(2027, 4, 1), note=_NO_EFFORT_WITH_TOOLS),
+    *known("gpt-5.1", status="deprecated", retires_on=date(2027, 4, 1)),
     *known("gpt-5", status="deprecated", retires_on=date(2026, 12, 11), replacement="gpt-6.1-sol"),
     *known("gpt-5-mini", status="deprecated", retires_on=date(2026, 12, 11), replacement="gpt-6.1-terra"),
     *known("gpt-5-nano", status="deprecated", retires_on=date(2026, 12, 11), replacement="gpt-6-luna"),
@@ -105,7 +110,7 @@ class OpenAIConfig(ProviderConfig):
         Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None,
         UI(group="Reasoning", costly=True),
     ] = None
-    """How long to think before answering; unset, most models think for a while, which callers hear."""
+    """How long to think before answering; unset, it is not sent, and most models think for a while: callers hear it."""
 
     parallel_tool_calls: Annotated[bool | None, UI(group="Tools", advanced=True)] = None
     """Whether several tools may be called in one turn; for agents with tools, others are refused."""
@@ -212,14 +217,14 @@ LIVEKIT = (
         requires="livekit-plugins-openai",
         takes={
             "model": "model",
-            "temperature": "temperature",
-            "topP": "top_p",
+            # Its own parameters for these are dropped for models whose effort it does not know, without a word.
+            "temperature": "extra_body.temperature",
+            "topP": "extra_body.top_p",
             "frequencyPenalty": "extra_body.frequency_penalty",
             "presencePenalty": "extra_body.presence_penalty",
             "seed": "extra_body.seed",
             "maxTokens": "max_completion_tokens",
             "verbosity": "verbosity",
-            "reasoningEffort": "reasoning_effort",
             "parallelToolCalls": "parallel_tool_calls",
             "serviceTier": "service_tier",
             # Its parameter of that name is taken and never sent.
@@ -227,9 +232,8 @@ LIVEKIT = (
             "promptCacheKey": "prompt_cache_key",
         },
         derives=lambda settings, secrets: {"client": _client(settings, secrets)},
-        # It closes only a client that it made itself.
-        sets=lambda _settings, _secrets: {"_owns_client": True},
-        derived_from=("organization", "project", "baseUrl"),
+        sets=livekit_openai,
+        derived_from=("organization", "project", "baseUrl", "reasoningEffort"),
     ),
 )
 PIPECAT = (

@@ -163,7 +163,6 @@ def _pipecat_in_worker(settings: JsonObject, _secrets: Mapping[str, str]) -> Jso
         # A path: given a name, Pipecat would download.
         "settings.model": Construct("voxplane.speech.weights:whisper_model", {"model": settings["model"]}),
         "settings.language": None if settings["language"] == "auto" else settings["language"],
-        "compute_type": "auto",
     }
 
 
@@ -212,7 +211,7 @@ LIVEKIT = (
 )
 PIPECAT = (
     Plugin(
-        target="pipecat.services.whisper.stt:WhisperSTTService",
+        target="voxplane.speech.pipecat_whisper:WhisperSTTService",
         requires="pipecat-ai",
         when=_HAS_NONE,
         takes={

@@ -13,10 +13,11 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from voxplane.errors import ConfigurationError, MissingDependency, ModelMissing
 
@@ -36,6 +37,13 @@ def whisper_model(model: str) -> str:
     """
     # Without its own tokenizer, faster-whisper would fetch one.
     return _find("whisper", model, "model.bin", "tokenizer.json")
+
+
+def load_whisper(path: str) -> Any:
+    """Load a Whisper model. This takes seconds: see `Loaded`."""
+    # Imported here, in the thread: it takes a second, and not every worker has it.
+    engine = import_module("faster_whisper")
+    return engine.WhisperModel(path, device="auto", compute_type="auto", local_files_only=True)
 
 
 def vosk_model(model: str) -> str:

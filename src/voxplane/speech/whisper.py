@@ -10,7 +10,6 @@ import asyncio
 import logging
 import math
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from threading import Event
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +21,7 @@ from livekit.agents.utils import AudioBuffer, shortuuid
 
 from voxplane.speech.failures import loggable
 from voxplane.speech.weights import Loaded, require, whisper_model
+from voxplane.speech.weights import load_whisper as _load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,14 +36,6 @@ SAMPLE_RATE = 16_000
 _LOG = logging.getLogger(__name__)
 # Whisper decodes one utterance at a time and keeps the cores busy with it.
 _THREAD = ThreadPoolExecutor(1, thread_name_prefix="whisper")
-
-
-def _load(path: str) -> Any:
-    # Imported here, in the thread: it takes a second, and not every worker has it.
-    engine = import_module("faster_whisper")
-    return engine.WhisperModel(path, device="auto", compute_type="auto", local_files_only=True)
-
-
 _MODELS = Loaded(_load)
 
 
