@@ -52,6 +52,8 @@ class Outcome:
 
     heard: str = ""
     answered: str = ""
+    failed: str = ""
+    """Who failed, and why, in a sentence, if the call ended by that."""
     at: str = ""
     providers: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     timeline: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
@@ -84,11 +86,17 @@ async def call(client: Client, *, question: bytes, answer: Path, registry: Provi
                 moments["answered"] = time.monotonic()
                 over.set()
 
+        def failed(event: Any) -> None:
+            if not event.error.recoverable:
+                outcome.failed = getattr(event.error.error, "message", "")
+                over.set()
+
         def closed(_: object) -> None:
             over.set()
 
         session.on("user_input_transcribed", heard)
         session.on("conversation_item_added", added)
+        session.on("error", failed)
         session.on("close", closed)
         session.input.audio, session.output.audio = caller, ear
         await under_way.start()
@@ -139,12 +147,17 @@ async def demonstrate(question: str, answer: Path, *, is_vendors: bool) -> bool:
             registry = None if is_vendors else Scripted(scripted)
             outcome = await call(client, question=wav, answer=answer, registry=registry)
     if not outcome.answered:
-        asked = " > ".join(outcome.providers["llm" if outcome.heard else "stt"])
-        what = "The question was heard, and not answered" if outcome.heard else "The question was not heard"
-        console.print(f"{what}: {asked} did not. `voxplane doctor` tells what they reported.", markup=False)
+        console.print(why_unanswered(outcome), markup=False, soft_wrap=True)
         return False
     show(console, outcome, answer)
     return True
+
+
+def why_unanswered(outcome: Outcome) -> str:
+    """Say how far a call came, who failed, and where to look."""
+    asked = " > ".join(outcome.providers["llm" if outcome.heard else "stt"])
+    what = "The question was heard, and not answered" if outcome.heard else "The question was not heard"
+    return f"{what}: {outcome.failed or f'{asked} did not.'} `voxplane doctor` tells what was reported."
 
 
 def show(console: Console, outcome: Outcome, answer: Path) -> None:
