@@ -131,21 +131,27 @@ async def demonstrate(question: str, answer: Path, *, is_vendors: bool) -> bool:
     logs.configure(settings.log_format)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     log = settings.data_dir / "call.log"
+
+    def say(said: str) -> None:
+        console.print(f"[dim]{said}[/]", soft_wrap=True)
+
+    say("Loading the plugins…")
     machine.place_models()
     preload()
     async with AsyncExitStack() as stack:
-        with console.status("Starting what is needed on this machine…"):
-            await stack.enter_async_context(machine.piper(log))
-            url, plane = await stack.enter_async_context(machine.control_plane(settings, log))
-            await machine.prepare(plane, lambda said: console.print(f"[dim]{said}[/]", soft_wrap=True))
-            token = await stack.enter_async_context(machine.worker_token(plane))
-            model = ScriptedModel()
-            scripted = await stack.enter_async_context(model.served())
-            wav = await ask_piper(question)
-            client = await stack.enter_async_context(Client(url, token))
-        with console.status("Calling…"):
-            registry = None if is_vendors else Scripted(scripted)
-            outcome = await call(client, question=wav, answer=answer, registry=registry)
+        say("Looking for Piper, or starting it…")
+        await stack.enter_async_context(machine.piper(log))
+        say("Looking for the control plane, or starting it…")
+        url, plane = await stack.enter_async_context(machine.control_plane(settings, log))
+        await machine.prepare(plane, say)
+        token = await stack.enter_async_context(machine.worker_token(plane))
+        model = ScriptedModel()
+        scripted = await stack.enter_async_context(model.served())
+        wav = await ask_piper(question)
+        client = await stack.enter_async_context(Client(url, token))
+        say("Calling…")
+        registry = None if is_vendors else Scripted(scripted)
+        outcome = await call(client, question=wav, answer=answer, registry=registry)
     if not outcome.answered:
         console.print(why_unanswered(outcome), markup=False, soft_wrap=True)
         return False
@@ -164,6 +170,7 @@ def show(console: Console, outcome: Outcome, answer: Path) -> None:
     """Print what happened, and when."""
     console.print(f"heard      {outcome.heard}")
     console.print(f"answered   {outcome.answered}")
+    console.print("[dim]seconds from the end of the question:[/]")
     start, end = outcome.timeline[0][1], outcome.timeline[-1][1] + outcome.answer_seconds
     scale = 48 / (end - start)
     for what, at in outcome.timeline:
