@@ -626,7 +626,7 @@ def test_what_workers_report_is_in_every_table_with_what_to_do(run: Run, setting
     anyio.run(reported)
     [line] = [each for each in run("config", "get").out.splitlines() if "piper" in each]
     assert line.split()[:6] == ["tts", "piper", "primary", "100", "failing:", "unavailable"]
-    what = r"failing in calls since [0-9: -]+ UTC: unavailable \(1 report, the last by worker\); its package, model or voice"
+    what = r"failing in calls since [0-9: -]+ UTC: unavailable \(1 report, the last by worker\); its package, "
     assert re.search(what, run("config", "get", "piper").err)
     [found] = [each for each in run("doctor", "--json").json["findings"] if each["subject"] == "default: tts"]
     assert found["verdict"] == "note"

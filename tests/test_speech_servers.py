@@ -159,7 +159,9 @@ async def test_settings_count_for_piper_s_server(piper_server: str) -> None:
 
 async def test_a_voice_that_the_server_does_not_have_is_not_spoken_with_another(piper_server: str) -> None:
     speaker = made(PIPER, "livekit", voice="en_US-ryan-high", baseUrl=piper_server)
-    with pytest.raises(APIConnectionError, match=r"not have the voice en_US-ryan-high\. It has: .*-joe-medium") as failed:
+    with pytest.raises(
+        APIConnectionError, match=r"not have the voice en_US-ryan-high\. It has: .*-joe-medium"
+    ) as failed:
         await speaker.synthesize("Hello there.").collect()
     assert failed.value.retryable is False
     found = examine(failed.value)

@@ -119,13 +119,21 @@ def agent(
         Literal["start", "dev", "console"], typer.Argument(help="In production, at a desk, or on this machine's audio.")
     ],
 ) -> None:
-    """Run LiveKit's agent worker on the organizations' providers. It needs the extra `livekit`."""
+    """Run LiveKit's agent worker on the organizations' providers. It needs the extra `livekit`.
+
+    It reads VOXPLANE_URL and VOXPLANE_TOKEN, and but for `console` LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET;
+    docs/reference/settings.md lists the rest.
+    """
     try:
         from voxplane import agent as worker  # noqa: PLC0415 - a worker's packages, which a control plane can do without
     except ModuleNotFoundError:
         raise errors.MissingDependency("The agent needs LiveKit: pip install 'voxplane[livekit]'.") from None
     logging.basicConfig(level=logging.INFO)
-    worker.run(command)
+    try:
+        worker.run(command)
+    except VoxplaneError as error:  # said to a worker: what other commands would say of its code is not meant
+        say(error.message, style="red")
+        raise typer.Exit(1) from None
 
 
 @db.command("upgrade")

@@ -219,7 +219,8 @@ class Server:
 
         Raises:
             APIStatusError: the server answered with an error.
-            APIConnectionError: it does not have this voice (caused by a ModelMissing that says which it has), or its answer is not a wav, or it cannot be reached.
+            APIConnectionError: it does not have this voice (its cause is a ModelMissing, which says what it has), or
+                its answer is not a wav, or it cannot be reached.
         """
         with livekit_errors("Piper", self._url):
             # The server closes each connection after its answer, so there is none to keep between two sentences.
