@@ -5,6 +5,7 @@ A change of the organization is used from the next call on: a pipeline keeps the
 """
 
 import asyncio
+import sys
 
 from pipecat.audio.vad.silero import SileroVADAnalyzer
 from pipecat.pipeline.pipeline import Pipeline
@@ -41,3 +42,10 @@ async def end_when_revoked(client: Client, runner: WorkerRunner) -> None:
     async for _ in client.changes():
         if client.freshness.state == "revoked":
             await runner.cancel()
+
+
+if __name__ == "__main__":
+    sys.stderr.write(
+        "Bring a transport (Daily's, a WebRTC's, a telephone's) and call `answer` with it: docs/worker.md.\n"
+    )
+    sys.exit(2)

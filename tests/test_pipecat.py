@@ -13,6 +13,7 @@ import asyncio
 import inspect
 import io
 import json
+import runpy
 import subprocess
 import sys
 import warnings
@@ -1109,3 +1110,9 @@ def test_an_example_is_thirty_lines(example: ModuleType) -> None:
     in_texts = {line for node in texts for line in range(node.lineno, (node.end_lineno or 0) + 1)}
     lines = inspect.getsource(example).splitlines()
     assert sum(bool(line.strip()) for number, line in enumerate(lines, 1) if number not in in_texts) <= 30
+
+
+def test_the_example_says_what_it_lacks(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(pipecat_agent.__file__), run_name="__main__")
+    assert (ended.value.code, "Bring a transport" in capsys.readouterr().err) == (2, True)

@@ -91,13 +91,10 @@ async def call(client: Client, *, question: bytes, answer: Path, registry: Provi
                 outcome.failed = getattr(event.error.error, "message", "")
                 over.set()
 
-        def closed(_: object) -> None:
-            over.set()
-
         session.on("user_input_transcribed", heard)
         session.on("conversation_item_added", added)
         session.on("error", failed)
-        session.on("close", closed)
+        session.on("close", lambda _: over.set())
         session.input.audio, session.output.audio = caller, ear
         await under_way.start()
         caller.say(question)

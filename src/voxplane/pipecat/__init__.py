@@ -10,7 +10,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING
+
+try:
+    import_module("pipecat")
+except ModuleNotFoundError as error:
+    message = "voxplane.pipecat stands on Pipecat: pip install 'voxplane[pipecat]'."
+    raise ModuleNotFoundError(message, name=error.name) from None
 
 from pipecat.frames.frames import InterimTranscriptionFrame, TranscriptionFrame, TTSAudioRawFrame
 
