@@ -45,7 +45,5 @@ async def end_when_revoked(client: Client, runner: WorkerRunner) -> None:
 
 
 if __name__ == "__main__":
-    sys.stderr.write(
-        "Bring a transport (Daily's, a WebRTC's, a telephone's) and call `answer` with it: docs/worker.md.\n"
-    )
+    sys.stderr.write("Bring a transport of Pipecat's, for a room or a telephone, and call `answer` with it.\n")
     sys.exit(2)

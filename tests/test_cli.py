@@ -465,7 +465,7 @@ def test_tokens_are_listed_without_their_values_and_revoked(run: Run) -> None:
     assert made["id"] in table.out
     assert made["value"] not in listed.out + table.out
     assert run("token", "revoke", made["id"]).err == "Revoked.\n"
-    assert run("token", "list").err == "There is no token that counts; --all shows those that were revoked.\n"
+    assert run("token", "list").err == "No token is in force: --all lists those that were revoked.\n"
     assert run("token", "list", "--all", "--json").json["tokens"][0]["revokedAt"] is not None
     again = run("token", "revoke", made["id"])
     assert again.code == 1

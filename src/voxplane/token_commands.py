@@ -57,7 +57,6 @@ def token_create(
         typer.echo(made.value)
 
 
-_NO_TOKEN = "There is no token yet."
 OfPlatform = Annotated[bool, typer.Option("--platform", help="Tokens that are bound to no organization.")]
 
 
@@ -80,7 +79,7 @@ def token_list(
         for each in shown.tokens
     ]
     columns = ("Id", "Name", "Scopes", "Created", "Expires", "Revoked")
-    empty = "There is no token that counts; --all shows those that were revoked." if found.tokens else _NO_TOKEN
+    empty = "No token is in force: --all lists those that were revoked." if found.tokens else "There is no token yet."
     show(shown, as_json, lambda: table(*columns, rows=rows), empty)
 
 
