@@ -94,7 +94,7 @@ async def call(client: Client, *, question: bytes, answer: Path, registry: Provi
         session.on("user_input_transcribed", heard)
         session.on("conversation_item_added", added)
         session.on("error", failed)
-        session.on("close", lambda _: over.set())
+        session.on("close", partial(_end, over))
         session.input.audio, session.output.audio = caller, ear
         await under_way.start()
         caller.say(question)
@@ -108,6 +108,10 @@ async def call(client: Client, *, question: bytes, answer: Path, registry: Provi
         outcome.timeline = [("spoke", caller.began - caller.ended), *((what, at - caller.ended) for what, at in marks)]
         outcome.answer_seconds = ear.save(answer)
     return outcome
+
+
+def _end(over: anyio.Event, _event: object) -> None:
+    over.set()
 
 
 async def ask_piper(text: str, base_url: str = machine.PIPER) -> bytes:

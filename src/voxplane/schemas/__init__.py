@@ -54,7 +54,7 @@ _SLUG = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 def _slug(text: str) -> str:
     if not re.fullmatch(_SLUG, text):
         message = "Write 1 to 63 of a-z, 0-9 and hyphens, with no hyphen at either end, such as acme-corp"
-        raise PydanticCustomError("slug", message)  # pyright: ignore[reportArgumentType] - it is a literal
+        raise PydanticCustomError("slug", message)
     return text
 
 
