@@ -5,7 +5,6 @@ A change of the organization is used from the next call on: a pipeline keeps the
 """
 
 import asyncio
-import sys
 
 from pipecat.audio.vad.silero import SileroVADAnalyzer
 from pipecat.pipeline.pipeline import Pipeline
@@ -45,5 +44,4 @@ async def end_when_revoked(client: Client, runner: WorkerRunner) -> None:
 
 
 if __name__ == "__main__":
-    sys.stderr.write("Bring a transport of Pipecat's, for a room or a telephone, and call `answer` with it.\n")
-    sys.exit(2)
+    raise SystemExit("Bring a transport of Pipecat's, for a room or a telephone, and call `answer` with it.")
