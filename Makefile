@@ -45,6 +45,7 @@ rebootstrap: $(VENV)/.run ## Drop and recreate the database (ARGS=--yes-destroy-
 	@$(BIN)/voxplane db reset --yes $(ARGS)
 
 call: $(VENV)/.dev ## Make a whole call on this machine, without any account (answer.wav; ARGS=--vendor has your model answer)
+	@echo "Loading the engines: on a busy machine this takes a minute…" >&2
 	@$(BIN)/python -m examples.call $(ARGS)
 
 test: $(VENV)/.dev $(CONSOLE) ## Check and test everything that CI does

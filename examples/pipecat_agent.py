@@ -40,3 +40,7 @@ async def end_when_due(client: Client, runner: WorkerRunner, **chains: Chain) ->
     """Follow the organization, and end the call when the keys that it is on may not be used any more."""
     await follow(client, **chains)
     await runner.cancel()
+
+
+if __name__ == "__main__":
+    raise SystemExit("Bring a transport of Pipecat's, for a room or a telephone, and call `answer` with it.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -15,6 +16,7 @@ from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 from aiohttp import web
 from anyio.abc import Process
@@ -30,7 +32,7 @@ from tests.test_call import QUESTION, models, piper_url, speak_from
 from tests.test_changes import until
 from tests.vendors.environment import CANARY, canaries
 from voxplane import Client
-from voxplane.agent import agent_server, answer, main, organization_of, serve
+from voxplane.agent import agent_server, answer, introduce, main, organization_of, serve
 from voxplane.agent_settings import AgentSettings, LiveKitSettings
 from voxplane.errors import ConfigurationError, Unreachable
 from voxplane.schemas import (
@@ -351,10 +353,46 @@ def test_a_worker_is_told_all_that_is_missing(command: str, monkeypatch: pytest.
     assert str(told.value).startswith(sentences)
 
 
-def test_a_worker_that_is_not_told_how_to_run_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["livekit_agent.py"])
-    with pytest.raises(SystemExit, match=r"Say how to run: start, dev or console\."):
-        main(answer)
+def test_a_worker_says_how_to_run_and_what_it_reads(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, code in (([], 2), (["stop"], 2), (["--help"], 0), (["start", "--help"], 0)):
+        monkeypatch.setattr(sys, "argv", ["livekit_agent.py", *arguments])
+        with pytest.raises(SystemExit) as told:
+            main(answer)
+        said = capsys.readouterr()
+        assert (told.value.code, "{start,dev,console}" in said.out + said.err) == (code, True)
+    assert re.search(r"VOXPLANE_TOKEN +A token with worker:resolve", said.out)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("URL", "http://far.example", "VOXPLANE_URL: The control plane's address must begin with https://"),
+        ("URL", "voxplane", "VOXPLANE_URL: The control plane's address cannot be read: write an address that"),
+        ("TOKEN", "vxp_a\nb", "VOXPLANE_TOKEN: This cannot be a token"),
+        ("TOKEN", "vxp_unknown", "The control plane does not know this token: it was revoked, has ended, or never"),
+    ],
+)
+async def test_a_worker_does_not_start_with_what_no_call_can_begin_with(
+    name: str, value: str, said: str, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served(plane) as url:
+        for variable, given in (("URL", url), ("TOKEN", "vxp_a"), (name, value)):
+            monkeypatch.setenv(f"VOXPLANE_{variable}", given)
+        monkeypatch.setattr(sys, "argv", ["livekit_agent.py", "console"])
+        with pytest.raises(SystemExit) as ended:
+            await anyio.to_thread.run_sync(main, answer)
+    assert said in str(ended.value)
+
+
+async def test_a_control_plane_that_is_away_is_said_and_no_reason_not_to_start(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("VOXPLANE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("VOXPLANE_TOKEN", "vxp_token")
+    await introduce(AgentSettings.read())
+    assert "No answer from http://127.0.0.1:9 (ClientConnectorError). Until it does, calls are" in caplog.text
 
 
 @pytest.mark.parametrize("address", ["livekit.example.com", "ftp://livekit.example.com", "wss://"])

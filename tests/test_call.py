@@ -16,7 +16,7 @@ import pytest
 from aiohttp import ClientResponseError, web
 from anyio.from_thread import start_blocking_portal
 from examples.call import machine
-from examples.call.__main__ import Outcome, ask_piper, call
+from examples.call.__main__ import Outcome, ask_piper, call, why_unanswered
 from examples.call.audio import Caller, Ear
 from examples.call.scripted_model import ScriptedModel, StandIn
 from livekit.agents import Agent
@@ -159,6 +159,19 @@ async def test_a_call_is_heard_answered_and_spoken_on_the_organizations_settings
     assert slower.answered == outcome.answered
     assert seconds(tmp_path / "second.wav") > 1.5 * seconds(tmp_path / "first.wav")
     assert [each["temperature"] for each in desk.model.requests] == [0.7, 0.1]
+
+
+async def test_a_call_without_its_voice_names_who_failed_and_the_voices_that_are_there(
+    desk: Desk, plane: ControlPlane, administrator: Principal, tmp_path: Path
+) -> None:
+    before = desk.client.at
+    await change(plane, administrator, "piper", voice="en_US-lessac-medium")
+    await until(lambda: desk.client.at != before)
+    outcome = await desk.call(tmp_path / "unspoken.wav")
+    missing = f"does not have the voice en_US-lessac-medium. It has: {machine.VOICE}."
+    assert f"answered: piper failed: unavailable. The Piper server {missing}" in why_unanswered(outcome)
+    assert not (tmp_path / "unspoken.wav").exists()
+    assert desk.client.chain("tts")[0].is_failing, "and it was reported"
 
 
 class Talk:

@@ -28,8 +28,9 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from tests.conftest import Template, admin_connection, stored_rows
+from tests.conftest import Template, admin_connection, position_of, stored_rows, worker_of
 from voxplane import cli
+from voxplane.schemas import ProviderReport, ReportsWrite
 from voxplane.schemas.audit import ACTIONS
 from voxplane.schemas.verification import Outcome
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, Principal
@@ -258,16 +259,18 @@ def test_the_ranking_shows_who_answers_and_why_the_others_do_not(run: Run) -> No
     assert lines[0] == ["Type", "Provider", "Rank", "Priority", "State", "Model", "Notices"]
     assert ["tts", "piper", "primary", "100", "usable", "en_US-lessac-medium"] in lines
     assert ["llm", "groq", "off", "0", "disabled", "openai/gpt-oss-120b"] in lines
-    assert ["llm", "openai", "primary", "100", "secrets", "missing", "gpt-4o-mini"] in [line[:7] for line in lines]
+    assert ["llm", "openai", "on", "100", "secrets", "missing", "gpt-4o-mini"] in [line[:7] for line in lines]
     assert len(run("config", "get", "--json").json["providers"]) == 12
 
 
 def test_the_order_of_a_type_is_set_in_one_command(run: Run) -> None:
+    hint = "groq is off: `voxplane config set groq --enable`\n"
+    assert run("order", "llm", "openai", "groq").err == hint
     run("config", "set", "groq", "--enable")
     ordered = run("order", "llm", "groq", "openai", "--json").json["providers"]
     assert [each["provider"]["key"] for each in ordered][:2] == ["groq", "openai"]
     assert run("config", "get", "groq", "--json").json["isPrimary"]
-    assert run("order", "llm", "openai", "groq").out.splitlines()[1].split()[:3] == ["llm", "openai", "primary"]
+    assert run("order", "llm", "openai", "groq").out.splitlines()[1].split()[:3] == ["llm", "openai", "on"]
     wrong = run("order", "llm", "deepgram")
     assert wrong.code == 1
     assert "  order/0: Name providers of this type: " in wrong.err
@@ -288,7 +291,7 @@ def test_organizations_are_created_once_and_listed(run: Run) -> None:
     assert (made["slug"], made["name"]) == ("acme", "Acme Inc.")
     again = run("organization", "create", "acme")
     assert (again.code, again.err) == (1, "An organization with this slug exists already.\n")
-    assert "slug: " in run("organization", "create", "Not A Slug").err
+    assert "slug: Write 1 to 63 of a-z, 0-9 and hyphens" in run("organization", "create", "Not A Slug").err
     listed = run("organization", "list", "--json").json["organizations"]
     assert [each["slug"] for each in listed] == ["acme", "default"]
     assert [line.split()[0] for line in run("organization", "list").out.splitlines()] == ["Slug", "acme", "default"]
@@ -462,7 +465,8 @@ def test_tokens_are_listed_without_their_values_and_revoked(run: Run) -> None:
     assert made["id"] in table.out
     assert made["value"] not in listed.out + table.out
     assert run("token", "revoke", made["id"]).err == "Revoked.\n"
-    assert run("token", "list", "--json").json["tokens"][0]["revokedAt"] is not None
+    assert run("token", "list").err == "No token is in force: --all lists those that were revoked.\n"
+    assert run("token", "list", "--all", "--json").json["tokens"][0]["revokedAt"] is not None
     again = run("token", "revoke", made["id"])
     assert again.code == 1
     assert "`voxplane token list` lists them." in again.err
@@ -608,6 +612,26 @@ def test_the_doctor_says_that_all_is_well_and_who_answers_next(run: Run) -> None
     found = {each["subject"]: each["finding"] for each in run("doctor", "--all", "--json").json["findings"]}
     assert "`voxplane secrets set groq --organization acme` stores one" in found["acme: llm"]
     assert ("default: llm" in found, "organizations" in found) == (True, False)
+    voiceless = run("config", "set", "elevenlabs", "--enable", "--organization", "acme").err
+    assert "`voxplane config set elevenlabs --organization acme voiceId=…` mends it" in voiceless
+
+
+def test_what_workers_report_is_in_every_table_with_what_to_do(run: Run, settings: Settings) -> None:
+    async def reported() -> None:
+        async with ControlPlane.open(settings) as plane:
+            worker = worker_of((await plane.access.find_organization("default")).id)
+            seen = [ProviderReport(provider="piper", outcome="failed", kind="unavailable")]
+            at = await position_of(plane)
+            await plane.workers.report(worker, ReportsWrite(at=at, reports=seen))
+
+    anyio.run(reported)
+    [line] = [each for each in run("config", "get").out.splitlines() if "piper" in each]
+    assert line.split()[:6] == ["tts", "piper", "primary", "100", "failing:", "unavailable"]
+    what = r"failing in calls since [0-9: -]+ UTC: unavailable \(1 report, the last by worker\); its package, "
+    assert re.search(what, run("config", "get", "piper").err)
+    [found] = [each for each in run("doctor", "--json").json["findings"] if each["subject"] == "default: tts"]
+    assert found["verdict"] == "note"
+    assert re.match(rf"The next call goes to Piper \(local\)\. Piper \(local\) is {what}", found["finding"])
 
 
 def test_verify_tells_of_each_provider_what_keeps_it_from_working(run: Run) -> None:

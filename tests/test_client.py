@@ -27,6 +27,7 @@ from voxplane import Client, SyncClient, channel
 from voxplane.errors import (
     ConfigurationError,
     NoPrimaryProvider,
+    NotFound,
     OrganizationNotFound,
     PermissionDenied,
     SnapshotExpired,
@@ -397,20 +398,42 @@ async def test_secrets_that_were_forgotten_are_refused_also_once_the_worker_is_l
 
 
 @pytest.mark.parametrize(
-    ("scopes", "organization", "error"),
+    ("scopes", "organization", "error", "advice"),
     [
-        ([Scope.LIVEKIT_READ], "current", PermissionDenied),
-        ([Scope.WORKER_RESOLVE], "elsewhere", OrganizationNotFound),
-        (None, "current", Unauthenticated),
+        ([Scope.LIVEKIT_READ], "current", PermissionDenied, "worker:resolve"),
+        ([Scope.WORKER_RESOLVE], "elsewhere", OrganizationNotFound, "Name its own, or|of another organization"),
+        (None, "current", Unauthenticated, "Set VOXPLANE_TOKEN"),
     ],
 )
 async def test_who_is_turned_away_at_the_start_is_told_why(
-    url: str, plane: ControlPlane, scopes: list[Scope] | None, organization: str, error: type[Exception]
+    url: str, plane: ControlPlane, scopes: list[Scope] | None, organization: str, error: type[Exception], advice: str
 ) -> None:
     value = await token_for(plane, *scopes) if scopes else "vxp_nobody"
-    with pytest.raises(error):
+    with pytest.raises(error, match=advice):
         async with Client(url, value, organization=organization):
             pytest.fail("it was let in")
+    with pytest.raises(error, match=advice):
+        await Client(url, value, organization=organization).check()
+
+
+async def test_a_wrong_address_or_name_is_said_with_what_would_be_right(
+    url: str, token: str, plane: ControlPlane, administrator: Principal
+) -> None:
+    new = AccessTokenCreate(name="fleet", scopes=[Scope.WORKER_RESOLVE])
+    fleet = await plane.access.create_fleet_token(local_administrator(None, "test"), new, [administrator.tenant])
+    with pytest.raises(OrganizationNotFound, match=r'organization="acme"\) or VOXPLANE_ORGANIZATION'):
+        async with Client(url, fleet.value):
+            pytest.fail("it was let in")
+    client = Client(url, fleet.value, organization="default")
+    assert (await client.check()).organization is None
+    async with client:
+        assert client.organization.slug == "default"
+    with pytest.raises(NotFound, match=f"not at {url}/api: give its address without /api"):
+        await Client(f"{url}/api", token).check()
+    with pytest.raises(Unreachable, match=r"speaks no TLS: on this machine its address may begin with http://"):
+        await Client(url.replace("http:", "https:"), token).check()
+    with pytest.raises(ConfigurationError, match=r"max_stale is a timedelta, such as timedelta\(hours=24\)"):
+        Client(url, token, max_stale=cast("timedelta", 20.0))
 
 
 async def test_without_control_plane_and_snapshot_there_is_a_clear_error(tmp_path: Path) -> None:
@@ -458,7 +481,7 @@ async def test_a_redirect_is_not_followed(token: str) -> None:
 async def test_a_worker_starts_from_its_disk_while_the_control_plane_is_away(
     plane: ControlPlane, token: str, tmp_path: Path
 ) -> None:
-    async with served(plane) as address, Client(address, token, snapshot_folder=tmp_path) as client:
+    async with served(plane) as address, Client(address, token, snapshot_folder=str(tmp_path)) as client:
         at = client.at
     (file,) = files(tmp_path)
     assert (file.stat().st_mode & 0o777, b"sk-openai-1" in file.read_bytes()) == (0o600, False)
@@ -471,9 +494,10 @@ async def test_a_worker_starts_from_its_disk_while_the_control_plane_is_away(
         Client(address, token, snapshot_folder=tmp_path, organization="other"),
         Client(address, token, snapshot_folder=tmp_path, max_stale=timedelta(0)),
     ):
-        with pytest.raises(Unreachable):
+        with pytest.raises(Unreachable) as refused:
             async with attempt:
                 pytest.fail("it started")
+    assert re.search(r"The snapshot on disk is of [0-9: -]+ UTC, longer ago than max_stale \(0 h\)", str(refused.value))
 
 
 async def test_no_altered_file_is_taken(

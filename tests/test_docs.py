@@ -622,6 +622,7 @@ def test_the_same_at_the_terminal(newcomer: Newcomer, monkeypatch: pytest.Monkey
         "config get",
         "config set openai temperature=0.9",
         "secrets set openai",
+        "config set groq --enable",
         "order llm openai groq",
         "doctor",
     ]

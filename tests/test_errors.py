@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import sys
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
@@ -266,3 +268,13 @@ def test_none_of_them_carries_what_was_sent() -> None:
         made = Invalid([errors.FieldError("/a", "code", "Wrong.")]) if error is Invalid else error("A sentence.")
         held = {name for name in vars(made) if not isinstance(vars(made)[name], types.FunctionType)}
         assert held == {"message"}.union(*(names for base, names in more.items() if issubclass(error, base)))
+
+
+@pytest.mark.parametrize(("package", "missing"), [("livekit", "livekit.agents"), ("pipecat", "pipecat")])
+def test_a_framework_that_is_not_installed_is_named_with_its_extra(
+    package: str, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.delitem(sys.modules, f"voxplane.{package}", raising=False)
+    with pytest.raises(ModuleNotFoundError, match=rf"pip install 'voxplane\[{package}\]'"):
+        importlib.import_module(f"voxplane.{package}")

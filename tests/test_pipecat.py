@@ -13,6 +13,7 @@ import asyncio
 import inspect
 import io
 import json
+import runpy
 import subprocess
 import sys
 import threading
@@ -1225,4 +1226,11 @@ def test_an_example_is_thirty_lines(example: ModuleType) -> None:
     texts = [node for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)]
     in_texts = {line for node in texts for line in range(node.lineno, (node.end_lineno or 0) + 1)}
     lines = inspect.getsource(example).splitlines()
-    assert sum(bool(line.strip()) for number, line in enumerate(lines, 1) if number not in in_texts) <= 30
+    assert sum(bool(line.strip()) for number, line in enumerate(lines, 1) if number not in in_texts) <= 30, (
+        "and what runs it"
+    )
+
+
+def test_the_example_says_what_it_lacks() -> None:
+    with pytest.raises(SystemExit, match="Bring a transport"):
+        runpy.run_path(str(pipecat_agent.__file__), run_name="__main__")

@@ -42,6 +42,7 @@ from tests.speech.sound import (
 )
 from tests.vendors.vendor import PROXIES
 from voxplane.errors import DestinationUnapproved, MissingDependency, ModelMissing
+from voxplane.livekit.link import examine
 from voxplane.plugin import Framework
 from voxplane.provider import AnyProvider
 from voxplane.providers import piper as piper_provider
@@ -158,9 +159,13 @@ async def test_settings_count_for_piper_s_server(piper_server: str) -> None:
 
 async def test_a_voice_that_the_server_does_not_have_is_not_spoken_with_another(piper_server: str) -> None:
     speaker = made(PIPER, "livekit", voice="en_US-ryan-high", baseUrl=piper_server)
-    with pytest.raises(APIConnectionError, match="does not have this voice") as failed:
+    with pytest.raises(
+        APIConnectionError, match=r"not have the voice en_US-ryan-high\. It has: .*-joe-medium"
+    ) as failed:
         await speaker.synthesize("Hello there.").collect()
     assert failed.value.retryable is False
+    found = examine(failed.value)
+    assert (found.kind, found.sentence) == ("unavailable", f" {failed.value.message}")
 
 
 async def test_piper_s_server_is_asked_for_its_voices_once_and_for_speech_and_nothing_else() -> None:
@@ -235,7 +240,7 @@ async def test_what_fails_at_piper_s_server_has_a_name(how: str, when: str) -> N
     check_failure(failed.value, how, host, "caller")
 
 
-async def test_a_server_that_is_not_there_is_a_failure_that_may_pass() -> None:
+async def test_a_server_that_is_not_there_is_a_failure_that_may_pass(caplog: pytest.LogCaptureFixture) -> None:
     async with serving(broken("500")) as host:
         pass
     speaker = made(PIPER, "livekit", voice=VOICE, baseUrl=f"http://{host}")
@@ -245,6 +250,8 @@ async def test_a_server_that_is_not_there_is_a_failure_that_may_pass() -> None:
     with pytest.raises(APIError) as failed:
         await events(made(VOSK, "livekit", serverUrl=f"ws://{host}"), korean())
     check_failure(failed.value, "reset", host)
+    for server in ("Piper", "Vosk"):
+        assert f"No {server} server answers at http://{host}: docs/speech.md says how to start one." in caplog.messages
 
 
 @pytest.mark.parametrize("sound", [b"", b"RIFF", wav()[:30], wav(channels=2)], ids=["none", "cut", "header", "stereo"])

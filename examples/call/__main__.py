@@ -52,6 +52,8 @@ class Outcome:
 
     heard: str = ""
     answered: str = ""
+    failed: str = ""
+    """Who failed, and why, in a sentence, if the call ended by that."""
     at: str = ""
     providers: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     timeline: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
@@ -84,12 +86,15 @@ async def call(client: Client, *, question: bytes, answer: Path, registry: Provi
                 moments["answered"] = time.monotonic()
                 over.set()
 
-        def closed(_: object) -> None:
-            over.set()
+        def failed(event: Any) -> None:
+            if not event.error.recoverable:
+                outcome.failed = getattr(event.error.error, "message", "")
+                over.set()
 
         session.on("user_input_transcribed", heard)
         session.on("conversation_item_added", added)
-        session.on("close", closed)
+        session.on("error", failed)
+        session.on("close", partial(_end, over))
         session.input.audio, session.output.audio = caller, ear
         await under_way.start()
         caller.say(question)
@@ -103,6 +108,10 @@ async def call(client: Client, *, question: bytes, answer: Path, registry: Provi
         outcome.timeline = [("spoke", caller.began - caller.ended), *((what, at - caller.ended) for what, at in marks)]
         outcome.answer_seconds = ear.save(answer)
     return outcome
+
+
+def _end(over: anyio.Event, _event: object) -> None:
+    over.set()
 
 
 async def ask_piper(text: str, base_url: str = machine.PIPER) -> bytes:
@@ -123,34 +132,46 @@ async def demonstrate(question: str, answer: Path, *, is_vendors: bool) -> bool:
     logs.configure(settings.log_format)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     log = settings.data_dir / "call.log"
+
+    def say(said: str) -> None:
+        console.print(f"[dim]{said}[/]", soft_wrap=True)
+
+    say("Loading the plugins…")
     machine.place_models()
     preload()
     async with AsyncExitStack() as stack:
-        with console.status("Starting what is needed on this machine…"):
-            await stack.enter_async_context(machine.piper(log))
-            url, plane = await stack.enter_async_context(machine.control_plane(settings, log))
-            await machine.prepare(plane, lambda said: console.print(f"[dim]{said}[/]", soft_wrap=True))
-            token = await stack.enter_async_context(machine.worker_token(plane))
-            model = ScriptedModel()
-            scripted = await stack.enter_async_context(model.served())
-            wav = await ask_piper(question)
-            client = await stack.enter_async_context(Client(url, token))
-        with console.status("Calling…"):
-            registry = None if is_vendors else Scripted(scripted)
-            outcome = await call(client, question=wav, answer=answer, registry=registry)
+        say("Looking for Piper, or starting it…")
+        await stack.enter_async_context(machine.piper(log))
+        say("Looking for the control plane, or starting it…")
+        url, plane = await stack.enter_async_context(machine.control_plane(settings, log))
+        await machine.prepare(plane, say)
+        token = await stack.enter_async_context(machine.worker_token(plane))
+        model = ScriptedModel()
+        scripted = await stack.enter_async_context(model.served())
+        wav = await ask_piper(question)
+        client = await stack.enter_async_context(Client(url, token))
+        say("Calling…")
+        registry = None if is_vendors else Scripted(scripted)
+        outcome = await call(client, question=wav, answer=answer, registry=registry)
     if not outcome.answered:
-        asked = " > ".join(outcome.providers["llm" if outcome.heard else "stt"])
-        what = "The question was heard, and not answered" if outcome.heard else "The question was not heard"
-        console.print(f"{what}: {asked} did not. `voxplane doctor` tells what they reported.", markup=False)
+        console.print(why_unanswered(outcome), markup=False, soft_wrap=True)
         return False
     show(console, outcome, answer)
     return True
+
+
+def why_unanswered(outcome: Outcome) -> str:
+    """Say how far a call came, who failed, and where to look."""
+    asked = " > ".join(outcome.providers["llm" if outcome.heard else "stt"])
+    what = "The question was heard, and not answered" if outcome.heard else "The question was not heard"
+    return f"{what}: {outcome.failed or f'{asked} did not.'} `voxplane doctor` tells what was reported."
 
 
 def show(console: Console, outcome: Outcome, answer: Path) -> None:
     """Print what happened, and when."""
     console.print(f"heard      {outcome.heard}")
     console.print(f"answered   {outcome.answered}")
+    console.print("[dim]seconds from the end of the question:[/]")
     start, end = outcome.timeline[0][1], outcome.timeline[-1][1] + outcome.answer_seconds
     scale = 48 / (end - start)
     for what, at in outcome.timeline:

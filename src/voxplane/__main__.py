@@ -23,7 +23,7 @@ def _run_agent_alone() -> None:
         from voxplane.agent import main as run  # noqa: PLC0415 - a worker's packages, which may be missing too
     except ModuleNotFoundError:
         sys.exit("The agent needs LiveKit: pip install 'voxplane[livekit]'.")
-    del sys.argv[1]
+    sys.argv[:2] = ["voxplane agent"]
     run()
 
 

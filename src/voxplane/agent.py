@@ -11,6 +11,7 @@ their own use `Call` in it, or no more than `voxplane.livekit`.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import logging
@@ -25,7 +26,7 @@ import anyio
 from livekit.agents import AgentServer, JobContext, JobProcess
 from livekit.plugins import silero
 
-from voxplane.agent_settings import AgentSettings, LiveKitSettings, check
+from voxplane.agent_settings import AgentSettings, LiveKitSettings, check, described
 from voxplane.call import Call
 from voxplane.client import Client
 from voxplane.errors import ConfigurationError, Unreachable, VoxplaneError
@@ -69,10 +70,7 @@ async def client_for(settings: AgentSettings, metadata: str) -> AsyncGenerator[C
         Unreachable: there is neither a control plane nor a snapshot; the sentence says what to do.
         VoxplaneError: the control plane turned this worker away.
     """
-    organization = organization_of(metadata, settings.organization)
-    token = settings.token.get_secret_value()
-    kept, trusted = settings.snapshot_dir, settings.ca_file
-    client = Client(settings.url, token, organization=organization, snapshot_folder=kept, ca_file=trusted)
+    client = _client(settings, organization_of(metadata, settings.organization))
     async with AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(client)
@@ -85,6 +83,31 @@ async def client_for(settings: AgentSettings, metadata: str) -> AsyncGenerator[C
             message = f"{error.message} Is VOXPLANE_URL right, and the control plane up? {advice}"
             raise Unreachable(message) from error
         yield client
+
+
+def _client(settings: AgentSettings, organization: str) -> Client:
+    token, kept, trusted = settings.token.get_secret_value(), settings.snapshot_dir, settings.ca_file
+    return Client(settings.url, token, organization=organization, snapshot_folder=kept, ca_file=trusted)
+
+
+async def introduce(settings: AgentSettings) -> None:
+    """Ask the control plane once, before any call, whether it lets this worker in.
+
+    One that does not answer is no reason not to start: it may be back for the call, or a snapshot serves.
+
+    Raises:
+        VoxplaneError: it does not, or the settings are none that a call can begin with; the sentence says what to do.
+    """
+    try:
+        me = await _client(settings, settings.organization).check()
+    except Unreachable as error:
+        then = (
+            "from the snapshots on disk" if settings.snapshot_dir else "not at all, for VOXPLANE_SNAPSHOT_DIR is unset"
+        )
+        log.warning("%s Until it does, calls are answered %s.", error.message, then)
+        return
+    whose = "a fleet's: jobs name their organization" if me.organization is None else me.organization.slug
+    log.info("the control plane lets this worker in as %s (%s)", me.name, whose)
 
 
 async def begin_call(context: JobContext, settings: AgentSettings, *, registry: ProviderRegistry | None = None) -> Call:
@@ -175,9 +198,12 @@ def run(command: Command, takes: Callable[[JobContext], Awaitable[None]] = answe
 
     Raises:
         ConfigurationError: settings are missing or not valid; the message names each.
+        VoxplaneError: the control plane does not let this worker in.
     """
     check(AgentSettings, *([] if command == "console" else [LiveKitSettings]))
-    server = agent_server(AgentSettings.read(), takes)
+    settings = AgentSettings.read()
+    anyio.run(introduce, settings)
+    server = agent_server(settings, takes)
     if command == "console":
         from livekit.agents import cli  # noqa: PLC0415 - deprecated there, and the one that has a console
 
@@ -232,10 +258,15 @@ async def _drain(server: AgentServer, until: anyio.CancelScope) -> None:
 def main(takes: Callable[[JobContext], Awaitable[None]] = answer) -> None:
     """Run this program as a worker: its argument is `start`, `dev` or `console`, as `run` takes it."""
     logging.basicConfig(level=logging.INFO)
-    if len(sys.argv) != 2 or sys.argv[1] not in COMMANDS:  # noqa: PLR2004 - the program and its command
-        sys.exit(f"Say how to run: {', '.join(COMMANDS[:-1])} or {COMMANDS[-1]}.")
+    parser = argparse.ArgumentParser(
+        description="Run LiveKit's agent worker on the organizations' providers.",
+        epilog=f"It reads the environment:\n{described()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    said = "in production (start), at a desk (dev), or on this machine's microphone and loudspeaker (console)"
+    parser.add_argument("command", choices=COMMANDS, help=said)
     try:
-        run(sys.argv[1], takes)
+        run(parser.parse_args().command, takes)
     except VoxplaneError as error:
         sys.exit(error.message)
 

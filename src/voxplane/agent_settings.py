@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -48,13 +50,43 @@ def check(*wanted: type[_Settings]) -> None:
         raise ConfigurationError(f"The worker cannot start. {' '.join(wrong)}")
 
 
+# A worker does not start with what its client would refuse at the first call. The client's file is imported when a
+# worker reads its settings: whoever else imports this one can do without aiohttp.
+
+
+def _control_plane(url: str) -> str:
+    from voxplane.channel import checked_url  # noqa: PLC0415 - see above
+
+    with _as_a_finding():
+        return checked_url(url)
+
+
+def _token(token: SecretStr) -> SecretStr:
+    from voxplane.channel import bare_token  # noqa: PLC0415 - see above
+
+    with _as_a_finding():
+        return SecretStr(bare_token(token.get_secret_value()))
+
+
+@contextmanager
+def _as_a_finding() -> Generator[None]:
+    try:
+        yield
+    except ConfigurationError as error:
+        raise PydanticCustomError("control_plane", "{why}", {"why": error.message}) from None
+
+
 class AgentSettings(_Settings):
     """What a worker is told, each from `VOXPLANE_<NAME>`."""
 
     model_config = SettingsConfigDict(env_prefix="VOXPLANE_")
 
-    url: str = Field(default="http://127.0.0.1:5005", description="The control plane.")
-    token: SecretStr = Field(description="A token with worker:resolve, of one organization or of a fleet.")
+    url: Annotated[str, AfterValidator(_control_plane)] = Field(
+        default="http://127.0.0.1:5005", description="The control plane: its address without /api."
+    )
+    token: Annotated[SecretStr, AfterValidator(_token)] = Field(
+        description="A token with worker:resolve, of one organization or of a fleet."
+    )
     organization: str = Field(
         default="current", description="The organization of calls whose job names none; by default the token's own."
     )
@@ -84,6 +116,17 @@ class LiveKitSettings(_Settings):
 
     model_config = SettingsConfigDict(env_prefix="LIVEKIT_")
 
-    url: Annotated[str, AfterValidator(_livekit_address)]
-    api_key: Annotated[str, Field(min_length=1)]
-    api_secret: Annotated[SecretStr, Field(min_length=1)]
+    url: Annotated[str, AfterValidator(_livekit_address)] = Field(description="LiveKit; not for `console`.")
+    api_key: Annotated[str, Field(min_length=1)] = Field(description="Its API key.")
+    api_secret: Annotated[SecretStr, Field(min_length=1)] = Field(description="The API key's secret.")
+
+
+def described() -> str:
+    """Return the variables that a worker reads, a line for each, for a terminal."""
+    lines: list[tuple[str, str]] = []
+    for each in (AgentSettings, LiveKitSettings):
+        for name, field in each.model_fields.items():
+            needed = " Needed." if field.is_required() else ""
+            lines.append((f"{each.model_config.get('env_prefix', '')}{name.upper()}", f"{field.description}{needed}"))
+    width = max(len(name) for name, _ in lines)
+    return "\n".join(f"  {name:<{width}}  {text}" for name, text in lines)

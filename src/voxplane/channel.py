@@ -14,10 +14,29 @@ from urllib.parse import quote, urlsplit
 
 import anyio
 import certifi
-from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from aiohttp import (
+    ClientConnectorCertificateError,
+    ClientConnectorSSLError,
+    ClientError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    TCPConnector,
+)
+from pydantic import ValidationError
 
 from voxplane.destination import Origin
-from voxplane.errors import ConfigurationError, Unreachable, from_problem
+from voxplane.errors import (
+    ConfigurationError,
+    NotFound,
+    OrganizationNotFound,
+    Unauthenticated,
+    Unreachable,
+    VoxplaneError,
+    from_problem,
+)
+from voxplane.schemas import Me
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +55,20 @@ _WAIT_AT_MOST_SECONDS = 60.0  # whatever a gateway on the way asks for
 _EVENT_STREAM = "text/event-stream"
 _SUCCESS = range(200, 300)
 
+# What the API says to somebody with curl, said to whoever set up a worker.
+_WHO_IS_THIS = (
+    "The control plane does not know this token: it was revoked, has ended, or never was one. Set VOXPLANE_TOKEN, or "
+    "the client's `token`, to what `voxplane token create --scope worker:resolve` prints."
+)
+_NO_ORGANIZATION_NAMED = (
+    "This token has no organization of its own, for it is a fleet's: name one of its list, with "
+    'Client(..., organization="acme") or VOXPLANE_ORGANIZATION.'
+)
+_NOT_ON_THE_LIST = (
+    "There is no such organization for this token. Name its own, or one of its fleet's list: `voxplane token fleet "
+    "ORGANIZATION... --change ID` gives it another, with the id that `voxplane token list --platform` shows."
+)
+
 
 class Event(NamedTuple):
     """One event of the stream of changes."""
@@ -48,25 +81,41 @@ class Event(NamedTuple):
 class Channel:
     """One worker's way to its organization at the control plane."""
 
-    def __init__(self, url: str, token: str, *, organization: str, ca_file: Path | None = None) -> None:
+    def __init__(self, url: str, token: str, *, organization: str, ca_file: str | Path | None = None) -> None:
         """Take what `Client` takes.
 
         Raises:
             ConfigurationError: the address is no https address, nor one of this machine; what is given cannot be a
                 token; or `ca_file` holds no certificates.
         """
-        self.url = _checked(url)
+        self.url = checked_url(url)
+        self._organization = organization
         self._home = f"{self.url}/api/organizations/{quote(organization, safe='')}"
         self._headers = {
-            "Authorization": f"Bearer {_bare(token)}",
+            "Authorization": f"Bearer {bare_token(token)}",
             "User-Agent": f"voxplane-python/{version('voxplane')}",
         }
         self._tls = _tls(ca_file)
 
     async def aclose(self) -> None:
         """Close its connections, also for who is cancelled."""
-        with anyio.CancelScope(shield=True):
-            await self._session.close()
+        session: ClientSession | None = self.__dict__.pop("_session", None)  # none is made to be closed
+        if session is not None:
+            with anyio.CancelScope(shield=True):
+                await session.close()
+
+    async def me(self) -> Me:
+        """Ask who the token stands for.
+
+        Raises:
+            Unreachable: there is no answer, or one that is not ours.
+            VoxplaneError: what the control plane answered instead.
+        """
+        content = await self._read(await self._send("GET", f"{self.url}/api/me"))
+        try:
+            return Me.model_validate_json(content, extra="ignore")
+        except ValidationError:
+            raise Unreachable("The control plane's answer is not one that this release understands.") from None
 
     async def ask(self, path: str, body: JsonObject) -> bytes | None:
         """Post a question, and return the answer; None when there is nothing to say (204).
@@ -77,7 +126,7 @@ class Channel:
         """
         try:
             with anyio.fail_after(ANSWER_SECONDS):
-                answer = await self._send("POST", path, body=body)
+                answer = await self._send("POST", f"{self._home}/{path}", body=body)
                 content = await self._read(answer)
         except TimeoutError as error:
             raise self._unanswered(error) from None
@@ -92,7 +141,8 @@ class Channel:
             VoxplaneError: what the control plane answered instead.
         """
         headers = {"Accept": _EVENT_STREAM, "Last-Event-ID": at}
-        answer = await self._send("GET", "changes", headers=headers, silence_seconds=SILENCE_SECONDS)
+        place = f"{self._home}/changes"
+        answer = await self._send("GET", place, headers=headers, silence_seconds=SILENCE_SECONDS)
         try:
             if answer.headers.get("Content-Type", "").partition(";")[0].strip() != _EVENT_STREAM:
                 raise self._not_ours(answer)
@@ -129,7 +179,7 @@ class Channel:
     async def _send(
         self,
         method: str,
-        path: str,
+        place: str,
         *,
         headers: Mapping[str, str] | None = None,
         body: JsonObject | None = None,
@@ -140,7 +190,7 @@ class Channel:
             with anyio.fail_after(REQUEST_SECONDS):
                 answer = await self._session.request(
                     method,
-                    f"{self._home}/{path}",
+                    place,
                     headers=headers,
                     json=body,
                     timeout=ClientTimeout(sock_read=silence_seconds),
@@ -158,7 +208,7 @@ class Channel:
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status == HTTPStatus.TOO_MANY_REQUESTS:
             message = f"{self.url} cannot answer now: {error.message}"
             raise Unreachable(message, retry_after_seconds=_retry_after(answer))
-        raise error
+        raise self._refusal(error)
 
     async def _read(self, answer: ClientResponse) -> bytes:
         try:
@@ -166,9 +216,25 @@ class Channel:
         except (ClientError, TimeoutError) as error:
             raise self._unanswered(error) from None
 
+    def _refusal(self, error: VoxplaneError) -> VoxplaneError:
+        """Return an error with what a worker's owner has to do, where the API's own words are for other readers."""
+        if type(error) is Unauthenticated:
+            return Unauthenticated(_WHO_IS_THIS)
+        if type(error) is OrganizationNotFound:
+            is_named = self._organization != "current"
+            return OrganizationNotFound(_NOT_ON_THE_LIST if is_named else _NO_ORGANIZATION_NAMED)
+        if type(error) is NotFound:
+            return NotFound(f"Voxplane's API is not at {self.url}: give its address without /api, or what comes after.")
+        return error
+
     def _unanswered(self, error: Exception) -> Unreachable:
         """Name what went wrong; aiohttp's own error goes no further, for it holds the request, and that the token."""
-        return Unreachable(f"No answer from {self.url} ({type(error).__name__}).")
+        name, hint = type(error).__name__, ""
+        if isinstance(error, ClientConnectorCertificateError):
+            hint = " Its certificate is not trusted: VOXPLANE_CA_FILE, or `ca_file`, names the file of its authority."
+        elif isinstance(error, ClientConnectorSSLError):
+            hint = " It speaks no TLS: on this machine its address may begin with http://."
+        return Unreachable(f"No answer from {self.url} ({name}).{hint}")
 
     def _not_ours(self, answer: ClientResponse) -> Unreachable:
         message = f"{self.url} answered with status {answer.status}, and not as Voxplane."
@@ -191,7 +257,7 @@ def _event(said: Mapping[str, str]) -> Event:
 
 
 @cache
-def _tls(ca_file: Path | None) -> ssl.SSLContext:
+def _tls(ca_file: str | Path | None) -> ssl.SSLContext:
     """Read the certificates that are trusted, once: it takes longer than a resolution."""
     try:
         # Named, for without a name it is those of the environment's SSL_CERT_FILE.
@@ -200,16 +266,24 @@ def _tls(ca_file: Path | None) -> ssl.SSLContext:
         raise ConfigurationError("The file with the control plane's certificates cannot be read as PEM.") from None
 
 
-def _bare(token: str) -> str:
-    """Return a token without what the file that it came from had around it; nothing else can be sent as one."""
+def bare_token(token: str) -> str:
+    """Return a token without what the file that it came from had around it; nothing else can be sent as one.
+
+    Raises:
+        ConfigurationError: it cannot be one.
+    """
     bare = token.strip()
     if not (bare.isascii() and bare.isprintable()) or " " in bare or not bare:
         raise ConfigurationError("This cannot be a token: give what `voxplane token create` printed, and no more.")
     return bare
 
 
-def _checked(url: str) -> str:
-    """Refuse an address over which a token and keys would travel in the open."""
+def checked_url(url: str) -> str:
+    """Return the control plane's address without a slash at its end.
+
+    Raises:
+        ConfigurationError: it cannot be read, or a token and keys would travel over it in the open.
+    """
     try:
         origin = Origin.parse(url)
     except ValueError as error:

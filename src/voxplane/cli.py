@@ -25,6 +25,7 @@ from voxplane.legacy_commands import legacy
 from voxplane.model_commands import models
 from voxplane.provider import unknown_field
 from voxplane.registry import ProviderRegistry
+from voxplane.remedies import of_organization
 from voxplane.schemas import (
     ConfigWrite,
     OrderWrite,
@@ -41,12 +42,12 @@ from voxplane.token_commands import token
 from voxplane.verify_commands import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from rich.table import Table
 
     from voxplane.provider import AnyProvider
-    from voxplane.schemas import JsonObject, OrganizationProvider, Provider
+    from voxplane.schemas import JsonObject, OrganizationProvider, OrganizationProviders, Provider
     from voxplane.server.auth import Principal
     from voxplane.server.settings import Settings
 
@@ -118,13 +119,21 @@ def agent(
         Literal["start", "dev", "console"], typer.Argument(help="In production, at a desk, or on this machine's audio.")
     ],
 ) -> None:
-    """Run LiveKit's agent worker on the organizations' providers. It needs the extra `livekit`."""
+    """Run LiveKit's agent worker on the organizations' providers. It needs the extra `livekit`.
+
+    It reads VOXPLANE_URL and VOXPLANE_TOKEN, and but for `console` LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET;
+    docs/reference/settings.md lists the rest.
+    """
     try:
         from voxplane import agent as worker  # noqa: PLC0415 - a worker's packages, which a control plane can do without
     except ModuleNotFoundError:
         raise errors.MissingDependency("The agent needs LiveKit: pip install 'voxplane[livekit]'.") from None
     logging.basicConfig(level=logging.INFO)
-    worker.run(command)
+    try:
+        worker.run(command)
+    except VoxplaneError as error:  # said to a worker: what other commands would say of its code is not meant
+        say(error.message, style="red")
+        raise typer.Exit(1) from None
 
 
 @db.command("upgrade")
@@ -264,7 +273,7 @@ def config_get(
     """Show the settings in force, of one provider or of all."""
     if key is None:
         found = run_for(organization, lambda plane, who: plane.providers.get_organization_providers(who))
-        show(found, as_json, lambda: _ranking(found.providers))
+        show(found, as_json, lambda: _ranking(found))
         return
     one = run_for(organization, lambda plane, who: plane.providers.get_organization_provider(who, key))
     show(one, as_json, lambda: _effective(one))
@@ -272,20 +281,31 @@ def config_get(
         say_state(one, organization)
 
 
-def _ranking(found: Iterable[OrganizationProvider]) -> Table:
+def _ranking(found: OrganizationProviders) -> Table:
+    answering = set(found.next_call.values())
     rows = [
         (
             each.provider.type,
             each.provider.key,
-            "primary" if each.is_primary else ("on" if each.is_enabled else "off"),
+            "primary" if each.provider.key in answering else ("on" if each.is_enabled else "off"),
             each.priority,
-            "usable" if each.usable else (each.reason or "").replace("_", " "),
+            _standing(each),
             each.config.get("model") or each.config.get("voice"),
             "; ".join(notice.message for notice in each.notices if notice.code != "setting_invalid"),
         )
-        for each in found
+        for each in found.providers
     ]
     return table("Type", "Provider", "Rank", "Priority", "State", "Model", "Notices", rows=rows)
+
+
+def _standing(one: OrganizationProvider) -> str:
+    """Say in a word or two whether a provider can answer, and whether it does."""
+    if one.reason is not None:
+        return one.reason.replace("_", " ")
+    if one.status != "failing":
+        return "usable"
+    is_in_calls = one.health is not None and one.health.status == "failing"
+    return f"failing: {one.health.kind if one.health and is_in_calls else 'its test'}".replace("_", " ")
 
 
 def _effective(one: OrganizationProvider) -> Table:
@@ -399,7 +419,12 @@ def order(
         organization,
         lambda plane, who: plane.providers.order_organization_providers(who, provider_type, wanted),
     )
-    show(found, as_json, lambda: _ranking(found.providers))
+    show(found, as_json, lambda: _ranking(found))
+    if not as_json:
+        of = of_organization(organization)
+        for each in found.providers:
+            if each.provider.key in keys and not each.is_enabled:
+                say(f"{each.provider.key} is off: `voxplane config set {each.provider.key} --enable{of}`")
 
 
 @app.command("doctor")

@@ -18,6 +18,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 import anyio
@@ -25,6 +26,7 @@ from pydantic import ValidationError
 
 from voxplane.channel import REQUEST_SECONDS, Channel, Event
 from voxplane.errors import (
+    ConfigurationError,
     MissingDependency,
     NoPrimaryProvider,
     OrganizationNotFound,
@@ -39,10 +41,9 @@ from voxplane.resolution import ResolvedProviderConfig, why_nobody
 from voxplane.schemas import ProviderReport, ProviderType, ReportsWrite, Resolution, ResolvedProvider
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import TracebackType
 
-    from voxplane.schemas import JsonObject, OrganizationName, SkippedProvider
+    from voxplane.schemas import JsonObject, Me, OrganizationName, SkippedProvider
     from voxplane.snapshot import SnapshotFile
 
 MAX_STALE = timedelta(hours=24)
@@ -51,6 +52,8 @@ _RETRY_AT_MOST_SECONDS = 30.0
 _LASTED_SECONDS = 15.0  # less than the silence after which a stream is taken for cut
 _START_SECONDS = 8.0  # a caller is waiting
 _SAVES_IN_MAX_STALE = 24
+_ANY_AGE = timedelta(days=36_500)
+_SCOPE = "worker:resolve"
 # What the control plane says to a worker that is no longer let in, as opposed to one that it cannot serve now.
 _TURNED_AWAY = (Unauthenticated, PermissionDenied, OrganizationNotFound)
 
@@ -82,9 +85,9 @@ class Client:
         token: str,
         *,
         organization: str = "current",
-        snapshot_folder: Path | None = None,
+        snapshot_folder: str | Path | None = None,
         max_stale: timedelta = MAX_STALE,
-        ca_file: Path | None = None,
+        ca_file: str | Path | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take the control plane's address and a token with worker:resolve.
@@ -96,13 +99,16 @@ class Client:
 
         Raises:
             ConfigurationError: the address is no https address, nor one of this machine; what is given cannot be a
-                token; or `ca_file` holds no certificates.
+                token; `ca_file` holds no certificates; or `max_stale` is no timedelta.
             MissingDependency: a snapshot folder needs the extra `snapshot`.
         """
+        if not isinstance(max_stale, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance] - not everybody checks types
+            raise ConfigurationError("max_stale is a timedelta, such as timedelta(hours=24).")
         self._channel = Channel(url, token, organization=organization, ca_file=ca_file)
         self._file = (
-            _snapshot_file(snapshot_folder, self._channel.url, organization, token) if snapshot_folder else None
+            _snapshot_file(Path(snapshot_folder), self._channel.url, organization, token) if snapshot_folder else None
         )
+        self._named = organization
         self._max_stale = max_stale
         self._monotonic = monotonic
         self._lease = self._new_lease()
@@ -132,6 +138,27 @@ class Client:
     ) -> None:
         """Stop following, after what is left to report was said."""
         await self._context.__aexit__(kind, error, trace)
+
+    async def check(self) -> Me:
+        """Ask the control plane whether it lets this worker in, without entering; for a worker that starts.
+
+        Raises:
+            Unauthenticated, PermissionDenied, OrganizationNotFound: it does not; the sentence says what to do.
+            Unreachable: it does not answer.
+        """
+        try:
+            me = await self._channel.me()
+        finally:
+            await self._channel.aclose()
+        if _SCOPE not in me.scopes:
+            raise PermissionDenied(f"This token lacks the scope {_SCOPE}: `voxplane token create --scope {_SCOPE}`.")
+        if me.organization is not None and self._named not in {
+            "current",
+            me.organization.slug,
+            str(me.organization.id),
+        }:
+            raise OrganizationNotFound("This token is of another organization than the one that is named.")
+        return me
 
     def primary(self, provider_type: ProviderType | str) -> ResolvedProviderConfig:
         """Return the provider of a type that answers first.
@@ -263,11 +290,11 @@ class Client:
                     log.warning("the control plane does not answer: starting from the snapshot on disk")
                     return
                 if error.retry_after_seconds is None:
-                    raise
+                    raise Unreachable(f"{error.message}{await self._why_not_from_disk()}") from None
                 pause = error.retry_after_seconds + random.uniform(0, FIRST_RETRY_SECONDS)  # noqa: S311 - spreads a fleet
                 waited += pause
                 if waited > _START_SECONDS:
-                    raise
+                    raise Unreachable(f"{error.message}{await self._why_not_from_disk()}") from None
                 await anyio.sleep(pause)
             else:
                 self._is_following = True  # nothing is older than this answer, and the stream is about to be opened
@@ -285,6 +312,16 @@ class Client:
         self._contact = saved_at
         self._lease.renew(max(0.0, (now - saved_at).total_seconds()))
         return True
+
+    async def _why_not_from_disk(self) -> str:
+        """Say that there is a snapshot and it is too old, with a space before it; nothing where there is none."""
+        if self._file is None:
+            return ""
+        found = await anyio.to_thread.run_sync(self._file.load, _now(), _ANY_AGE)
+        if found is None:
+            return ""
+        hours = self._max_stale / timedelta(hours=1)
+        return f" The snapshot on disk is of {found[1]:%Y-%m-%d %H:%M} UTC, longer ago than max_stale ({hours:g} h)."
 
     def _take(self, resolution: Resolution) -> None:
         """Put a whole snapshot in the place of the one before."""

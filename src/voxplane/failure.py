@@ -93,6 +93,14 @@ def own_kind(found: Iterable[BaseException]) -> FailureKind | None:
     return next((kind for each in found for error, kind in _BY_ERROR.items() if isinstance(each, error)), None)
 
 
+def own_sentence(found: Iterable[BaseException]) -> str:
+    """Return what the first of our own errors says, with a space before it: that may be repeated, a vendor's may not.
+
+    Nothing when none of them is ours.
+    """
+    return next((f" {each.message}" for each in found if isinstance(each, VoxplaneError)), "")
+
+
 def pause_seconds(bounds: tuple[float, float], failures_before: int) -> float:
     """Return how long to leave a provider alone that failed so often before: twice as long each time."""
     first, longest = bounds

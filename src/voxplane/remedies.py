@@ -1,25 +1,65 @@
-"""Which command helps a provider that cannot be used."""
+"""Which command helps a provider that cannot be used, or that fails."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from voxplane.schemas import OrganizationProvider, Unusable
+    from voxplane.schemas import FailureKind, OrganizationProvider, Unusable
 
 _REMEDIES: dict[Unusable, str] = {
     "disabled": "`voxplane config set {key} --enable` switches it on",
     "secrets_missing": "`voxplane secrets set {key}` stores one",
     "destination_unapproved": "`voxplane secrets set {key} --approve-origin ADDRESS` approves where calls go",
-    "invalid_config": "`voxplane config set {key}` mends it",
+    "invalid_config": "`voxplane config set {key}{settings}` mends it",
     "undecryptable": "`voxplane secrets remove {key}`, then store it again",
 }
 
 
+_IF_FAILING: dict[FailureKind, str] = {
+    "authentication": "`voxplane secrets set {key}` stores another key",
+    "permission": "give the key more rights at the provider, or `voxplane secrets set {key}` another one",
+    "quota": "add credit at the provider, or put another one first",
+    "rate_limit": "it limits requests: raise the limit at the provider, or put another one first",
+    "invalid_request": "it does not take these settings: `voxplane verify {key}`",
+    "unavailable": "its package, model or voice is not on the worker, whose log names it: docs/speech.md",
+    "server": "it may pass; if not, see the provider's status page, or put another one first",
+    "timeout": "it may pass; if not, see the provider's status page, or put another one first",
+    "connectivity": "see that workers can connect to it: `voxplane verify {key}` shows where calls go",
+}
+_IN_THE_HOUSE: dict[FailureKind, str] = {
+    "connectivity": "start its server, or set where it is: docs/speech.md",
+    "timeout": "see whether its server has enough of a machine: docs/speech.md",
+    "server": "see the log of its server: docs/speech.md",
+}
+"""What helps instead where it runs on machines of one's own."""
+
+
 def remedy(one: OrganizationProvider, organization: str) -> str:
     """Return what to do, for somebody at the organization's machine; nothing when no command helps, or needs to."""
-    of = of_organization(organization)
-    return "" if one.reason is None else _REMEDIES.get(one.reason, "").format(key=f"{one.provider.key}{of}")
+    if one.reason is None:
+        return ""
+    wrong = dict.fromkeys(each.pointer.split("/")[2] for each in one.notices if each.code == "setting_invalid")
+    settings = "".join(f" {name}=…" for name in wrong)
+    return _REMEDIES.get(one.reason, "").format(key=_named(one, organization), settings=settings)
+
+
+def failing(one: OrganizationProvider, organization: str) -> str:
+    """Return that a provider which can be asked fails, since when, who says so, and what to do; else nothing."""
+    if one.status != "failing":
+        return ""
+    health, test = one.health, one.verification
+    if health is not None and health.status == "failing" and health.kind is not None:
+        helps = _IN_THE_HOUSE.get(health.kind) if one.provider.hosting == "local" else None
+        advice = (helps or _IF_FAILING[health.kind]).format(key=_named(one, organization))
+        times = f"{health.reports} report{'' if health.reports == 1 else 's'}"
+        who = f"{times}, the last by {health.reported_by}"
+        return f"failing in calls since {health.since:%Y-%m-%d %H:%M} UTC: {health.kind} ({who}); {advice}"
+    return "failing in its last test" if test is None else f"failing in its last test: {test.sentence} {test.advice}"
+
+
+def _named(one: OrganizationProvider, organization: str) -> str:
+    return f"{one.provider.key}{of_organization(organization)}"
 
 
 def of_organization(slug: str) -> str:

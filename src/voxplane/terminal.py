@@ -14,7 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from voxplane.errors import Invalid, SecretsRefused, VoxplaneError
-from voxplane.remedies import remedy
+from voxplane.remedies import failing, remedy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -143,6 +143,6 @@ def say_state(one: OrganizationProvider, organization: str) -> None:
 
 def _state(one: OrganizationProvider, organization: str) -> str:
     if one.reason is None:
-        return "usable"
+        return failing(one, organization).rstrip(".") or "usable"
     helps = remedy(one, organization)
     return f"not usable: {one.reason.replace('_', ' ')}{f' ({helps})' if helps else ''}"

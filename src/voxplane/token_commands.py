@@ -61,18 +61,26 @@ OfPlatform = Annotated[bool, typer.Option("--platform", help="Tokens that are bo
 
 
 @token.command("list")
-def token_list(organization: Organization = "default", platform: OfPlatform = False, as_json: Json = False) -> None:
+def token_list(
+    organization: Organization = "default",
+    platform: OfPlatform = False,
+    everything: Annotated[bool, typer.Option("--all", help="Those that were revoked, too.")] = False,
+    as_json: Json = False,
+) -> None:
     """List an organization's access tokens; their values are known to nobody."""
     if platform:
         found = run(lambda plane: plane.access.get_platform_tokens())
     else:
         found = run_for(organization, lambda plane, who: plane.access.get_tokens(who))
+    kept = tuple(each for each in found.tokens if everything or each.revoked_at is None)
+    shown = found.model_copy(update={"tokens": kept})
     rows = [
         (each.id, each.name, " ".join(each.scopes), each.created_at.date(), each.expires_at, each.revoked_at)
-        for each in found.tokens
+        for each in shown.tokens
     ]
     columns = ("Id", "Name", "Scopes", "Created", "Expires", "Revoked")
-    show(found, as_json, lambda: table(*columns, rows=rows), "There is no token yet.")
+    empty = "No token is in force: --all lists those that were revoked." if found.tokens else "There is no token yet."
+    show(shown, as_json, lambda: table(*columns, rows=rows), empty)
 
 
 @token.command("fleet")

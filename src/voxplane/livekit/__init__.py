@@ -8,14 +8,20 @@ A chain of one is the plugin's own object under our policy, a longer one LiveKit
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import logging
 import pkgutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
+
+try:
+    import_module("livekit.agents")
+except ModuleNotFoundError as error:
+    message = "voxplane.livekit stands on LiveKit: pip install 'voxplane[livekit]'."
+    raise ModuleNotFoundError(message, name=error.name) from None
 
 from voxplane.errors import ConfigurationError, VoxplaneError
 from voxplane.failure import Clock, Report, leave_out, stamped, why_none
@@ -125,7 +131,7 @@ def preload(keys: Iterable[str] | None = None) -> None:
     targets = {target for plugin in plugins for target in (plugin.target, *plugin.parts.values())}
     for module in sorted({target.partition(":")[0] for target in targets}):
         try:
-            importlib.import_module(module)
+            import_module(module)
         except ModuleNotFoundError as error:
             _log.info("%s is not installed; providers that need it are left out", error.name)
 

@@ -30,6 +30,7 @@ from voxplane.failure import (
     answered_kind,
     causes,
     own_kind,
+    own_sentence,
     pause_seconds,
     retry_after_seconds,
     tell,
@@ -82,6 +83,8 @@ class Failure:
     """The HTTP status, if the vendor answered with one."""
     retry_after: float | None
     """The seconds that the vendor asked us to wait."""
+    sentence: str = ""
+    """What one of our own engines says of it, with a space before it; nothing for a vendor's."""
 
 
 class Link:
@@ -143,7 +146,8 @@ class Link:
             self._failed(failure, type(cause).__name__)
             kind, retryable = failure.kind, failure.kind in _PASSING and (resumes or not has_answered)
             # The vendor's own text may hold a part of the key or of the conversation, so it ends here.
-            raise ProviderFailed(self.provider, kind, f"{self.provider} failed: {kind}.", retryable=retryable) from None
+            message = f"{self.provider} failed: {kind}.{failure.sentence}"
+            raise ProviderFailed(self.provider, kind, message, retryable=retryable) from None
 
     def _refuse_unless_open(self) -> None:
         kind = self.failure
@@ -164,7 +168,8 @@ class Link:
             seconds = failure.retry_after or pause_seconds(PAUSE_SECONDS[kind], self._failures_in_a_row - 1)
             self._cooling_until = self._failed_at + seconds
         level = logging.ERROR if kind == "invalid_request" else logging.WARNING
-        _log.log(level, "%s failed: %s (%s, status %s)", self.provider, kind, name, failure.status)
+        status, said = failure.status, failure.sentence
+        _log.log(level, "%s failed: %s (%s, status %s)%s", self.provider, kind, name, status, said)
         if kind != self.failure and not was_dropped:
             self.failure = kind
             tell(self.report, ProviderReport(provider=self.provider, outcome="failed", kind=kind))
@@ -183,7 +188,7 @@ def examine(error: BaseException) -> Failure:
     found = list(causes(error))
     status = next((status for cause in found if (status := _status(cause)) is not None), None)
     seconds = next((seconds for cause in found if (seconds := _retry_after(cause)) is not None), None)
-    return Failure(_kind(found, status), status, seconds)
+    return Failure(_kind(found, status), status, seconds, own_sentence(found))
 
 
 def _kind(found: Sequence[BaseException], status: int | None) -> FailureKind:

@@ -13,7 +13,14 @@ import logging
 import time
 from collections.abc import Sequence
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
+
+try:
+    import_module("pipecat")
+except ModuleNotFoundError as error:
+    message = "voxplane.pipecat stands on Pipecat: pip install 'voxplane[pipecat]'."
+    raise ModuleNotFoundError(message, name=error.name) from None
 
 from pipecat.frames.frames import InterimTranscriptionFrame, TranscriptionFrame, TTSAudioRawFrame
 

@@ -6,12 +6,13 @@ stands what the catalogue, configuration and workers need; other subjects have a
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
-from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema, field_validator
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
 from voxplane.schemas.verification import VerificationResult
@@ -47,7 +48,17 @@ ProviderStatus = Literal[
     "destination_unapproved",
     "undecryptable",
 ]
-Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+_SLUG = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+
+
+def _slug(text: str) -> str:
+    if not re.fullmatch(_SLUG, text):
+        message = "Write 1 to 63 of a-z, 0-9 and hyphens, with no hyphen at either end, such as acme-corp"
+        raise PydanticCustomError("slug", message)
+    return text
+
+
+Slug = Annotated[str, AfterValidator(_slug), WithJsonSchema({"type": "string", "pattern": f"^{_SLUG}$"})]
 # These describe what is looked up or parsed later, by whoever can say better what is wrong with it.
 ProviderKey = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[a-z0-9-]+$"})]
 ScopeName = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[a-z]+:[a-z]+$"})]

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Literal
 
 from voxplane.errors import ConfigurationError, VoxplaneError
-from voxplane.remedies import remedy
+from voxplane.remedies import failing, remedy
 from voxplane.resolution import chain
 from voxplane.schemas import ProviderType, Wire, verification
 from voxplane.server.anchor_file import STANDARD_OUTPUT
@@ -185,5 +185,6 @@ def _next_call(organization: str, kind: ProviderType, ranked: list[OrganizationP
         remarks = passed_over or ["Enable a provider."]
         return Finding(subject=subject, verdict="note", finding=" ".join(["Nobody answers.", *remarks]))
     notices = [notice.message for notice in usable[0].notices]
-    remarks = [f"The next call goes to {usable[0].provider.name}.", *notices, *passed_over]
+    fail = [f"{each.provider.name} is {seen.rstrip('.')}." for each in usable if (seen := failing(each, organization))]
+    remarks = [f"The next call goes to {usable[0].provider.name}.", *fail, *notices, *passed_over]
     return Finding(subject=subject, verdict="note" if len(remarks) > 1 else "good", finding=" ".join(remarks))

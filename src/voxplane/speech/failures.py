@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -9,8 +10,10 @@ from http import HTTPStatus
 import aiohttp
 from livekit.agents import APIConnectionError, APIError, APIStatusError, APITimeoutError
 
+from voxplane.destination import Origin
 from voxplane.errors import VoxplaneError
 
+_LOG = logging.getLogger(__name__)
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
 
@@ -20,8 +23,10 @@ def loggable(error: Exception) -> str:
 
 
 @contextmanager
-def livekit_errors(server: str) -> Generator[None]:
+def livekit_errors(server: str, url: str) -> Generator[None]:
     """Turn what goes wrong with a server into LiveKit's errors, with sentences of ours and the right `retryable`.
+
+    Its address is in none of them; where nobody listens at it, the worker's log names it.
 
     Raises:
         APIStatusError: it answered with another status than it should.
@@ -31,8 +36,12 @@ def livekit_errors(server: str) -> Generator[None]:
     try:
         yield
     except (APIError, aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
-        # Never with its cause: LiveKit would add its text, which names addresses.
-        raise _failure(server, error) from None
+        if isinstance(error, aiohttp.ClientConnectorError):
+            place = Origin.parse(url).in_short
+            _LOG.warning("No %s server answers at %s: docs/speech.md says how to start one.", server, place)
+        failure = _failure(server, error)
+        # Never with this as its cause: LiveKit would add its text, which names addresses.
+        raise failure from failure.__cause__
     except ExceptionGroup as group:
         # What failed first; the other tasks were cancelled for it.
         raise _failure(server, group.exceptions[0]) from None

@@ -15,6 +15,7 @@ import io
 import json
 import logging
 import os
+import re
 import wave
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,9 @@ _THREADS = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="piper")
 # What the published voices are made with; a voice of another rate is resampled.
 _LOW_RATE, _RATE = 16_000, 22_050
 _SILENCE_SECONDS = 0.1
+# What of a server's answer may be repeated: names as voices have them, and not hundreds.
+_VOICE = re.compile(r"[A-Za-z]{2,3}_[A-Za-z0-9]{2,4}-[\w-]{1,80}")
+_SAID_VOICES = 10
 
 
 def _load(path: str) -> Any:
@@ -215,9 +219,10 @@ class Server:
 
         Raises:
             APIStatusError: the server answered with an error.
-            APIConnectionError: it does not have this voice, or its answer is not a wav, or it cannot be reached.
+            APIConnectionError: it does not have this voice (its cause is a ModelMissing, which says what it has), or
+                its answer is not a wav, or it cannot be reached.
         """
-        with livekit_errors("Piper"):
+        with livekit_errors("Piper", self._url):
             # The server closes each connection after its answer, so there is none to keep between two sentences.
             async with http_session(timeout_seconds) as session:
                 await self._check_voice(session)
@@ -242,7 +247,12 @@ class Server:
             raise APIConnectionError("The Piper server did not say which voices it has.", retryable=False) from None
         # Piper 1.8 means to cut ".onnx.json" off, and cuts any of these letters.
         if self._voice.rstrip(".onxjs") not in voices:
-            raise APIConnectionError("The Piper server does not have this voice.", retryable=False)
+            there = sorted(name for name in voices if _VOICE.fullmatch(name))[:_SAID_VOICES]
+            message = (
+                f"The Piper server does not have the voice {self._voice}. It has: {', '.join(there) or 'none'}. "
+                "docs/speech.md says how to add one."
+            )
+            raise APIConnectionError(message, retryable=False) from ModelMissing(message)
         self._knows_voice = True
 
 

@@ -294,7 +294,7 @@ class ServerStream(Stream):
     async def _run(self) -> None:
         timeout = self._conn_options.timeout
         closing = aiohttp.ClientWSTimeout(ws_close=1)  # pyright: ignore[reportCallIssue] - made by attrs
-        with livekit_errors("Vosk"):
+        with livekit_errors("Vosk", self._url):
             async with http_session(timeout) as session, session.ws_connect(self._url, timeout=closing) as socket:
                 window = asyncio.Semaphore(_WINDOW)
                 async with asyncio.TaskGroup() as tasks:
