@@ -117,6 +117,7 @@ export const en = {
   typeSentence: (type: ProviderType) => types[type].toLowerCase(),
   common: {
     retry: "Retry",
+    reload: "Reload the page",
     waiting: (seconds: number) => `Retry in ${seconds} s`,
     cancel: "Cancel",
     close: "Close",
@@ -128,6 +129,8 @@ export const en = {
   },
   errors: {
     unreachable: "The server did not answer. Check the connection, then retry.",
+    unloaded:
+      "This part of the page could not be loaded. Retry; after an upgrade of the server, reload the page.",
     noToken:
       "The app around this page could not sign you in. Retry; if it stays, tell those who run that app.",
     forbidden: "Your role does not allow this. Ask an administrator of the organization.",
