@@ -1,6 +1,6 @@
 import { NoToken, Problem, Unreachable } from "./api/client";
+import { Unloaded } from "./loaded";
 import { text } from "./messages";
-import { Unloaded } from "./unloaded";
 
 /** Say what went wrong and what to do about it; never an exception's own words. */
 export function sentence(error: unknown): string {

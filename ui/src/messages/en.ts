@@ -407,6 +407,7 @@ export const en = {
       }.`,
   },
   drawer: {
+    offline: "Offline. What stands here comes when the connection is back.",
     tabs: {
       config: "Configuration",
       credentials: "Credentials",
