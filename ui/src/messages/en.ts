@@ -121,6 +121,7 @@ export const en = {
     waiting: (seconds: number) => `Retry in ${seconds} s`,
     cancel: "Cancel",
     close: "Close",
+    dismiss: "Close this note",
     request: (id: string) => `Request ${id}`,
     on: "On",
     off: "Off",
@@ -748,6 +749,7 @@ export const en = {
     successor: (name: string) => `successor: ${name}`,
     json: "JSON. The server checks it when you save.",
     jsonBroken: 'Write valid JSON, such as {"name": 1}.',
+    jsonTwice: "An object names one field twice: keep one of them.",
     notAdded: "Add what you typed, or clear it.",
     notSent: (names: string) => `Not available with these settings, and not sent: ${names}.`,
     outdated: (names: string) =>
