@@ -61,7 +61,7 @@ class Role:
     refused: frozenset[str]
 
 
-WRITER = MENU | {"Set as primary"}
+WRITER = MENU | {"Set as primary", "Reset all to defaults"}
 NONE: frozenset[str] = frozenset()
 ROLES = {
     "reader": Role((READ,), NONE, MENU, NONE, frozenset(FORCED)),
