@@ -81,6 +81,11 @@ def _loading(page: Page) -> None:
     at(page, shows=".skeleton.seen")
 
 
+def _unloaded(page: Page) -> None:
+    page.route("**/assets/ActivityPage*", problem(404))
+    at(page, "/activity", ".unloaded")
+
+
 def _no_match(page: Page) -> None:
     at(page, "/providers?q=nobody", ".nothing")
 
@@ -211,6 +216,7 @@ _ALL: tuple[Callable[[Page], None], ...] = (
     _import_notice,
     _account,
     _loading,
+    _unloaded,
     _no_match,
     _failed,
     _broken,

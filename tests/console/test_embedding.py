@@ -44,7 +44,7 @@ def host(browser: Browser, service: Service, watch: Watch, built: Path) -> Itera
 
 
 def test_another_app_mounts_the_page_at_an_address_of_its_own(host: Page, service: Service, watch: Watch) -> None:
-    host.goto(f"/settings/providers#{urlencode({'token': service.token(), 'api': service.address})}")
+    host.goto(f"/settings/providers#{urlencode({'token': service.token(), 'api': f'{service.address}/'})}")
     expect(host.locator("[data-provider]")).to_have_count(12)
     host.get_by_role("switch", name="Vosk (local) on").click()
     expect(host.locator("[aria-live=polite]")).to_have_text("Vosk (local) is on")
@@ -98,10 +98,17 @@ STYLES = """() => [document.documentElement, document.body, ...document.querySel
 
 
 def test_the_page_leaves_the_looks_of_its_host_alone(host: Page, service: Service) -> None:
-    opened(host, service, token=service.token())
+    opened(host, service, token=service.token(), dir="rtl")
     expect(host.locator("[data-provider]")).to_have_count(12)
     host.locator("[data-provider=groq] .name").click()
-    host.get_by_role("dialog", name="Groq").get_by_role("tab", name="Credentials").wait_for()
+    drawer = host.get_by_role("dialog", name="Groq")
+    drawer.get_by_role("tab", name="Credentials").wait_for()
+    # It has its own colours there, and reads as the part of the app does that it is in.
+    expect(drawer).to_have_css("background-color", "rgb(255, 255, 255)")
+    expect(drawer).to_have_css("direction", "rtl")
+    host.emulate_media(color_scheme="dark")
+    expect(drawer).to_have_css("background-color", "rgb(27, 28, 32)")
+    host.emulate_media(color_scheme="light")
     host.keyboard.press("Escape")
     expect(host.get_by_role("dialog")).to_have_count(0)
     shown = host.evaluate(STYLES)
@@ -110,11 +117,28 @@ def test_the_page_leaves_the_looks_of_its_host_alone(host: Page, service: Servic
     assert host.evaluate(STYLES) == shown
 
 
-def test_two_pages_in_one_document_share_no_id(host: Page, service: Service) -> None:
+def test_two_pages_in_one_document_share_no_id_no_key_and_no_address(host: Page, service: Service) -> None:
     opened(host, service, token=service.token(), pages="2")
     expect(host.locator("[data-provider]")).to_have_count(24)
-    host.locator("[data-provider=groq] .name").first.click()
-    dialogs = host.get_by_role("dialog", name="Groq", include_hidden=True)
+    names = host.locator("[data-provider=groq] .name")
+    dialogs = host.get_by_role("dialog", include_hidden=True)
+    # The second one keeps to itself where it is.
+    names.last.click()
+    expect(dialogs).to_have_count(1)
+    expect(host).to_have_url(re.compile("/settings/providers(#|$)"))
+    host.keyboard.press("Escape")
+    expect(names.last).to_be_focused()
+    # Keys are for the one that was used last.
+    host.keyboard.press("k")
+    host.keyboard.press("j")
+    expect(names.last).to_be_focused()
+    host.keyboard.press("Control+k")
+    host.get_by_role("combobox", name="Go to a provider").wait_for()
+    expect(dialogs).to_have_count(1)
+    host.keyboard.press("Escape")
+    expect(dialogs).to_have_count(0)
+    names.first.click()
+    expect(host).to_have_url(re.compile("/settings/providers/groq/config$"))
     expect(dialogs).to_have_count(1)
     dialogs.locator("[data-setting]").first.wait_for(state="attached")
     ids: list[str] = host.evaluate("[...document.querySelectorAll('[id]')].map((each) => each.id)")

@@ -81,12 +81,47 @@ def test_check_62_offline_says_since_when_saves_nothing_and_recovers_by_itself(
     expect(state(page)).to_have_text("Offline")
     expect(switch(page, "Vosk (local)")).to_be_disabled()
     expect(page.get_by_role("button", name="Move Groq up")).to_be_disabled()
+    # A provider, and a part of the page, that nobody opened before: it comes when the network does.
+    page.locator("[data-provider=groq] .name").click()
+    drawer = page.get_by_role("dialog")
+    expect(drawer.get_by_text("What stands here comes when the connection is back.")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    expect(page.get_by_role("alert")).to_contain_text("The server did not answer.")
     service.configure("vosk", isEnabled=True)
     page.context.set_offline(offline=False)
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
+    page.keyboard.press("Escape")
     expect(switch(page, "Vosk (local)")).to_be_checked()
     expect(switch(page, "Vosk (local)")).to_be_enabled()
     expect(state(page)).to_have_text("Live")
     expect(page.get_by_text("Offline. Showing data from")).to_have_count(0)
+
+
+def refused(page: Page, pattern: str) -> None:
+    page.route(pattern, lambda route: route.fulfill(status=404, body=""))
+
+
+def test_a_part_that_cannot_be_loaded_says_so_and_comes_with_its_styles_when_it_can(page: Page, watch: Watch) -> None:
+    watch.expected += ["status of 404"]
+    # As after an upgrade: the files that the page knows of are gone.
+    for name in ("ProviderDrawer", "ActivityPage"):
+        refused(page, f"**/assets/{name}*")
+    page.reload()
+    page.locator("[data-provider=groq] .name").click()
+    alert = page.get_by_role("alert").filter(has_text="This part of the page could not be loaded.")
+    expect(alert).to_be_in_viewport()
+    expect(page.get_by_role("button", name="Reload the page")).to_be_visible()
+    page.unroute("**/assets/ProviderDrawer*")
+    page.get_by_role("button", name="Retry").click()
+    dialog = page.get_by_role("dialog", name="Groq")
+    expect(dialog.locator(".head").first).to_have_css("display", "flex")
+    expect(alert).to_have_count(0)
+    page.goto("/activity")
+    expect(alert).to_be_visible()
+    page.unroute("**/assets/ActivityPage*")
+    page.get_by_role("button", name="Reload the page").click()
+    expect(page.get_by_role("heading", name="Activity")).to_be_visible()
 
 
 # Press all that can be pressed, but links, and what closes something: it would take the rest out of sight.
@@ -131,7 +166,7 @@ SENDING = (
 def test_check_62_offline_nothing_that_can_be_pressed_writes(
     open_console: OpenConsole, service: Service, watch: Watch, screens: Iterable[str]
 ) -> None:
-    watch.expected += [*EXPECTED, "dynamically imported module", "preload CSS"]
+    watch.expected += EXPECTED
     furnished(service)
     page = open_console(reduced_motion="reduce")
     written: list[str] = []

@@ -138,6 +138,36 @@ def test_check_66_a_setting_is_changed_and_saved_at_400_percent(open_furnished: 
     assert service.provider("openai")["overrides"]["temperature"] == 0.4
 
 
+# What a finger meets: a field's own label counts with it, and a link within a sentence is as high as its line.
+SMALL = """() => {
+    const layers = [...document.querySelectorAll("[role=dialog], [role=alertdialog], [role=menu]")];
+    const within = layers.at(-1) ?? document;
+    const meets = "button, select, textarea, summary, input, a.button, [role=tab], [role=menuitem], [role=option]";
+    return [...within.querySelectorAll(meets)].flatMap((each) => {
+        const { height, width } = (each.closest("label") ?? each).getBoundingClientRect();
+        const isThere = each.checkVisibility({ visibilityProperty: true }) && width > 1;
+        const what = `${each.tagName} ${each.className} ${(each.ariaLabel ?? each.textContent).trim().slice(0, 40)}`;
+        return isThere && height < 43.5 ? [`${what}: ${Math.round(height)}`] : [];
+    });
+}"""
+
+
+@pytest.mark.parametrize(
+    "screens",
+    [
+        pytest.param(("statuses", "in-force", "models", "fails"), id="a few"),
+        pytest.param(SCREENS, id="all", marks=deep),
+    ],
+)
+def test_on_a_phone_what_can_be_pressed_is_as_high_as_a_finger(
+    open_furnished: OpenConsole, screens: Iterable[str]
+) -> None:
+    page = open_furnished(viewport={"width": 375, "height": 800}, has_touch=True, is_mobile=True)
+    assert page.evaluate("matchMedia('(pointer: coarse)').matches")
+    small = {f"{name}: {each}" for name in each_of(page, screens) for each in page.evaluate(SMALL)}
+    assert not small, "\n".join(sorted(small))
+
+
 # What the server says is in no language of ours: names, settings, models, and what it explains.
 UNTRANSLATED = """(data) => {
     const left = [];
@@ -296,7 +326,13 @@ def test_check_72_nothing_is_shifted_when_the_providers_come(open_furnished: Ope
     assert page.evaluate(SHIFTS) == []
 
 
-def test_check_69_the_first_screen_is_loaded_within_its_budget(page: Page, watch: Watch) -> None:
+def test_check_69_the_first_screen_is_loaded_within_its_budget(open_console: OpenConsole, watch: Watch) -> None:
+    page = open_console(wait=False)
+    # What comes when the page is idle is no part of the first screen.
+    page.add_init_script("window.requestIdleCallback = () => 0")
+    watch.requests.clear()
+    page.reload()
+    page.wait_for_selector("[data-provider]")
     loaded = {Path(urlsplit(each.url).path).name for each in watch.sent("GET") if "/assets/" in each.url}
 
     def zipped(suffix: str) -> int:

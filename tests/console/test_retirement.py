@@ -52,6 +52,7 @@ def test_the_default_organizations_model_is_replaced_in_one_click_and_restored(
         [re.compile(rf"Model: {SEED} →\s+{NEXT}"), re.compile(r"Reasoning effort: .+ →\s+none", re.IGNORECASE)]
     )
     page.get_by_role("tab", name="Configuration").click()
+    expect(page.get_by_text(f"{SEED} ends on Jan 14, 2027.")).to_have_count(1)
     ending.get_by_role("button", name=f"Replace with {NEXT}").click()
     done = page.get_by_role("dialog").locator("[data-replaced]")
     expect(done).to_be_focused()

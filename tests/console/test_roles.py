@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from tests.console.conftest import PROVIDERS, OpenConsole, Service, Watch
 
-READ, WRITE, SECRETS = "livekit:read", "livekit:write", "admin:secrets"
+READ, WRITE, SECRETS, AUDIT = "livekit:read", "livekit:write", "admin:secrets", "audit:read"
 MOVES = frozenset({"Move Groq up", "Move Groq down", "Groq on", "Test Groq"})
 MENU = frozenset({"Copy as API call", "Documentation", "Pricing"})
 KEY = frozenset({"Replace API key", "Edit label of API key", "Remove API key"})
@@ -44,6 +44,9 @@ FORCED: dict[str, tuple[str, str, Any]] = {
     "key": ("PUT", "/groq/secrets", {"secrets": {"apiKey": "gsk_of_nobody"}}),
     "label": ("PUT", "/groq/secrets", {"label": "of nobody"}),
     "removal": ("DELETE", "/groq/secrets", None),
+    "restore": ("POST", "/groq/restore", {"revision": 1}),
+    "test": ("POST", "/groq/verify", {}),
+    "test of a draft": ("POST", "/groq/verify", {"config": {"temperature": 0.4}}),
 }
 
 
@@ -58,13 +61,17 @@ class Role:
     refused: frozenset[str]
 
 
-WRITER = MENU | {"Set as primary"}
+WRITER = MENU | {"Set as primary", "Reset all to defaults"}
 NONE: frozenset[str] = frozenset()
 ROLES = {
     "reader": Role((READ,), NONE, MENU, NONE, frozenset(FORCED)),
-    "writer": Role((READ, WRITE), MOVES, WRITER, NONE, frozenset({"address", "key", "label", "removal"})),
-    "secrets admin": Role((READ, SECRETS), NONE, MENU, KEY, frozenset({"switch", "order", "address"})),
-    "administrator": Role((READ, WRITE, SECRETS), MOVES, WRITER, KEY, NONE),
+    "writer": Role(
+        (READ, WRITE), MOVES, WRITER, NONE, frozenset({"address", "key", "label", "removal", "test of a draft"})
+    ),
+    "secrets admin": Role(
+        (READ, SECRETS), NONE, MENU, KEY, frozenset({"switch", "order", "address", "restore", "test"})
+    ),
+    "administrator": Role((READ, WRITE, SECRETS, AUDIT), MOVES, WRITER, KEY, NONE),
 }
 
 
@@ -77,6 +84,8 @@ def test_check_55_each_role_has_its_controls_and_the_server_refuses_the_rest(
     for priority, key in enumerate(("anthropic", "groq", "openai"), start=1):
         service.store_key(key)
         service.configure(key, isEnabled=True, priority=priority * 100)
+    for temperature in (0.5, 0.6):
+        service.configure("groq", config={"temperature": temperature})
     service.admin.put(f"{PROVIDERS}/groq/secrets", json={"label": "EU production"}).raise_for_status()
     page = open_console(scopes=role.scopes)
     assert controls(page, "[data-provider=groq]") == role.row
@@ -87,7 +96,13 @@ def test_check_55_each_role_has_its_controls_and_the_server_refuses_the_rest(
     form = page.get_by_role("tabpanel")
     expect(form.locator("[data-setting=temperature]")).to_contain_text("Temperature")
     inputs = form.locator("input:visible, select:visible, textarea:visible")
-    expect(inputs).not_to_have_count(0) if WRITE in role.scopes else expect(inputs).to_have_count(0)
+    if WRITE in role.scopes:
+        form.get_by_label("Temperature", exact=True).fill("0.4")
+        testing = {"Test with these changes"} if SECRETS in role.scopes else NONE
+        assert controls(page, ".save-bar") == {"Discard", "Save changes"} | testing
+        page.get_by_role("button", name="Discard").click()
+    else:
+        expect(inputs).to_have_count(0)
     page.get_by_role("button", name="More for Groq").click()
     assert set(page.get_by_role("menuitem").all_inner_texts()) == role.menu
     page.keyboard.press("Escape")
@@ -99,6 +114,15 @@ def test_check_55_each_role_has_its_controls_and_the_server_refuses_the_rest(
     is_told_who = role.scopes != (READ,)
     expect(secret.get_by_text("EU production")).to_have_count(1 if is_told_who else 0)
     expect(page.locator(".tab-body").get_by_text("ask a secrets admin")).to_have_count(0 if role.credentials else 1)
+
+    page.get_by_role("tab", name="History").click()
+    page.locator("[data-version]").first.wait_for()
+    offered = {name.split()[0] for name in controls(page, "[role=tabpanel]:not([hidden])")}
+    assert offered == {"Compare"} | ({"Restore"} if WRITE in role.scopes else NONE)
+
+    page.goto("/activity")
+    page.get_by_role("combobox", name="Action").wait_for()
+    expect(page.get_by_role("combobox", name="Who")).to_have_count(1 if AUDIT in role.scopes else 0)
 
     answers = {name: sent(page, *call) for name, call in FORCED.items() if name in role.refused}
     assert answers == dict.fromkeys(role.refused, 403)

@@ -37,6 +37,11 @@ export class Announcer {
     this.#timer = setTimeout(() => (this.#isSeen = false), SEEN_MS);
   }
 
+  /** Show it no longer: somebody has seen it. */
+  dismiss(): void {
+    this.#isSeen = false;
+  }
+
   /** Say what failed. What was begun, and may still be seen, is over with that. */
   warn(text: string): void {
     this.#isSeen = false;

@@ -10,6 +10,7 @@ import {
   Problem,
 } from "./api/client";
 import { Live } from "./live.svelte";
+import { Page } from "./page";
 import { Router } from "./router.svelte";
 import { Shortcuts } from "./shortcuts.svelte";
 import { Turns } from "./turns";
@@ -35,6 +36,7 @@ export class ConsoleContext {
   readonly api: Api;
   readonly live: Live;
   readonly queries: QueryClient;
+  readonly page = new Page();
   readonly router: Router;
   readonly announcer = new Announcer();
   readonly shortcuts = new Shortcuts();
@@ -50,7 +52,7 @@ export class ConsoleContext {
     readonly id = "",
   ) {
     this.api = createApi(connection);
-    this.router = new Router(basePath);
+    this.router = new Router(basePath, this.page);
     this.queries = new QueryClient({
       defaultOptions: {
         queries: {
@@ -94,13 +96,18 @@ export class ConsoleContext {
     return this.me?.scopes.includes(scope) ?? false;
   }
 
-  start(): () => void {
+  /** Begin, in these elements of the document or in all of it, until the returned function is called. */
+  start(...parts: readonly Element[]): () => void {
+    const unmount = this.page.mount(...parts);
     const stop = this.router.listen();
-    const press = (event: KeyboardEvent) => this.shortcuts.pressed(event);
+    const press = (event: KeyboardEvent) => {
+      if (this.page.hasKeys) this.shortcuts.pressed(event);
+    };
     addEventListener("keydown", press);
     this.live.start();
     return () => {
       stop();
+      unmount();
       removeEventListener("keydown", press);
       this.live.stop();
       this.queries.clear();

@@ -1,3 +1,5 @@
+import { Page } from "./page";
+
 /** What the overview is filtered by: it stays in the address while a drawer opens over it and closes. */
 const FILTERS = ["q", "status", "type"];
 
@@ -19,11 +21,15 @@ export class Router {
   #path = $state("/");
   #query = $state(new URLSearchParams());
   readonly #guards = new Set<Guard>();
-  #here = "";
+  #here = new URL("about:blank");
+  #isAllowed = false;
 
-  constructor(basePath = "") {
+  constructor(
+    basePath = "",
+    private readonly page = new Page(),
+  ) {
     this.basePath = basePath.replace(/\/+$/, "");
-    this.#read();
+    this.#show(new URL(location.href));
   }
 
   /** The path without the base: `/providers/openai/config`. */
@@ -54,17 +60,23 @@ export class Router {
   /** Follow the browser's own buttons and every link of ours, until the returned function is called. */
   listen(): () => void {
     const stop = new AbortController();
-    addEventListener("popstate", () => void this.#returned(), { signal: stop.signal });
-    addEventListener("click", (event) => this.#clicked(event), { signal: stop.signal });
+    const { signal } = stop;
+    // Another page has the address: this one keeps its own, and begins at the overview.
+    if (!this.page.hasAddress) this.#show(new URL(this.href("/providers"), location.origin));
+    addEventListener("popstate", () => void this.#returned(), { signal });
+    for (const part of this.page.parts)
+      part.addEventListener("click", (event) => this.#clicked(event as MouseEvent), { signal });
+    // What leads here from elsewhere in the app.
+    const elsewhere = (event: MouseEvent) => this.page.hasAddress && this.#clicked(event);
+    addEventListener("click", elsewhere, { signal });
     return () => stop.abort();
   }
 
   /** Go to an address of ours, unless what is on screen is guarded and the person stays. */
   async go(address: string, { replace = false } = {}): Promise<boolean> {
-    const there = new URL(this.href(address), location.origin).pathname;
-    if (there !== location.pathname && !(await this.#mayLeaveFor(there))) return false;
-    history[replace ? "replaceState" : "pushState"](null, "", this.href(address));
-    this.#read();
+    const there = new URL(this.href(address), location.origin);
+    if (there.pathname !== this.#here.pathname && !(await this.#mayLeaveFor(there.pathname))) return false;
+    this.#write(there, replace ? "replaceState" : "pushState");
     return true;
   }
 
@@ -75,9 +87,9 @@ export class Router {
       if (value === null || value === "") query.delete(name);
       else query.set(name, value);
     }
-    const text = query.toString();
-    history.replaceState(null, "", `${this.basePath}${this.#path}${text ? `?${text}` : ""}`);
-    this.#read();
+    const there = new URL(this.basePath + this.#path, location.origin);
+    there.search = query.toString();
+    this.#write(there, "replaceState");
   }
 
   /** Have `guard` asked before the page is left; returns how to take it away. */
@@ -96,23 +108,33 @@ export class Router {
     return query.size > 0 ? `${path}?${query}` : path;
   }
 
-  #read(): void {
-    this.#path = this.#own(location.pathname);
+  #write(there: URL, how: "pushState" | "replaceState"): void {
+    if (this.page.hasAddress) history[how](null, "", there);
+    this.#show(there);
+  }
+
+  #show(there: URL): void {
+    this.#path = this.#own(there.pathname);
     // The same query is the same object: every row's link is made from it.
-    const query = new URLSearchParams(location.search);
+    const query = new URLSearchParams(there.search);
     if (query.toString() !== this.#query.toString()) this.#query = query;
-    this.#here = location.href;
+    this.#here = there;
   }
 
   async #returned(): Promise<void> {
-    if (this.#guards.size > 0 && location.href !== this.#here) {
-      const there = location.href;
+    if (!this.page.hasAddress) return;
+    const there = new URL(location.href);
+    if (this.#guards.size > 0 && !this.#isAllowed && there.href !== this.#here.href) {
       // The browser has already gone back: put the address right while the person is asked.
       history.pushState(null, "", this.#here);
-      if (!(await this.#mayLeaveFor(new URL(there).pathname))) return;
-      history.replaceState(null, "", there);
+      if (!(await this.#mayLeaveFor(there.pathname))) return;
+      // Once more, to the same entry: another one would stand there twice.
+      this.#isAllowed = true;
+      history.back();
+      return;
     }
-    this.#read();
+    this.#isAllowed = false;
+    this.#show(there);
   }
 
   async #mayLeaveFor(pathname: string): Promise<boolean> {

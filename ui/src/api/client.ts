@@ -89,7 +89,8 @@ export async function authorizedFetch(connection: Connection, request: Request):
       signal: request.signal,
       body: body === "" ? null : body,
     });
-    if (token !== null) sent.headers.set("Authorization", `Bearer ${token}`);
+    // A host that is not written in TypeScript may give undefined.
+    if (token != null) sent.headers.set("Authorization", `Bearer ${token}`);
     let response: Response;
     try {
       response = await fetch(sent, { cache: "no-store", credentials: "omit", redirect: "error" });
@@ -100,7 +101,7 @@ export async function authorizedFetch(connection: Connection, request: Request):
     if (response.status !== 401 || attempt > 0) return response;
     // Another request may have been refused first, and somebody has signed in again since.
     const present = await tokenOf(connection);
-    const mayRepeat = present === token ? await connection.signInAgain() : present !== null;
+    const mayRepeat = present === token ? await connection.signInAgain() : present != null;
     if (!mayRepeat) return response;
   }
 }

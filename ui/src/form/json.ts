@@ -24,6 +24,22 @@ export function withField(object: JsonObject, name: string, value: unknown): Jso
   return { ...object, [name]: value };
 }
 
+/** Whether an object in a JSON document, which can be parsed, names a field twice: parsing keeps the last one only. */
+export function namesTwice(document: string): boolean {
+  const objects: Set<string>[] = [];
+  for (const [token, name] of document.matchAll(/("(?:[^"\\]|\\.)*")\s*:|"(?:[^"\\]|\\.)*"|[{}]/g)) {
+    if (token === "{") objects.push(new Set());
+    else if (token === "}") objects.pop();
+    else if (name !== undefined) {
+      const names = objects.at(-1);
+      const read = JSON.parse(name) as string;
+      if (names?.has(read)) return true;
+      names?.add(read);
+    }
+  }
+  return false;
+}
+
 /** The parts of a JSON Pointer (RFC 6901). */
 export function pointerParts(pointer: string): string[] {
   return pointer

@@ -117,9 +117,11 @@ export const en = {
   typeSentence: (type: ProviderType) => types[type].toLowerCase(),
   common: {
     retry: "Retry",
+    reload: "Reload the page",
     waiting: (seconds: number) => `Retry in ${seconds} s`,
     cancel: "Cancel",
     close: "Close",
+    dismiss: "Close this note",
     request: (id: string) => `Request ${id}`,
     on: "On",
     off: "Off",
@@ -128,6 +130,8 @@ export const en = {
   },
   errors: {
     unreachable: "The server did not answer. Check the connection, then retry.",
+    unloaded:
+      "This part of the page could not be loaded. Retry; after an upgrade of the server, reload the page.",
     noToken:
       "The app around this page could not sign you in. Retry; if it stays, tell those who run that app.",
     forbidden: "Your role does not allow this. Ask an administrator of the organization.",
@@ -405,6 +409,7 @@ export const en = {
       }.`,
   },
   drawer: {
+    offline: "Offline. What stands here comes when the connection is back.",
     tabs: {
       config: "Configuration",
       credentials: "Credentials",
@@ -745,6 +750,7 @@ export const en = {
     successor: (name: string) => `successor: ${name}`,
     json: "JSON. The server checks it when you save.",
     jsonBroken: 'Write valid JSON, such as {"name": 1}.',
+    jsonTwice: "An object names one field twice: keep one of them.",
     notAdded: "Add what you typed, or clear it.",
     notSent: (names: string) => `Not available with these settings, and not sent: ${names}.`,
     outdated: (names: string) =>

@@ -88,6 +88,11 @@ export class Drag {
     }));
 
   async #load(): Promise<void> {
-    if (this.isAllowed()) this.#library ??= await import("svelte-dnd-action");
+    if (!this.isAllowed()) return;
+    try {
+      this.#library ??= await import("svelte-dnd-action");
+    } catch {
+      // The handles stay away, the buttons move a row all the same, and the next pointer that comes near tries again.
+    }
   }
 }
