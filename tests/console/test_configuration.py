@@ -434,7 +434,14 @@ def test_all_settings_go_back_to_their_defaults_and_forth_again(open_console: Op
     assert service.provider("openai")["overrides"] == {}
     page.get_by_role("button", name="Undo").click()
     expect(temperature(page)).to_have_value("0.9")
+    expect(page.get_by_role("button", name="More for OpenAI")).to_be_focused()
     assert service.provider("openai")["overrides"] == {"temperature": 0.9}
+    # What somebody else saved since would be undone with it.
+    page.keyboard.press("Enter")
+    page.get_by_role("menuitem", name="Reset all to defaults").click()
+    expect(page.get_by_role("button", name="Undo")).to_be_visible()
+    service.configure("openai", config={"maxTokens": 777})
+    expect(page.get_by_role("button", name="Undo")).to_have_count(0)
 
 
 def test_the_save_can_be_copied_as_a_call_of_the_api(open_console: OpenConsole, service: Service) -> None:

@@ -116,16 +116,21 @@ export function readProvider(shared: ConsoleContext, key: string): Promise<Organ
   );
 }
 
-/** Write settings, switch or priority, based on the provider as it was read: 412 when somebody changed it since. */
+/**
+ * Write settings, switch or priority, based on the provider as it was read: 412 when somebody changed it since. The
+ * signal ends it while it waits for somebody to sign in again.
+ */
 export function writeConfig(
   shared: ConsoleContext,
   provider: Pick<OrganizationProvider, "provider" | "etag">,
   change: Schemas["ConfigWrite"],
+  signal: AbortSignal | null = null,
 ): Promise<OrganizationProvider> {
   return answered(
     shared.api.PUT("/api/organizations/{organization}/providers/{key}/config", {
       params: { path: { ...current, key: provider.provider.key }, header: { "If-Match": provider.etag } },
       body: change,
+      signal,
     }),
   );
 }

@@ -104,9 +104,10 @@ export class ConfigDraft {
     return this.#values;
   }
 
-  /** Have values of one's own that were there before. */
+  /** Have values of one's own again that were typed before, except where something was typed since. */
   retype(values: JsonObject): void {
-    this.#values = values;
+    const names = [...new Set([...Object.keys(values), ...Object.keys(this.#stored)])];
+    for (const name of names.filter((each) => !this.isDirty(each))) this.set(name, values[name]);
   }
 
   default(field: Field): unknown {

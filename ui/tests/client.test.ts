@@ -1,0 +1,26 @@
+import { expect, test, vi } from "vitest";
+import { authorizedFetch } from "../src/api/client";
+
+test("a request that waits for somebody to sign in again is dropped when it is given up", async () => {
+  const fetched = vi.fn(() => Promise.resolve(new Response(null, { status: 401 })));
+  vi.stubGlobal("fetch", fetched);
+  const cleared = new AbortController();
+  let signedIn: (isSignedIn: boolean) => void = () => undefined;
+  const connection = {
+    baseUrl: "",
+    getToken: () => "token",
+    signInAgain: vi.fn(() => new Promise<boolean>((resolve) => (signedIn = resolve))),
+  };
+  const request = new Request("https://voxplane.test/secrets", {
+    method: "PUT",
+    body: '{"secrets": {"apiKey": "gsk_canary"}}',
+    signal: cleared.signal,
+  });
+  const sent = authorizedFetch(connection, request);
+  await vi.waitFor(() => expect(connection.signInAgain).toHaveBeenCalled());
+  cleared.abort();
+  await expect(sent).rejects.toThrow("It was given up.");
+  signedIn(true);
+  await Promise.resolve();
+  expect(fetched).toHaveBeenCalledOnce();
+});
