@@ -13,6 +13,9 @@ const unavailable: Record<ProviderType, string> = {
   stt: "No speech to text will be available: callers will not be understood.",
 };
 
+const wholeInDigits = "Use digits alone, as in 2000.";
+const withoutThousands = "Leave out what separates thousands, and put a point before decimals, as in 2000.5.";
+
 /** A model or voice that was replaced, with which other settings, in which version. */
 interface Replaced {
   before: string;
@@ -777,7 +780,8 @@ export const en = {
       chooseOne: "Choose one.",
       notHere: "This setting is not available here.",
       choose: (choices: string) => `Choose one of: ${choices}.`,
-      number: (given: NumberRange) => `Write ${range(given)}.`,
+      number: (given: NumberRange, isMarked = false) =>
+        `Write ${range(given)}.${isMarked ? ` ${given.isWhole ? wholeInDigits : withoutThousands}` : ""}`,
       multiple: (of: number) => `Write a multiple of ${of}.`,
       text: "Write text.",
       exact:
