@@ -297,7 +297,7 @@ def test_check_33_only_what_was_typed_is_sent(open_console: OpenConsole, service
     # The label is the old key's: nobody typed it for the new one.
     page.get_by_role("button", name="Replace API key").click()
     expect(page.get_by_label("Label (optional)")).to_have_value("")
-    expect(page.get_by_text("“EU production” goes with the present one.")).to_be_visible()
+    expect(page.get_by_text("The present one's label, “EU production”, is not kept.")).to_be_visible()
     enter(page, "AIza-4")
     expect(credential(page)).to_contain_text("v4")
     expect(credential(page)).not_to_contain_text("EU production")

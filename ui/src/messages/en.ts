@@ -677,7 +677,7 @@ export const en = {
     saveAgain: "Nothing was saved. To have yours all the same, save again.",
     labelAgain: "Nothing was saved. To label what is set now, save again.",
     removeAgain: "Nothing was removed. To remove what is set now, remove again.",
-    goesWith: (label: string) => `“${label}” goes with the present one.`,
+    notKept: (label: string) => `The present one's label, “${label}”, is not kept.`,
   },
   form: {
     standing: {
