@@ -148,7 +148,7 @@ class Watch:
         self.requests.append(request)
         url = urlsplit(request.url)
         if url.scheme in {"http", "https"} and f"{url.scheme}://{url.netloc}" != self.origin:
-            self.complaints.append(f"request to {url.netloc}")
+            self._complain(f"request to {url.netloc}")
 
     def sent(self, method: str, path: str = "") -> list[Request]:
         """Return the requests of one method whose path ends so."""

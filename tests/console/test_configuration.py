@@ -123,8 +123,9 @@ def test_check_21_reset_takes_the_setting_out_and_shows_the_default(
 ) -> None:
     service.configure("openai", config={"temperature": 0.9, "maxTokens": 500})
     page = open_console(CONFIG)
-    page.get_by_role("button", name="Temperature: Reset to default (0.7)").click()
+    page.get_by_role("button", name="Temperature: Reset to default (0.7)").press("Enter")
     expect(temperature(page)).to_have_value("0.7")
+    expect(temperature(page)).to_be_focused()
     saved(page)
     assert written(watch) == [{"config": {"maxTokens": 500}}]
     expect(standing(page, "temperature")).to_have_text("Default")
@@ -440,7 +441,14 @@ def test_all_settings_go_back_to_their_defaults_and_forth_again(open_console: Op
     assert service.provider("openai")["overrides"] == {}
     page.get_by_role("button", name="Undo").click()
     expect(temperature(page)).to_have_value("0.9")
+    expect(page.get_by_role("button", name="More for OpenAI")).to_be_focused()
     assert service.provider("openai")["overrides"] == {"temperature": 0.9}
+    # What somebody else saved since would be undone with it.
+    page.keyboard.press("Enter")
+    page.get_by_role("menuitem", name="Reset all to defaults").click()
+    expect(page.get_by_role("button", name="Undo")).to_be_visible()
+    service.configure("openai", config={"maxTokens": 777})
+    expect(page.get_by_role("button", name="Undo")).to_have_count(0)
 
 
 def test_the_save_can_be_copied_as_a_call_of_the_api(open_console: OpenConsole, service: Service) -> None:
@@ -537,8 +545,9 @@ def test_check_60_what_somebody_is_typing_is_not_overwritten(open_console: OpenC
     expect(entry(page, "maxTokens", "Maximum tokens")).to_have_value("2000")
     expect(setting(page, "temperature")).to_contain_text("set this to 0.4")
     expect(temperature(page)).to_have_value("0.9")
-    page.get_by_role("button", name="Use theirs for Temperature").click()
+    page.get_by_role("button", name="Use theirs for Temperature").press("Enter")
     expect(temperature(page)).to_have_value("0.4")
+    expect(temperature(page)).to_be_focused()
     expect(save(page)).to_have_count(0)
 
 

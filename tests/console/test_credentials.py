@@ -159,8 +159,11 @@ def _close(page: Page) -> None:
 
 
 def _sign_out(page: Page) -> None:
-    _close(page)
-    page.get_by_role("button", name="Sign out").click()
+    # From where it is typed: no page has to be left first.
+    page.keyboard.press("Control+k")
+    page.get_by_role("combobox", name="Go to a provider").fill("sign out")
+    page.keyboard.press("Enter")
+    page.get_by_role("alertdialog").get_by_role("button", name="Discard it").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
@@ -170,6 +173,16 @@ def _idle(page: Page) -> None:
     expect(page.get_by_label("New API key")).to_have_value("")
 
 
+def _idle_while_held(page: Page) -> None:
+    """Let the token end while the key is saved: it waits for somebody to sign in again, and nobody comes in time."""
+    page.route("**/secrets", lambda route: route.fulfill(status=401, json={}))
+    save(page)
+    dialog = page.get_by_role("dialog", name="Sign in again")
+    expect(dialog).to_be_visible()
+    page.clock.fast_forward(5 * 60_000 + 1)
+    expect(page.get_by_text("What you typed was cleared")).to_be_attached()
+
+
 def _fail(page: Page) -> None:
     page.route("**/secrets", lambda route: route.abort())
     save(page)
@@ -177,11 +190,11 @@ def _fail(page: Page) -> None:
     _close(page)
 
 
-@pytest.mark.parametrize("end", [_save, _cancel, _close, _sign_out, _idle, _fail])
+@pytest.mark.parametrize("end", [_save, _cancel, _close, _sign_out, _idle, _idle_while_held, _fail])
 def test_check_31_and_37_a_key_that_was_typed_is_nowhere_afterwards(
     open_console: OpenConsole, watch: Watch, end: Callable[[Page], None]
 ) -> None:
-    watch.expected.append("net::ERR_FAILED")
+    watch.expected += ["net::ERR_FAILED", "401 (Unauthorized)"]
     page = open_console("/providers/groq/credentials")
     page.clock.install()
     traces = Traces(page)
@@ -281,11 +294,19 @@ def test_check_33_only_what_was_typed_is_sent(open_console: OpenConsole, service
     page.get_by_label("Label (optional)").fill("EU production")
     enter(page, "AIza-3")
     expect(credential(page)).to_contain_text("EU production")
+    # The label is the old key's: nobody typed it for the new one.
+    page.get_by_role("button", name="Replace API key").click()
+    expect(page.get_by_label("Label (optional)")).to_have_value("")
+    expect(page.get_by_text("The present one's label, “EU production”, is not kept.")).to_be_visible()
+    enter(page, "AIza-4")
+    expect(credential(page)).to_contain_text("v4")
+    expect(credential(page)).not_to_contain_text("EU production")
     assert [each.post_data_json for each in watch.sent("PUT", "/secrets")] == [
         {"secrets": {"apiKey": "AIza-2"}},
         {"secrets": {"apiKey": "AIza-3"}, "label": "EU production"},
+        {"secrets": {"apiKey": "AIza-4"}},
     ]
-    assert released(service, "google") == {"apiKey": "AIza-3", "serviceAccountJson": SERVICE_ACCOUNT}
+    assert released(service, "google") == {"apiKey": "AIza-4", "serviceAccountJson": SERVICE_ACCOUNT}
 
 
 def test_check_34_editing_the_label_alone_leaves_the_key(
@@ -431,7 +452,10 @@ def test_a_key_without_an_address_of_its_own_asks_where_it_may_go(open_console: 
     assert service.provider("azure-openai")["approvedOrigins"]
 
 
-def test_an_address_in_the_settings_is_approved_on_purpose(open_console: OpenConsole, service: Service) -> None:
+def test_an_address_in_the_settings_is_approved_on_purpose(
+    open_console: OpenConsole, service: Service, watch: Watch
+) -> None:
+    watch.expected.append("412 (Precondition Failed)")
     service.store_key("openai", KEY)
     service.configure("openai", config={"baseUrl": "https://proxy.example.com/v1"})
     assert service.provider("openai")["status"] == "destination_unapproved"
@@ -441,6 +465,14 @@ def test_an_address_in_the_settings_is_approved_on_purpose(open_console: OpenCon
     dialog = page.get_by_role("alertdialog")
     expect(dialog).to_contain_text("https://proxy.example.com")
     expect(dialog).to_contain_text("Whoever runs that address can read the key of OpenAI.")
+    # Of another address than was read, nothing is approved.
+    service.configure("openai", config={"baseUrl": "https://other.example.com/v1"})
+    expect(page.get_by_text("The settings send calls to https://other.example.com")).to_be_attached()
+    dialog.get_by_role("button", name="Approve address").click()
+    expect(page.get_by_role("alert")).to_contain_text("Somebody changed this since you read it")
+    assert not service.provider("openai")["usable"]
+    page.get_by_role("button", name="Approve address").click()
+    expect(dialog).to_contain_text("https://other.example.com")
     dialog.get_by_role("button", name="Approve address").click()
     expect(page.get_by_text("The stored key is not approved for that address")).to_have_count(0)
     assert service.provider("openai")["usable"]
@@ -470,13 +502,46 @@ def test_what_somebody_else_stored_meanwhile_is_not_overwritten_unseen(
     page.get_by_label("New API key").fill(KEY)
     service.store_key("groq", "gsk_of_somebody_else")
     save(page)
-    expect(page.get_by_role("alert")).to_contain_text("Somebody changed Groq in the meantime.")
+    expect(page.get_by_role("alert")).to_contain_text("stored another API key in the meantime.")
     expect_set(page)
     assert released(service, "groq") == {"apiKey": "gsk_of_somebody_else"}
     expect(page.get_by_label("New API key")).to_have_value(KEY)
     save(page)
     expect(credential(page)).to_contain_text("v2")
     assert released(service, "groq") == {"apiKey": KEY}
+
+
+def test_what_is_seen_to_change_under_a_form_or_a_dialog_is_asked_about(
+    open_console: OpenConsole, service: Service
+) -> None:
+    def theirs(label: str) -> None:
+        body = {"secrets": {"apiKey": f"gsk_{label}"}, "label": label}
+        service.admin.put(f"{PROVIDERS}/groq/secrets", json=body).raise_for_status()
+        # The page has heard of it: what it sends is based on that.
+        expect(credential(page)).to_contain_text(label)
+
+    service.store_key("groq", "gsk_of_before")
+    page = open_console("/providers/groq/credentials")
+    page.get_by_role("button", name="Replace API key").click()
+    page.get_by_label("New API key").fill(KEY)
+    theirs("US production")
+    save(page)
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("stored another API key, labelled “US production”, in the meantime.")
+    assert released(service, "groq") == {"apiKey": "gsk_US production"}
+    save(page)
+    expect(credential(page)).to_contain_text("v3")
+    expect(credential(page)).not_to_contain_text("US production")
+    assert released(service, "groq") == {"apiKey": KEY}
+
+    page.get_by_role("button", name="Remove API key").click()
+    theirs("AU production")
+    remove = page.get_by_role("alertdialog").get_by_role("button", name="Remove API key")
+    remove.click()
+    expect(alert).to_contain_text("labelled “AU production”, in the meantime. Nothing was removed.")
+    expect_set(page)
+    remove.click()
+    expect_set(page, is_set=False)
 
 
 def test_what_cannot_be_opened_is_removed_and_entered_again(

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.console.conftest import PROVIDERS, OpenConsole, Service, Watch
+from voxplane.server.control_plane import local_administrator
 
 UNAVAILABLE = {"code": "unavailable", "title": "Unavailable", "status": 503, "requestId": "req-of-the-test"}
 NEXT = "[data-type=llm] .next strong"
@@ -111,12 +112,27 @@ def test_one_banner_names_all_that_need_somebody_and_each_leads_to_where_it_is_m
     expect(page.locator("[data-provider]")).to_have_count(6)
 
 
+def untouched(service: Service) -> object:
+    """Return what a file of the organization and its notices say of all providers but those that are on."""
+    organization = service.portal.call(service.plane.access.find_organization, "default")
+    file = service.portal.call(service.plane.files.export, local_administrator(organization.id, "test"))
+    notices = service.admin.get("/api/organizations/current/notices").json()["notices"]
+    return (
+        {key: entry for key, entry in file.providers.items() if not entry.enabled},
+        [each for each in notices if not each["isEnabled"]],
+    )
+
+
 def test_check_06_moving_up_is_one_request_and_holds(open_console: OpenConsole, chain: Service, watch: Watch) -> None:
+    before = untouched(chain)
     page = open_console()
     assert names(page, "llm")[:3] == ["OpenAI", "Anthropic Claude", "Groq"]
     page.get_by_role("button", name="Move Anthropic Claude up").click()
     expect(page.locator(NEXT)).to_have_text("Anthropic Claude")
-    assert len(watch.sent("PUT")) == 1
+    (move,) = watch.sent("PUT")
+    assert move.post_data_json == {"order": ["anthropic", "openai", "groq"]}
+    # Nobody touched the others: a place of their own would have them in files and notices.
+    assert untouched(chain) == before
     page.reload()
     page.wait_for_selector("[data-provider]")
     assert names(page, "llm")[:3] == ["Anthropic Claude", "OpenAI", "Groq"]
@@ -218,10 +234,13 @@ def test_check_11_a_switch_holds_and_goes_back_when_the_server_says_no(
     expect(switch).to_be_checked()
     expect(page.locator("[aria-live=polite]")).to_have_text("Vosk (local) is on")
     assert service.provider("vosk")["isEnabled"]
+    # Its row is in the other list now, and comes back from there: the focus goes with it.
+    expect(switch).to_be_focused()
     page.route("**/providers/vosk/config", refuse)
-    switch.click()
+    page.keyboard.press("Space")
     expect(row(page, "vosk").get_by_role("alert")).to_contain_text("Vosk (local) was not changed.")
     expect(switch).to_be_checked()
+    expect(switch).to_be_focused()
     page.reload()
     expect(switch).to_be_checked()
 
@@ -250,6 +269,7 @@ def test_check_13_turning_off_the_last_one_asks_first(page: Page, service: Servi
     section = page.locator("[data-type=stt]")
     expect(section).to_contain_text("No speech to text is turned on.")
     expect(page.locator("[aria-live=polite]")).to_have_text("Deepgram is off")
+    expect(switch).to_be_focused()
     assert not service.provider("deepgram")["isEnabled"]
     section.get_by_role("button", name="Turn on Vosk (local)").click()
     expect(section.locator(".next strong")).to_have_text("Vosk (local)")
@@ -274,6 +294,7 @@ def test_check_14_search_and_filters_work_live_in_the_address_and_survive_a_relo
     expect(page.get_by_text("No provider matches")).to_contain_text("nobody like that")
     page.get_by_role("button", name="Clear filters").click()
     expect(page.locator("[data-provider]")).to_have_count(12)
+    expect(search).to_be_focused()
     expect(page).to_have_url(re.compile("/providers$"))
 
 

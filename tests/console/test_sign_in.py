@@ -205,10 +205,12 @@ def test_an_identity_provider_signs_in_and_in_mid_work_again_with_nothing_lost(
     browser: Browser, settings: Settings
 ) -> None:
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(with_provider(settings)) as address:
+        watch = Watch(address)
         with browser.new_context(base_url=address) as context:
             context.set_default_timeout(10_000)
-            complaints: list[str] = []
-            context.on("console", lambda message: complaints.append(message.text))
+            watch.follow(context)
+            # The one request to anywhere else: the browser itself is sent to the provider.
+            watch.expected.append("request to 127.0.0.1")
             back: list[str] = []
             context.on("request", lambda request: back.append(request.url) if "code=" in request.url else None)
             page = context.new_page()
@@ -221,11 +223,14 @@ def test_an_identity_provider_signs_in_and_in_mid_work_again_with_nothing_lost(
             assert page.evaluate("Object.entries(localStorage)") == []
             page.reload()
             page.wait_for_selector("[data-provider]")
-            assert complaints == []
+            assert watch.complaints == []
+            watch.expected.append("401 (Unauthorized)")
             sign_in_again(page)
         # The address that the provider sent the browser to is worth nothing in another one.
         with browser.new_context(base_url=address) as context:
+            watch.follow(context)
             page = context.new_page()
             page.goto(back[0])
             expect(page.get_by_role("alert")).to_contain_text("begun in another browser")
             assert page.url == f"{address}/signin"
+        assert watch.complaints == []

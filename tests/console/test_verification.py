@@ -260,6 +260,7 @@ def test_check_45_the_button_is_disabled_while_a_test_runs_and_counts_down_when_
     press_test(page)
     running = drawer(page).get_by_role("button", name="Testing OpenAI")
     expect(running).to_be_disabled()
+    expect(running).to_be_focused()
     expect(found(page)).to_have_attribute("aria-busy", "true")
     expect(drawer(page).get_by_text("Asking OpenAI…")).to_be_visible()
     held[0].continue_()

@@ -53,7 +53,9 @@ export async function reorder(
   const before = cached(shared);
   if (before === undefined) return [];
   const places = move(orderOf(type, before));
-  const place = (each: OrganizationProvider) => places.indexOf(each.provider.key);
+  // Those that are off have no place, and stand after the others.
+  const place = ({ provider: { key } }: OrganizationProvider) =>
+    places.includes(key) ? places.indexOf(key) : places.length;
   const ofType = before.providers
     .filter((each) => each.provider.type === type)
     .sort((a, b) => place(a) - place(b));
@@ -78,9 +80,9 @@ export async function reorder(
   return chainOf(type, reached.providers).enabled.map((each) => each.provider.key);
 }
 
+/** The order that a move is made in: of those that are on. One that is named gets a priority of its own. */
 function orderOf(type: ProviderType, { providers }: OrganizationProviders): string[] {
-  const { enabled, off } = chainOf(type, providers);
-  return [...enabled, ...off].map((each) => each.provider.key);
+  return chainOf(type, providers).enabled.map((each) => each.provider.key);
 }
 
 /** Make a move in the order that was seen, or in the one that has replaced it meanwhile. */

@@ -86,11 +86,16 @@ export async function shown(shared: ConsoleContext, after: OrganizationProviders
   };
 }
 
-/** Turn a provider on or off. Throws the server's problem, with the list as it was. */
+/**
+ * Turn a provider on or off. Throws the server's problem, with the list as it was.
+ *
+ * @param onShown is called when the list shows it, before the server has answered.
+ */
 export async function setEnabled(
   shared: ConsoleContext,
   provider: OrganizationProvider,
   isEnabled: boolean,
+  onShown: () => void = () => undefined,
 ): Promise<void> {
   const before = cached(shared);
   if (before === undefined) return;
@@ -98,6 +103,7 @@ export async function setEnabled(
     each.provider.key === provider.provider.key ? { ...each, isEnabled } : each,
   );
   const takeBack = await shown(shared, { ...before, providers });
+  onShown();
   try {
     received(shared, await writeConfig(shared, provider, { isEnabled }));
   } catch (error) {
@@ -116,16 +122,21 @@ export function readProvider(shared: ConsoleContext, key: string): Promise<Organ
   );
 }
 
-/** Write settings, switch or priority, based on the provider as it was read: 412 when somebody changed it since. */
+/**
+ * Write settings, switch or priority, based on the provider as it was read: 412 when somebody changed it since. The
+ * signal ends it while it waits for somebody to sign in again.
+ */
 export function writeConfig(
   shared: ConsoleContext,
   provider: Pick<OrganizationProvider, "provider" | "etag">,
   change: Schemas["ConfigWrite"],
+  signal: AbortSignal | null = null,
 ): Promise<OrganizationProvider> {
   return answered(
     shared.api.PUT("/api/organizations/{organization}/providers/{key}/config", {
       params: { path: { ...current, key: provider.provider.key }, header: { "If-Match": provider.etag } },
       body: change,
+      signal,
     }),
   );
 }

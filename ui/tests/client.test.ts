@@ -14,3 +14,27 @@ test.each([null, undefined])("a host that gives %s signs nobody in", async (give
   await authorizedFetch(connection, new Request("https://example.com/api/me"));
   expect(sent).toEqual([null]);
 });
+
+test("a request that waits for somebody to sign in again is dropped when it is given up", async () => {
+  const fetched = vi.fn(() => Promise.resolve(new Response(null, { status: 401 })));
+  vi.stubGlobal("fetch", fetched);
+  const cleared = new AbortController();
+  let signedIn: (isSignedIn: boolean) => void = () => undefined;
+  const connection = {
+    baseUrl: "",
+    getToken: () => "token",
+    signInAgain: vi.fn(() => new Promise<boolean>((resolve) => (signedIn = resolve))),
+  };
+  const request = new Request("https://voxplane.test/secrets", {
+    method: "PUT",
+    body: '{"secrets": {"apiKey": "gsk_canary"}}',
+    signal: cleared.signal,
+  });
+  const sent = authorizedFetch(connection, request);
+  await vi.waitFor(() => expect(connection.signInAgain).toHaveBeenCalled());
+  cleared.abort();
+  await expect(sent).rejects.toThrow("It was given up.");
+  signedIn(true);
+  await Promise.resolve();
+  expect(fetched).toHaveBeenCalledOnce();
+});

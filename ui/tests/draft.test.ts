@@ -76,6 +76,8 @@ describe("the priority", () => {
       expect(draft.checkAll()).toBe(false);
       expect(draft.problem(PRIORITY.pointer)).toBe("Write a whole number from 0 to 1000.");
     }
+    draft.priority = "1,000";
+    expect(draft.problem(PRIORITY.pointer)).toContain("Use digits alone");
   });
 });
 

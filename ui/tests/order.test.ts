@@ -7,14 +7,16 @@ import { cached } from "../src/providers";
 import { Turns } from "../src/turns";
 import { provider } from "./provider";
 
-/** The organization's list with its language models in this order. */
+const OFF = "azure-openai";
+
+/** The organization's list with its language models in this order, and one that is off. */
 function list(order: readonly string[]): OrganizationProviders {
   const etag = `"${order.join()}"`;
   return {
     revision: 1,
     nextCall: {},
     orderEtags: { llm: etag },
-    providers: order.map((key) => provider(key)),
+    providers: [...order.map((key) => provider(key)), provider(OFF, {}, { isEnabled: false })],
   };
 }
 
@@ -30,7 +32,10 @@ function consoleOf(order: string[], others: string[][] = []) {
     queries: new QueryClient(),
   } as unknown as ConsoleContext;
   shared.queries.setQueryData(PROVIDERS, list(order));
-  const onScreen = () => cached(shared)?.providers.map((each) => each.provider.key);
+  const onScreen = () =>
+    cached(shared)
+      ?.providers.filter((each) => each.isEnabled)
+      .map((each) => each.provider.key);
   const server = { order, sent: [] as string[] };
   vi.stubGlobal("fetch", async (request: Request) => {
     const { pathname } = new URL(request.url);

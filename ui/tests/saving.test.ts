@@ -11,10 +11,10 @@ test("what was seen to change while it was edited is asked about, once for each 
   draft.set("temperature", 0.9);
   for (const theirs of [0.4, 0.5]) {
     draft.receive(provider("openai", { temperature: theirs }));
-    expect(await saving.save({})).toBe("overlapping");
+    expect(await saving.save()).toBe("overlapping");
     expect(saving.overlapping).toEqual(["temperature"]);
   }
   expect(PUT).not.toHaveBeenCalled();
-  expect(await saving.save({})).toBe("failed");
+  expect(await saving.save()).toBe("failed");
   expect(PUT).toHaveBeenCalledOnce();
 });

@@ -105,7 +105,42 @@ describe("what reading has changed, or cannot be kept, is told and not sent", ()
     expect(inexact(JSON.parse('{"a": [9007199254740991, -9007199254740991, 0.1, 1e-400]}'))).toEqual([]);
   });
   test.each(["1e400", "-1e400", "9007199254740993"])("%s stays what was typed", (typed) => {
-    expect(readNumber(typed)).toBe(typed);
-    expect(reference({ tokens: readNumber(typed) })).toHaveProperty("/tokens");
+    expect(readNumber(typed, {})).toBe(typed);
+    expect(reference({ tokens: readNumber(typed, {}) })).toHaveProperty("/tokens");
+  });
+});
+
+describe("a number is read as everybody reads it, or not at all", () => {
+  const WHOLE = { type: "integer", minimum: 1, maximum: 16384 };
+  const UP_TO_TWO = { type: "number", minimum: -2, maximum: 2 };
+  const OPEN = { type: "number" };
+  test.each([
+    ["2000", WHOLE, 2000],
+    ["2,000", WHOLE, "2,000"],
+    ["1.000", WHOLE, "1.000"],
+    ["1,20", WHOLE, "1,20"],
+    ["1.000.000", OPEN, "1.000.000"],
+    ["0,5", UP_TO_TWO, 0.5],
+    [".5", UP_TO_TWO, 0.5],
+    ["0.125", UP_TO_TWO, 0.125],
+    ["0,125", OPEN, 0.125],
+    ["1.125", UP_TO_TWO, 1.125],
+    ["-1.125", UP_TO_TWO, -1.125],
+    ["1,125", UP_TO_TWO, "1,125"],
+    ["1.125", OPEN, "1.125"],
+    ["1.1250", OPEN, 1.125],
+  ] as const)("%s", (typed, schema, read) => {
+    expect(readNumber(typed, schema)).toBe(read);
+  });
+  test("and it is said how to write it", () => {
+    expect(
+      reference({ tokens: "2,000", ratio: "1,000", sizes: ["1,20"], limits: { count: "1.000" } }),
+    ).toEqual({
+      "/tokens": "Write a whole number from 1 to 1000 tokens. Use digits alone, as in 2000.",
+      "/ratio":
+        "Write a number above 0 and below 100 %. Leave out what separates thousands, and put a point before decimals, as in 2000.5.",
+      "/sizes/0": "Write a whole number from 50 to 500. Use digits alone, as in 2000.",
+      "/limits/count": "Write a whole number from 1 to 100. Use digits alone, as in 2000.",
+    });
   });
 });

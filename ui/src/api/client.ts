@@ -77,12 +77,25 @@ async function tokenOf(connection: Connection): Promise<string | null> {
   }
 }
 
-/** Send one request with the token; sign in again and repeat it when the token is no longer known. */
+/** Wait for an answer, but no longer than the signal lets: what waits keeps all that it was given in memory. */
+function unlessAborted<T>(signal: AbortSignal, pending: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(new DOMException("It was given up.", "AbortError"));
+    if (signal.aborted) return abort();
+    signal.addEventListener("abort", abort, { once: true });
+    pending.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
+}
+
+/**
+ * Send one request with the token; sign in again and repeat it when the token is no longer known. A request whose
+ * signal is aborted meanwhile is dropped, and never sent.
+ */
 export async function authorizedFetch(connection: Connection, request: Request): Promise<Response> {
   // Read once: a request's own body can be sent once, and a copy of it would stay in memory, with what was typed.
   const body = request.method === "GET" ? null : await request.text();
   for (let attempt = 0; ; attempt += 1) {
-    const token = await tokenOf(connection);
+    const token = await unlessAborted(request.signal, tokenOf(connection));
     const sent = new Request(request.url, {
       method: request.method,
       headers: request.headers,
@@ -100,8 +113,9 @@ export async function authorizedFetch(connection: Connection, request: Request):
     }
     if (response.status !== 401 || attempt > 0) return response;
     // Another request may have been refused first, and somebody has signed in again since.
-    const present = await tokenOf(connection);
-    const mayRepeat = present === token ? await connection.signInAgain() : present != null;
+    const present = await unlessAborted(request.signal, tokenOf(connection));
+    const mayRepeat =
+      present === token ? await unlessAborted(request.signal, connection.signInAgain()) : present != null;
     if (!mayRepeat) return response;
   }
 }

@@ -1,11 +1,5 @@
 import { createInfiniteQuery } from "@tanstack/svelte-query";
-import {
-  answered,
-  type OrganizationProvider,
-  Problem,
-  type Schemas,
-  type SettingsVersion,
-} from "../api/client";
+import { answered, type OrganizationProvider, type Schemas, type SettingsVersion } from "../api/client";
 import { type ConsoleContext, PROVIDERS } from "../context.svelte";
 
 const current = { organization: "current" } as const;
@@ -53,23 +47,16 @@ export async function readVersion(
  * Throws the server's problem: `restore_refused` with a pointer for each setting that no longer fits, which
  * `validOnly` leaves out; 412 when somebody changed the provider since it was read.
  */
-export async function restoreVersion(
+export function restoreVersion(
   shared: ConsoleContext,
   provider: OrganizationProvider,
   revision: number,
   validOnly = false,
 ): Promise<OrganizationProvider> {
-  try {
-    return await answered(
-      shared.api.POST("/api/organizations/{organization}/providers/{key}/restore", {
-        params: { path: { ...current, key: provider.provider.key }, header: { "If-Match": provider.etag } },
-        body: { revision, include: [], validOnly },
-      }),
-    );
-  } catch (error) {
-    // What is on screen is out of date: the next attempt is to be based on what is there now.
-    if (error instanceof Problem && error.status === 412)
-      void shared.queries.invalidateQueries({ queryKey: PROVIDERS });
-    throw error;
-  }
+  return answered(
+    shared.api.POST("/api/organizations/{organization}/providers/{key}/restore", {
+      params: { path: { ...current, key: provider.provider.key }, header: { "If-Match": provider.etag } },
+      body: { revision, include: [], validOnly },
+    }),
+  );
 }

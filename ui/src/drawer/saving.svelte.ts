@@ -2,12 +2,20 @@ import { Problem, type VerificationResult } from "../api/client";
 import type { ConsoleContext } from "../context.svelte";
 import type { ConfigDraft, Overlap } from "../form/draft.svelte";
 import { isSame, type JsonObject } from "../form/json";
-import { text } from "../messages";
+import { formatList, text } from "../messages";
 import { sentence } from "../problem";
 import { readProvider, received, writeConfig } from "../providers";
-import { whyUnchecked, writeSecrets } from "./secrets";
+import { inShort, whyUnchecked, writeSecrets } from "./secrets";
 
 const MOST_ATTEMPTS = 3;
+
+/** Secrets that were typed beside settings, by name; the signal ends what still waits with them when they are cleared. */
+export interface Typed {
+  secrets: Record<string, string>;
+  signal: AbortSignal | null;
+}
+
+const NOTHING: Typed = { secrets: {}, signal: null };
 
 /** How an attempt to save ended; `refused`: the person has to mend something first. */
 export type Outcome = "saved" | "refused" | "overlapping" | "failed";
@@ -19,7 +27,8 @@ export class Saving {
   #overlapping = $state.raw<ReadonlyMap<string, Overlap>>(new Map());
   #merged = $state.raw<{ by: string; names: readonly string[] } | null>(null);
   #keyProblem = $state<string | null>(null);
-  #isKeyOwed = $state(false);
+  /** Where the settings that were saved send calls, until the key that goes there is stored as well. */
+  #owed = $state.raw<readonly string[] | null>(null);
   #isTesting = $state(false);
   /** What a test of the key at the new address found, and the settings that it was of. */
   #tested = $state.raw<{ override: JsonObject; result: VerificationResult } | null>(null);
@@ -71,7 +80,7 @@ export class Saving {
   /** Whether the draft sends calls elsewhere than the stored key may go. */
   get redirects(): boolean {
     return (
-      this.#isKeyOwed ||
+      this.#owed !== null ||
       this.draft.layout.fields.some((each) => each.hints.bindsSecret && this.draft.isDirty(each.name))
     );
   }
@@ -97,10 +106,11 @@ export class Saving {
   }
 
   /**
-   * Save what was changed; `secrets` are those demanded, which go to the new address only. Where they fail there,
-   * nothing is saved: until both are, the provider would not be used. `isAnyway` is the choice not to test them.
+   * Save what was changed; what was typed besides are the secrets demanded, which go to the new address only. Where
+   * they fail there, nothing is saved: until both are, the provider would not be used. `isAnyway` is the choice not to
+   * test them.
    */
-  async save(secrets: Record<string, string>, isAnyway = false): Promise<Outcome> {
+  async save(typed: Typed = NOTHING, isAnyway = false): Promise<Outcome> {
     if (this.#isRunning) return "failed";
     const asked = this.#overlapping;
     this.forget();
@@ -113,15 +123,16 @@ export class Saving {
     try {
       const redirects = this.redirects;
       const checks = redirects && this.checks && !isAnyway;
-      const refusal = checks ? await this.#test(secrets) : null;
+      const refusal = checks ? await this.#test(typed) : null;
       if (refusal !== null) return refusal;
       const tested = this.#tested?.result ?? null;
-      const outcome = await this.#saveSettings();
+      if (this.draft.write !== null) this.#owed = null;
+      const outcome = await this.#saveSettings(typed.signal);
       if (outcome !== "saved" || !redirects) return outcome;
       // The settings lead elsewhere now, and until the key follows it is owed.
-      this.#isKeyOwed = true;
+      if (!this.#leadsAsSeen()) return "failed";
       // What could not be tested by what the settings say, the server may know how to test.
-      const ended = await this.#saveSecrets(secrets, checks && tested === null);
+      const ended = await this.#saveSecrets(typed, checks && tested === null);
       // A draft's test is kept by nobody.
       if (ended === "saved" && tested?.verdict === "works")
         void this.shared.verifications.test(this.draft.provider.provider);
@@ -132,23 +143,21 @@ export class Saving {
   }
 
   /** Test the secrets at the new address; returns how the attempt to save ended by that, or null to go on. */
-  async #test(secrets: Record<string, string>): Promise<Outcome | null> {
+  async #test({ secrets, signal }: Typed): Promise<Outcome | null> {
     if (Object.keys(secrets).length === 0) return null;
     const { draft, shared } = this;
     const { override, addresses } = draft;
     this.#isTesting = true;
     try {
-      const result = await shared.verifications.testDraft(draft.provider.provider.key, {
-        config: override,
-        secrets,
-        ...(addresses.length === 0 ? {} : { approvedOrigins: addresses }),
-      });
+      const origins = addresses.length === 0 ? {} : { approvedOrigins: addresses };
+      const change = { config: override, secrets, ...origins };
+      const result = await shared.verifications.testDraft(draft.provider.provider.key, change, signal);
       this.#tested = { override, result };
       if (result.verdict !== "fails") return null;
       shared.announcer.say(result.sentence);
       return "failed";
     } catch (error) {
-      return this.#untested(error);
+      return signal?.aborted ? "failed" : this.#untested(error);
     } finally {
       this.#isTesting = false;
     }
@@ -165,18 +174,19 @@ export class Saving {
     return "failed";
   }
 
-  async #saveSettings(): Promise<Outcome> {
+  async #saveSettings(signal: AbortSignal | null): Promise<Outcome> {
     const { draft, shared } = this;
     for (let attempt = 1; ; attempt += 1) {
       const sent = draft.write;
       if (sent === null) return "saved";
       try {
-        const answer = await writeConfig(shared, draft.provider, sent);
+        const answer = await writeConfig(shared, draft.provider, sent, signal);
         draft.saved(sent, answer);
         received(shared, answer);
         shared.announcer.show(text.configuration.saved(answer.provider.name));
         return "saved";
       } catch (error) {
+        if (signal?.aborted) return "failed";
         const isOutdated = error instanceof Problem && error.status === 412 && attempt < MOST_ATTEMPTS;
         if (!isOutdated) return this.#failed(error);
       }
@@ -203,18 +213,30 @@ export class Saving {
     return "overlapping";
   }
 
-  async #saveSecrets(secrets: Record<string, string>, check: boolean): Promise<Outcome> {
+  /** Whether the settings still lead where this person sent them: a key that was typed for one address goes to no other. */
+  #leadsAsSeen(): boolean {
+    const present = [...this.draft.provider.origins];
+    const isSeen = this.#owed === null || isSame(this.#owed, present);
+    this.#owed = present;
+    if (!isSeen) this.#keyProblem = text.configuration.leadsElsewhere(formatList(present.map(inShort)));
+    return isSeen;
+  }
+
+  async #saveSecrets({ secrets, signal }: Typed, check: boolean): Promise<Outcome> {
     const { draft, shared } = this;
     // The server says where these settings lead: the key is stored for exactly that.
     const change = { secrets, approvedOrigins: [...draft.provider.origins], check };
     try {
-      const stored = await writeSecrets(shared, draft.provider, change);
+      const stored = await writeSecrets(shared, draft.provider, change, signal);
       draft.receive(stored);
-      this.#isKeyOwed = false;
+      this.#owed = null;
       const why = this.checks ? whyUnchecked(stored) : null;
       if (why !== null) shared.announcer.show(text.verification.unchecked(why));
       return "saved";
     } catch (error) {
+      if (signal?.aborted) return "failed";
+      // What is on screen is out of date: the next attempt is to be based on what is there now.
+      if (error instanceof Problem && error.status === 412) shared.readProvidersAgain();
       const refused = error instanceof Problem ? error.verification : null;
       this.#keyProblem = text.configuration.keyNotSaved(
         refused === null ? sentence(error) : `${refused.sentence} ${refused.advice}`,

@@ -45,6 +45,7 @@ export class SecretDraft {
   #surplus = $state<Surplus[]>([]);
   #wasCleared = $state(false);
   #idle: ReturnType<typeof setTimeout> | undefined;
+  #waits = new AbortController();
 
   get value(): string {
     return this.#value;
@@ -64,10 +65,25 @@ export class SecretDraft {
     this.#value = value;
     this.#surplus = [];
     this.#wasCleared = false;
+    this.#stay();
+  }
+
+  /**
+   * Keep it for as long again, because it is being sent. The signal ends a request that still waits when the draft is
+   * cleared for idleness: what waits for somebody to sign in again holds the secret as well.
+   */
+  held(): AbortSignal {
+    this.#waits = new AbortController();
+    if (this.#value !== "") this.#stay();
+    return this.#waits.signal;
+  }
+
+  #stay(): void {
     clearTimeout(this.#idle);
     this.#idle = setTimeout(() => {
       this.clear();
       this.#wasCleared = true;
+      this.#waits.abort();
     }, IDLE_MS);
   }
 

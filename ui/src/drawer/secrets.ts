@@ -1,10 +1,4 @@
-import {
-  answered,
-  Problem,
-  type OrganizationProvider,
-  type OrganizationProviders,
-  type Schemas,
-} from "../api/client";
+import { answered, type OrganizationProvider, type OrganizationProviders, type Schemas } from "../api/client";
 import { type ConsoleContext, PROVIDERS } from "../context.svelte";
 import { received } from "../providers";
 
@@ -13,27 +7,24 @@ const current = { organization: "current" } as const;
 /**
  * Store, replace, remove or label secrets. Never tried again by itself, and kept in no cache: what comes back names
  * them and holds none. Throws the server's problem; 412 when somebody changed the provider since it was read.
+ *
+ * @param signal ends it while it waits for somebody to sign in again.
  */
 export async function writeSecrets(
   shared: ConsoleContext,
   provider: OrganizationProvider,
   change: Partial<Schemas["SecretsWrite"]>,
+  signal: AbortSignal | null = null,
 ): Promise<Schemas["StoredSecrets"]> {
-  try {
-    const changed = await answered(
-      shared.api.PUT("/api/organizations/{organization}/providers/{key}/secrets", {
-        params: { path: { ...current, key: provider.provider.key }, header: { "If-Match": provider.etag } },
-        body: change as Schemas["SecretsWrite"],
-      }),
-    );
-    received(shared, changed);
-    return changed;
-  } catch (error) {
-    // What is on screen is out of date: the next attempt is to be based on what is there now.
-    if (error instanceof Problem && error.status === 412)
-      void shared.queries.invalidateQueries({ queryKey: PROVIDERS });
-    throw error;
-  }
+  const changed = await answered(
+    shared.api.PUT("/api/organizations/{organization}/providers/{key}/secrets", {
+      params: { path: { ...current, key: provider.provider.key }, header: { "If-Match": provider.etag } },
+      body: change as Schemas["SecretsWrite"],
+      signal,
+    }),
+  );
+  received(shared, changed);
+  return changed;
 }
 
 /** Remove all that is stored, also what cannot be opened any more. Throws the server's problem. */

@@ -2,6 +2,7 @@ import { createContext } from "svelte";
 import type { OrganizationProvider, ProblemField, Schemas } from "../api/client";
 import { text } from "../messages";
 import { isSame, type JsonObject, pointerParts, withField } from "./json";
+import { isMarked } from "./number";
 import { type Field, type Layout, Profile } from "./profile";
 import { type Finding, Validation } from "./validation";
 
@@ -104,9 +105,10 @@ export class ConfigDraft {
     return this.#values;
   }
 
-  /** Have values of one's own that were there before. */
+  /** Have values of one's own again that were typed before, except where something was typed since. */
   retype(values: JsonObject): void {
-    this.#values = values;
+    const names = [...new Set([...Object.keys(values), ...Object.keys(this.#stored)])];
+    for (const name of names.filter((each) => !this.isDirty(each))) this.set(name, values[name]);
   }
 
   default(field: Field): unknown {
@@ -339,7 +341,7 @@ function priorityFindings(priority: unknown): Finding[] {
   const { pointer, lowest: low, highest: high } = PRIORITY;
   if (Number.isInteger(priority) && (priority as number) >= low && (priority as number) <= high) return [];
   const range = { isWhole: true, unit: "", low, isAbove: false, high, isBelow: false };
-  return [{ pointer, message: text.form.wrong.number(range) }];
+  return [{ pointer, message: text.form.wrong.number(range, isMarked(priority)) }];
 }
 
 /** The name of the setting that a pointer leads to or into. */

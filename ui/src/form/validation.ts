@@ -2,6 +2,7 @@ import { type OutputUnit, type Schema as AnySchema, Validator } from "@cfworker/
 import { text } from "../messages";
 import { inexact } from "./exact";
 import { isObject, type JsonObject, pointerParts, pointerTo } from "./json";
+import { isMarked } from "./number";
 import { formOf } from "./pattern";
 import { choicesOf, type Field, type Layout, type Schema } from "./profile";
 
@@ -42,7 +43,8 @@ export class Validation {
       } else if (field === undefined) {
         add(pointer, text.form.wrong.notHere);
       } else {
-        add(pointer, sentence(error.keyword, schemaAt(field, pointer, override[field.name]), field));
+        const schema = schemaAt(field, pointer, override[field.name]);
+        add(pointer, sentence(error.keyword, schema, field, isMarked(valueAt(override, pointer))));
       }
     }
     for (const { pointer, message } of inexact(override)) add(pointer, message);
@@ -90,7 +92,13 @@ function schemaAt(field: Field, pointer: string, value: unknown): Schema {
   return inner?.schema ?? field.schema.items ?? {};
 }
 
-function sentence(keyword: string, schema: Schema, field: Field): string {
+function valueAt(override: JsonObject, pointer: string): unknown {
+  let value: unknown = override;
+  for (const part of pointerParts(pointer)) value = (value as JsonObject | undefined)?.[part];
+  return value;
+}
+
+function sentence(keyword: string, schema: Schema, field: Field, isMarked = false): string {
   const say = text.form.wrong;
   const choices = field.schema === schema && field.branches.length > 0 ? labels(field) : choicesOf(schema);
   if (choices.length > 0 && schema.type !== "boolean") return say.choose(choices.map(String).join(", "));
@@ -98,7 +106,7 @@ function sentence(keyword: string, schema: Schema, field: Field): string {
     case "number":
     case "integer":
       if (keyword === "multipleOf") return say.multiple(schema.multipleOf ?? 1);
-      return numberSentence(schema);
+      return numberSentence(schema, isMarked);
     case "string":
       if (keyword === "type") return say.text;
       if (keyword === "minLength" || keyword === "maxLength")
@@ -118,20 +126,21 @@ function labels(field: Field): string[] {
   return field.branches.map((each) => each.label);
 }
 
-function numberSentence(schema: Schema): string {
+function numberSentence(schema: Schema, isMarked: boolean): string {
   const say = text.form.wrong;
   const unit = schema["x-ui"]?.unit ?? "";
   const isWhole = schema.type === "integer";
   const low = schema.minimum ?? schema.exclusiveMinimum;
   const high = schema.maximum ?? schema.exclusiveMaximum;
-  return say.number({
+  const given = {
     isWhole,
     unit,
     low: low ?? null,
     isAbove: schema.minimum === undefined,
     high: high ?? null,
     isBelow: schema.maximum === undefined,
-  });
+  };
+  return say.number(given, isMarked);
 }
 
 function formSentence(schema: Schema): string {

@@ -13,6 +13,9 @@ const unavailable: Record<ProviderType, string> = {
   stt: "No speech to text will be available: callers will not be understood.",
 };
 
+const wholeInDigits = "Use digits alone, as in 2000.";
+const withoutThousands = "Leave out what separates thousands, and put a point before decimals, as in 2000.5.";
+
 /** A model or voice that was replaced, with which other settings, in which version. */
 interface Replaced {
   before: string;
@@ -662,8 +665,25 @@ export const en = {
     removed: (secret: string, name: string) => `The ${secret} of ${name} is removed`,
     labelled: "The label is saved",
     notTurnedOn: (name: string) => `${name} was not turned on.`,
-    conflict: (name: string) =>
-      `Somebody changed ${name} in the meantime. Look at what is set now, then save again.`,
+    conflict: (name: string) => `Somebody changed ${name} in the meantime.`,
+    meanwhile: (
+      what: "stored" | "labelled" | "removed",
+      secret: string,
+      who: string | null,
+      label: string | null,
+    ) => {
+      const by = who ?? "Somebody";
+      if (what === "removed") return `Somebody removed the ${secret} in the meantime.`;
+      if (what === "stored")
+        return `${by} stored another ${secret}${label === null ? "" : `, labelled “${label}”,`} in the meantime.`;
+      return label === null
+        ? `${by} took the label off the ${secret} in the meantime.`
+        : `${by} labelled the ${secret} “${label}” in the meantime.`;
+    },
+    saveAgain: "Nothing was saved. To have yours all the same, save again.",
+    labelAgain: "Nothing was saved. To label what is set now, save again.",
+    removeAgain: "Nothing was removed. To remove what is set now, remove again.",
+    notKept: (label: string) => `The present one's label, “${label}”, is not kept.`,
   },
   form: {
     standing: {
@@ -767,7 +787,8 @@ export const en = {
       chooseOne: "Choose one.",
       notHere: "This setting is not available here.",
       choose: (choices: string) => `Choose one of: ${choices}.`,
-      number: (given: NumberRange) => `Write ${range(given)}.`,
+      number: (given: NumberRange, isMarked = false) =>
+        `Write ${range(given)}.${isMarked ? ` ${given.isWhole ? wholeInDigits : withoutThousands}` : ""}`,
       multiple: (of: number) => `Write a multiple of ${of}.`,
       text: "Write text.",
       exact:
@@ -833,6 +854,8 @@ export const en = {
     nothingSaved: (why: string) => `Nothing is saved. ${why}`,
     keyNotSaved: (why: string) =>
       `The settings are saved, the key is not. ${why} Until it is, this provider is not used.`,
+    leadsElsewhere: (origins: string) =>
+      `The key is not saved: somebody changed the settings in the meantime, and calls now go to ${origins}. To have it sent there, save again.`,
   },
 };
 

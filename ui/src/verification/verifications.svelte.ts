@@ -68,17 +68,18 @@ export class Verifications {
     this.#until.delete(key);
   }
 
-  /** Test what is not saved: nothing of it is stored. Throws the server's problem. */
-  async testDraft(key: string, draft: Draft): Promise<VerificationResult> {
-    return this.#ask(key, draft);
+  /** Test what is not saved: nothing of it is stored. Throws the server's problem; ends with the signal, if it waits. */
+  async testDraft(key: string, draft: Draft, signal: AbortSignal | null = null): Promise<VerificationResult> {
+    return this.#ask(key, draft, signal);
   }
 
-  async #ask(key: string, draft: Draft): Promise<VerificationResult> {
+  async #ask(key: string, draft: Draft, signal: AbortSignal | null = null): Promise<VerificationResult> {
     try {
       const result = await answered(
         this.api.POST("/api/organizations/{organization}/providers/{key}/verify", {
           params: { path: { ...current, key } },
           body: draft as Schemas["VerificationWrite"],
+          signal,
         }),
       );
       return result;
