@@ -211,7 +211,7 @@ export class Saving {
       const stored = await writeSecrets(shared, draft.provider, change);
       draft.receive(stored);
       this.#isKeyOwed = false;
-      const why = this.checks ? whyUnchecked(stored) : null;
+      const why = this.checks && Object.keys(secrets).length > 0 ? whyUnchecked(stored) : null;
       if (why !== null) shared.announcer.show(text.verification.unchecked(why));
       return "saved";
     } catch (error) {

@@ -254,7 +254,10 @@ export const en = {
     lastConfirm: (name: string) => `Turn off ${name}`,
     keep: "Keep it on",
     turnOnAnyway: "Turn on anyway",
-    finish: (name: string) => `Set the API key to finish turning on ${name}.`,
+    finish: {
+      credentials: (name: string) => `Set the API key to finish turning on ${name}.`,
+      config: (name: string) => `Fill in what is needed, then save, to finish turning on ${name}.`,
+    },
     loadFailed: "The providers could not be loaded.",
     offline: (time: string) =>
       `Offline. Showing data from ${time}. Changes can be saved when the connection is back.`,
@@ -296,6 +299,7 @@ export const en = {
     destination_unapproved: "Address not approved",
     undecryptable: "Key cannot be opened",
   },
+  notConfigured: "Not configured",
   reasons: {
     disabled: "turned off",
     retired: "no longer offered by this installation",
@@ -345,6 +349,7 @@ export const en = {
     stage: { settings: "Settings", reachable: "Connection", key: "Key", model: "Model" },
     state: { passed: "passed", failed: "failed", inconclusive: "not known", skipped: "not tested" },
     details: "Details",
+    close: "Close what the test found",
     outcome: "Outcome",
     status: "Answer",
     origin: "Address",
@@ -547,7 +552,7 @@ export const en = {
   },
   retirement: {
     title: "What ends",
-    changes: "These settings change together:",
+    changes: (n: number) => `${n} settings change together`,
     change: (setting: string, before: string, after: string, because: string | null) =>
       `${setting}: ${before} → ${after}${because === null ? "" : `. ${because}`}`,
     notUsed: "not used",

@@ -80,11 +80,27 @@ export function retirement(provider: OrganizationProvider): string | null {
   return isNamed ? what : text.overview.ofModel(notice.model ?? "", what);
 }
 
+/** Where what has to be given before it can be used is missing: a key that goes somewhere comes first. */
+export function lacking(provider: OrganizationProvider): "config" | "credentials" | null {
+  const { status, secretFields, origins } = provider;
+  if (status === "secrets_missing") return "credentials";
+  if (status !== "invalid_config") return null;
+  const lacksKey = secretFields.some((each) => each.required && !each.isSet);
+  return lacksKey && origins.length > 0 ? "credentials" : "config";
+}
+
+/** What a provider's status is called: one that is off and not filled in waits for nobody. */
+export function statusWord({ status, isEnabled }: OrganizationProvider): string {
+  return status === "invalid_config" && !isEnabled ? text.notConfigured : text.status[status];
+}
+
 const OF_CREDENTIALS = new Set(["secrets_missing", "destination_unapproved", "undecryptable"]);
 const OF_THE_KEY = new Set(["authentication", "permission", "quota"]);
 
 /** The drawer's tab where what is wrong with a provider is mended. */
-export function mendingTab({ status, health, verification }: OrganizationProvider): "config" | "credentials" {
+export function mendingTab(provider: OrganizationProvider): "config" | "credentials" {
+  const { status, health, verification } = provider;
+  if (status === "invalid_config") return lacking(provider) ?? "config";
   const isOfTheKey =
     status === "failing" && (OF_THE_KEY.has(health?.kind ?? "") || verification?.outcome === "key_rejected");
   return OF_CREDENTIALS.has(status) || isOfTheKey ? "credentials" : "config";
