@@ -54,9 +54,12 @@ export function failureDetail({
 }
 
 /** What the last test found where that says nothing of whether the provider works: its status is an older one. */
-export function inconclusive({ status, verification }: OrganizationProvider): string | null {
+export function inconclusive({ status, verification, provider }: OrganizationProvider): string | null {
   if (verification?.verdict !== "inconclusive" || !["verified", "unverified", "failing"].includes(status))
     return null;
+  // That nobody looked is no finding.
+  if (verification.outcome === "not_checkable" && provider.hosting === "local")
+    return text.verification.notFromHere;
   return text.verification.lastTest(text.verification.outcomes[verification.outcome]);
 }
 
