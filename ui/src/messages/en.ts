@@ -260,7 +260,7 @@ export const en = {
     offline: (time: string) =>
       `Offline. Showing data from ${time}. Changes can be saved when the connection is back.`,
     stale: (time: string) =>
-      `The server does not answer, and is asked again until it does. Showing data from ${time}.`,
+      `Showing data from ${time}: what changed since does not arrive. It comes by itself when the connection is back.`,
     notRenewed: "What is shown may be old: the providers could not be read again.",
     ends: (when: string) => `ends ${when}`,
     ended: (when: string) => `ended ${when}`,

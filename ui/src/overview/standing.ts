@@ -83,13 +83,11 @@ export function retirement(provider: OrganizationProvider): string | null {
   return isNamed ? what : text.overview.ofModel(notice.model ?? "", what);
 }
 
-/** Where what has to be given before it can be used is missing: a key that goes somewhere comes first. */
-export function lacking(provider: OrganizationProvider): "config" | "credentials" | null {
-  const { status, secretFields, origins } = provider;
+/** Where what has to be given before it can be used is missing: the key first, with which voices are listed. */
+export function lacking({ status, secretFields }: OrganizationProvider): "config" | "credentials" | null {
   if (status === "secrets_missing") return "credentials";
   if (status !== "invalid_config") return null;
-  const lacksKey = secretFields.some((each) => each.required && !each.isSet);
-  return lacksKey && origins.length > 0 ? "credentials" : "config";
+  return secretFields.some((each) => each.required && !each.isSet) ? "credentials" : "config";
 }
 
 /** What a provider's status is called: one that is off and not filled in waits for nobody. */
