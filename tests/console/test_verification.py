@@ -383,6 +383,8 @@ def test_check_39_a_key_that_fails_at_a_new_address_leaves_all_as_it_is_until_ch
     page.locator("[data-setting=baseUrl]").get_by_label("Base URL", exact=True).fill(f"{GATEWAY}/elsewhere")
     key.fill("key-bad-on-purpose")
     save.click()
+    expect(page.get_by_role("button", name="Save anyway")).to_be_visible()
+    expect(found(page)).to_have_count(0)  # what was found before is no news beside a refusal
     page.get_by_role("button", name="Save anyway").click()
     expect(save).to_have_count(0)
     after = service.provider("openai")

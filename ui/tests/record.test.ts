@@ -37,11 +37,7 @@ test.each([
   ["config.put", { changed: [] }, "The same as before"],
   ["config.restore", { from: 12, settings: [] }, "v12 put back"],
   ["order.put", { order: ["groq", "openai"] }, "Groq → OpenAI"],
-  [
-    "secrets.put",
-    { set: ["apiKey"], removed: ["organizationId"] },
-    "Stored: API key; Removed: organization",
-  ],
+  ["secrets.put", { set: ["apiKey"], removed: ["organizationId"] }, "Stored: API key; Removed: organization"],
   ["secrets.put", { set: [], removed: [] }, "Label or approved addresses"],
   [
     "secrets.release",

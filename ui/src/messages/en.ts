@@ -248,7 +248,8 @@ export const en = {
     clear: "Clear filters",
     lastTitle: (name: string) => `Turn off ${name}?`,
     lastBody: (type: ProviderType) => unavailable[type],
-    lastOfNone: (name: string) => `${name} cannot be used now, and no other one is on: nothing changes for calls.`,
+    lastOfNone: (name: string) =>
+      `${name} cannot be used now, and no other one is on: nothing changes for calls.`,
     lastConfirm: (name: string) => `Turn off ${name}`,
     keep: "Keep it on",
     turnOnAnyway: "Turn on anyway",

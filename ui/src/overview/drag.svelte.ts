@@ -114,5 +114,6 @@ function lifted(row: HTMLElement | undefined): void {
   row.style.background = "var(--surface)";
   row.style.boxShadow = "var(--shadow)";
   row.style.listStyle = "none";
-  for (const part of row.querySelectorAll<HTMLElement>(".link, .rank .word")) part.style.visibility = "hidden";
+  for (const part of row.querySelectorAll<HTMLElement>(".link, .rank .word"))
+    part.style.visibility = "hidden";
 }
