@@ -169,8 +169,8 @@ _LOCAL: dict[Outcome, Words] = {
     "not_checkable": Words(
         "inconclusive",
         "{p} was not looked for at {at}, as that may be another machine than the worker's own.",
-        "A call shows whether it works. For a test from here, the operator allows the control plane to look there, with "
-        "VOXPLANE_VENDOR_NETWORKS.",
+        "A call shows whether it works. For a test from here, the operator allows the control plane to look there "
+        "with VOXPLANE_VENDOR_NETWORKS.",
     ),
 }
 # Those without an address run in the worker.
@@ -184,8 +184,8 @@ _IN_THE_WORKER: dict[Outcome, Words] = {
     "not_checkable": Words(
         "inconclusive",
         "{p} runs in the worker, and its models were not looked for.",
-        "A call shows whether it works. For a test from here, the operator names their folder with VOXPLANE_MODELS_DIR, "
-        "if this machine has it.",
+        "A call shows whether it works. For a test from here, the operator names their folder with "
+        "VOXPLANE_MODELS_DIR, if this machine has it.",
     ),
 }
 _UNCHOSEN = {
