@@ -49,7 +49,7 @@ def saved(page: Page) -> None:
 
 
 def advanced(page: Page) -> None:
-    page.locator("summary").click()
+    page.get_by_role("tabpanel").locator("summary").click()
 
 
 def written(watch: Watch, path: str = "/config") -> list[Any]:

@@ -77,6 +77,17 @@ def test_check_12_enabling_without_a_key_leads_to_credentials_and_saving_turns_i
     expect(page.get_by_text("Groq is on", exact=True)).to_be_attached()
     expect(page.locator("[data-provider=groq]").get_by_role("switch")).to_be_checked()
     assert service.provider("groq")["usable"]
+    # Where a setting is missing as well, that comes next.
+    page.keyboard.press("Escape")
+    page.get_by_role("switch", name="ElevenLabs on").click()
+    expect(page.get_by_text("Set the API key to finish turning on ElevenLabs.")).to_be_visible()
+    enter(page)
+    expect(page.get_by_text("Fill in what is needed, then save, to finish turning on ElevenLabs.")).to_be_visible()
+    page.get_by_role("button", name="Go to Voice").click()
+    page.get_by_role("combobox", name="Voice", exact=True).fill("EXAVITQu4vr4xnSDxMaL")
+    page.get_by_role("button", name="Save changes").click()
+    expect(page.get_by_text("ElevenLabs is on", exact=True)).to_be_attached()
+    assert service.provider("elevenlabs")["usable"]
 
 
 def test_check_12_turning_on_anyway_is_offered(open_console: OpenConsole, service: Service) -> None:

@@ -76,8 +76,8 @@ def test_the_palette_makes_a_provider_primary_in_one_request(
     primary = page.locator("[data-type=llm] .name").first
     expect(primary).not_to_have_text("Groq")
     options = find(page, "groq")
-    named = [re.compile("Groq"), "Make Groq primary for language models", "Test Groq", "History of Groq"]
-    expect(options).to_have_text(named)
+    own = ("Make Groq primary for language models", "Turn off Groq", "Replace the key of Groq", "Test Groq")
+    expect(options).to_have_text([re.compile("Groq"), *own, "History of Groq"])
     page.keyboard.press("ArrowDown")
     expect(options.nth(1)).to_have_attribute("aria-selected", "true")
     page.keyboard.press("Enter")

@@ -197,9 +197,11 @@ def test_a_stream_that_stays_away_says_reconnecting_after_five_seconds(
     expect(state(page)).to_have_text("Live")
     page.clock.run_for(2_000)
     expect(state(page)).to_have_text("Reconnecting…")
+    expect(page.get_by_text("Showing data from")).to_be_visible()
     page.unroute(CHANGES)
     page.clock.run_for(30_000)
     expect(state(page)).to_have_text("Live")
+    expect(page.get_by_text("Showing data from")).to_have_count(0)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +250,7 @@ def test_what_was_loaded_stays_while_it_cannot_be_loaded_again(page: Page, servi
     expect(state(page)).to_have_text("Live")
     page.route(f"**{PROVIDERS}", refuse)
     service.configure("vosk", isEnabled=True)
-    expect(page.get_by_role("alert").filter(has_text="could not be loaded")).to_be_visible()
+    expect(page.get_by_role("alert").filter(has_text="could not be read again")).to_be_visible()
     expect(page.locator("[data-provider]")).to_have_count(12)
     page.unroute(f"**{PROVIDERS}")
     page.get_by_role("button", name="Retry").click()

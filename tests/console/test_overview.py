@@ -178,6 +178,15 @@ def test_check_07_dragging_by_the_handle_gives_the_same_result(
     assert names(page, "llm")[:3] == ["Groq", "OpenAI", "Anthropic Claude"]
     assert len(watch.sent("PUT")) == 1
     assert chain.provider("groq")["isPrimary"]
+    # Esc gives a move up.
+    handle.hover()
+    page.mouse.down()
+    page.mouse.move(target["x"] + 30, target["y"] + target["height"] + 40, steps=8)
+    expect(page.locator("[data-type=llm] ol .name").first).to_have_text("OpenAI")
+    page.keyboard.press("Escape")
+    expect(page.locator("[data-type=llm] ol .name").first).to_have_text("Groq")
+    page.mouse.up()
+    assert len(watch.sent("PUT")) == 1
 
 
 def test_check_08_and_09_alt_up_gives_the_same_result_says_the_position_and_stays_on_the_row(
@@ -259,6 +268,12 @@ def test_check_13_turning_off_the_last_one_asks_first(page: Page, service: Servi
     switch = page.get_by_role("switch", name="Deepgram on")
     switch.click()
     dialog = page.get_by_role("alertdialog", name="Turn off Deepgram?")
+    # Without a key no call is answered by it anyway.
+    expect(dialog).to_contain_text("Deepgram cannot be used now, and no other one is on: nothing changes for calls.")
+    dialog.get_by_role("button", name="Keep it on").click()
+    service.store_key("deepgram")
+    expect(page.locator("[data-type=stt] .next strong")).to_have_text("Deepgram")
+    switch.click()
     expect(dialog).to_contain_text("No speech to text will be available: callers will not be understood.")
     dialog.get_by_role("button", name="Keep it on").click()
     expect(dialog).to_have_count(0)
@@ -314,7 +329,7 @@ STATUSES = {
     "openai": ("unverified", "Unverified"),
     "groq": ("failing", "Failing"),
     "google": ("secrets_missing", "Key missing"),
-    "azure-openai": ("invalid_config", "Settings need attention"),
+    "azure-openai": ("invalid_config", "Not configured"),
     "anthropic": ("destination_unapproved", "Address not approved"),
     "deepgram": ("undecryptable", "Key cannot be opened"),
     "vosk": ("retired", "No longer offered"),

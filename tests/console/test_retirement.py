@@ -48,6 +48,7 @@ def test_the_default_organizations_model_is_replaced_in_one_click_and_restored(
     ending = page.locator("[data-ending=model_retiring]")
     expect(ending).to_contain_text(f"{SEED} ends on Jan 14, 2027. OpenAI names {NEXT} as its replacement.")
     assert service.provider("openai")["config"] == before["config"]
+    ending.get_by_text("2 settings change together").click()
     expect(ending.get_by_role("listitem")).to_have_text(
         [re.compile(rf"Model: {SEED} →\s+{NEXT}"), re.compile(r"Reasoning effort: .+ →\s+none", re.IGNORECASE)]
     )

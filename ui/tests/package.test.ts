@@ -16,3 +16,10 @@ test("it has the version of the Python package", () => {
   const pyproject = readFileSync("../pyproject.toml", "utf8");
   expect(own.version).toBe(/^version = "(.*)"$/m.exec(pyproject)?.[1]);
 });
+
+test("who installs it is told how the dev server of another app takes its sources", () => {
+  const documented = readFileSync("../docs/console.md", "utf8");
+  expect(documented).toContain(`optimizeDeps: { exclude: ["${own.name}"] }`);
+  // Modules of Svelte in TypeScript are what the dev server would fail on; without any, there is nothing to tell.
+  expect(globSync("src/**/*.svelte.ts")).not.toHaveLength(0);
+});

@@ -22,6 +22,12 @@ function record(action: string, detail: AuditRecord["detail"], rest: Partial<Aud
 
 test.each([
   ["config.put", { changed: ["config", "is_enabled"] }, "Settings and on or off"],
+  ["config.put", { changed: ["is_enabled"], isEnabled: false }, "Turned off"],
+  [
+    "config.put",
+    { changed: ["config", "is_enabled"], changedSettings: ["voiceId"], isEnabled: true },
+    "Voice and turned on",
+  ],
   [
     "config.put",
     { changed: ["config", "is_enabled"], changedSettings: ["baseUrl", "maxTokens"] },
@@ -31,11 +37,7 @@ test.each([
   ["config.put", { changed: [] }, "The same as before"],
   ["config.restore", { from: 12, settings: [] }, "v12 put back"],
   ["order.put", { order: ["groq", "openai"] }, "Groq → OpenAI"],
-  [
-    "secrets.put",
-    { set: ["apiKey"], removed: ["organizationId"] },
-    "Stored: API key; Removed: organization ID",
-  ],
+  ["secrets.put", { set: ["apiKey"], removed: ["organizationId"] }, "Stored: API key; Removed: organization"],
   ["secrets.put", { set: [], removed: [] }, "Label or approved addresses"],
   [
     "secrets.release",
@@ -55,9 +57,9 @@ test.each([
 test("keys are given out to workers, for tests and for lists", () => {
   const said = (detail: AuditRecord["detail"], rest = {}) =>
     actionOf(record("secrets.release", { providers: { openai: ["apiKey"] }, ...detail }, rest));
-  expect(said({})).toBe("Give keys to a worker");
-  expect(said({ purpose: "verification" })).toBe("Use a key to test a provider");
-  expect(said({ purpose: "list" })).toBe("Use a key to list models or voices");
+  expect(said({})).toBe("Give settings and keys to a worker");
+  expect(said({ purpose: "verification" })).toBe("Test a provider");
+  expect(said({ purpose: "list" })).toBe("List models or voices");
   expect(said({ purpose: "verification", providers: { openai: [] } })).toBe("Test a provider");
   expect(said({ purpose: "of a later release" })).toBe("Give out keys");
   expect(said({ reason: "secrets_missing" }, { outcome: "denied" })).toBe("Give out keys");

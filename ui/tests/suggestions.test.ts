@@ -34,3 +34,13 @@ test("what goes on is offered before what ends, also where it is new", () => {
     "ended Aug 16, 2026",
   ]);
 });
+
+test("what the provider's own list has comes before what only the built-in one has", () => {
+  const field = { ...fieldOf(draftOf("openai"), "model"), schema: { type: "string" as const } };
+  const offers = [
+    offer("ours", "current", { isListed: false }),
+    offer("theirs-old", "deprecated", { isListed: true }),
+    offer("theirs", "current", { isListed: true }),
+  ];
+  expect(suggestionsFor(field, offers).map((each) => each.value)).toEqual(["theirs", "theirs-old", "ours"]);
+});

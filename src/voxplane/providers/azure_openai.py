@@ -152,7 +152,7 @@ class AzureOpenAIConfig(ProviderConfig):
                 and_=When("reasoningEffort", equals="none", otherwise=True),
             ),
             ("temperature", "topP"),
-            "This model takes it only while it does not reason: set reasoningEffort to none.",
+            "This model takes it only while it does not reason: set the reasoning effort to none.",
         ),
         Forbids(
             When("model", matches="^(o[0-9]|gpt-5|gpt-6)"),

@@ -37,7 +37,7 @@ _NO_EFFORT_WITH_TOOLS = (
 # fmt: off
 MODELS = (
     *known("gpt-6-luna", call_settings={"reasoningEffort": "none"},
-           note="Quick and cheap; for calls, set reasoningEffort to none."),
+           note="Quick and cheap; for calls, set the reasoning effort to none."),
     *known("gpt-6.1-terra", note="The middle tier; reasons as little or as much as you set."),
     *known("gpt-6.1-sol", note="A strong all-rounder; always reasons."),
     *known("gpt-6-astra", note="The flagship; always reasons."),
@@ -161,7 +161,7 @@ class OpenAIConfig(ProviderConfig):
                 and_=When("reasoningEffort", equals="none", otherwise=True),
             ),
             ("temperature", "topP"),
-            "This model takes it only while it does not reason: set reasoningEffort to none.",
+            "This model takes it only while it does not reason: set the reasoning effort to none.",
         ),
         Forbids(
             When("model", matches="^(o[0-9]|gpt-5|gpt-6)"),

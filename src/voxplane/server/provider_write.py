@@ -107,6 +107,7 @@ class ProviderWrite:
             "changedSettings": sorted(
                 name for name in before.keys() | after if not _same(before.get(name), after.get(name))
             ),
+            **({"isEnabled": row.is_enabled} if "is_enabled" in changed else {}),
             "settings": sorted(overrides),
             "revision": self.write.revision,
         }

@@ -169,7 +169,8 @@ _LOCAL: dict[Outcome, Words] = {
     "not_checkable": Words(
         "inconclusive",
         "{p} was not looked for at {at}, as that may be another machine than the worker's own.",
-        "The operator allows the control plane to look there with VOXPLANE_VENDOR_NETWORKS. A call shows it too.",
+        "A call shows whether it works. For a test from here, the operator allows the control plane to look there "
+        "with VOXPLANE_VENDOR_NETWORKS.",
     ),
 }
 # Those without an address run in the worker.
@@ -183,7 +184,8 @@ _IN_THE_WORKER: dict[Outcome, Words] = {
     "not_checkable": Words(
         "inconclusive",
         "{p} runs in the worker, and its models were not looked for.",
-        "The operator names their folder with VOXPLANE_MODELS_DIR, if this machine has it. A call shows it too.",
+        "A call shows whether it works. For a test from here, the operator names their folder with "
+        "VOXPLANE_MODELS_DIR, if this machine has it.",
     ),
 }
 _UNCHOSEN = {

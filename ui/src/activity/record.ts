@@ -16,9 +16,7 @@ export function aboutWhat({ target, action }: AuditRecord, all: Known): string {
 /** What was done, as a person calls it: keys are given out for more than one purpose. */
 export function actionOf({ action, detail, outcome }: AuditRecord): string {
   if (action !== "secrets.release" || outcome !== "success") return text.activity.actionWord(action);
-  const isKeyless = isObject(detail.providers) && Object.values(detail.providers).every(isEmpty);
-  const words = isKeyless ? text.activity.keyless : text.activity.purposes;
-  return words[String(detail.purpose ?? "worker")] ?? text.activity.actionWord(action);
+  return text.activity.purposes[String(detail.purpose ?? "worker")] ?? text.activity.actionWord(action);
 }
 
 /** What the activity can be filtered by: an action, or one purpose of giving out keys, as `audit.ts` reads it. */
@@ -26,7 +24,7 @@ export function actionFilters(): [string, string][] {
   return Object.keys(text.activity.actions).flatMap((action) => [
     [action, text.activity.actionWord(action)],
     ...(action === "secrets.release"
-      ? Object.entries(text.activity.releases).map(([purpose, words]): [string, string] => [
+      ? Object.entries(text.activity.purposes).map(([purpose, words]): [string, string] => [
           `${action}/${purpose}`,
           words,
         ])
@@ -41,7 +39,11 @@ export function summary(record: AuditRecord, all: Known): string {
   if (outcome === "denied") return text.activity.refusal(String(detail.reason));
   switch (action) {
     case "config.put": {
-      const changed = changedParts(strings(detail.changed), strings(detail.changedSettings));
+      const changed = changedParts(
+        strings(detail.changed),
+        strings(detail.changedSettings),
+        typeof detail.isEnabled === "boolean" ? detail.isEnabled : null,
+      );
       return changed.length === 0 ? text.activity.nothingChanged : sentence(formatList(changed));
     }
     case "config.restore":
@@ -70,13 +72,19 @@ export function summary(record: AuditRecord, all: Known): string {
 }
 
 /** What changed, with its settings by name where the record has them and they are few. */
-function changedParts(parts: readonly string[], names: readonly string[]): string[] {
+function changedParts(
+  parts: readonly string[],
+  names: readonly string[],
+  isEnabled: boolean | null,
+): string[] {
   const MOST = 4;
   const spoken =
     names.length > MOST ? [text.activity.someSettings(names.length)] : names.map(text.activity.spoken);
-  return parts.flatMap((each) =>
-    each === "config" && names.length > 0 ? spoken : text.activity.changed([each]),
-  );
+  return parts.flatMap((each) => {
+    if (each === "config" && names.length > 0) return spoken;
+    if (each === "is_enabled" && isEnabled !== null) return text.activity.turned(isEnabled);
+    return text.activity.changed([each]);
+  });
 }
 
 /** The keys that were given out for the one provider that a record is about; null when it is about others, too. */
@@ -120,10 +128,6 @@ function nameOf(key: string, all: Known): string {
 
 function isType(word: string): word is ProviderType {
   return TYPES.some((each) => each === word);
-}
-
-function isEmpty(value: unknown): boolean {
-  return Array.isArray(value) && value.length === 0;
 }
 
 function strings(value: unknown): string[] {

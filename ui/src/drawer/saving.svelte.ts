@@ -230,7 +230,7 @@ export class Saving {
       const stored = await writeSecrets(shared, draft.provider, change, signal);
       draft.receive(stored);
       this.#owed = null;
-      const why = this.checks ? whyUnchecked(stored) : null;
+      const why = this.checks && Object.keys(secrets).length > 0 ? whyUnchecked(stored) : null;
       if (why !== null) shared.announcer.show(text.verification.unchecked(why));
       return "saved";
     } catch (error) {

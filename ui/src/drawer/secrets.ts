@@ -47,6 +47,13 @@ export function inShort(origin: string): string {
   return origin.replace(/^(https:\/\/(?:\[[^\]]*\]|[^/:]+)):443(?=\/|$)/, "$1");
 }
 
+/** The other providers that use a secret of this one, as they have none of their own. */
+export function sharersOf(all: OrganizationProviders, key: string, secret: string): OrganizationProvider[] {
+  return all.providers.filter((each) =>
+    each.secretFields.some((field) => field.name === secret && field.sharedFrom === key),
+  );
+}
+
 /** What the removal of one secret means for calls that a provider answers today. */
 export interface Loss {
   provider: OrganizationProvider;

@@ -36,9 +36,11 @@ export function suggestionsFor(field: Field, offers: readonly Offer[]): Suggesti
   }
   const known = new Map(offers.map((each) => [each.name, each]));
   const rank = (value: string) => BEST_FIRST.indexOf(known.get(value)?.status ?? "current");
+  /** Whether the provider's own list, where there is one, is without it. */
+  const isElsewhere = (value: string) => known.get(value)?.isListed === false;
   return unique([...preset, ...examples, ...known.keys()])
     .filter((value) => known.get(value)?.status !== "retired" || known.get(value)?.isListed === true)
-    .sort((one, other) => rank(one) - rank(other))
+    .sort((one, other) => Number(isElsewhere(one)) - Number(isElsewhere(other)) || rank(one) - rank(other))
     .map((value) => suggestion(value, remarksOn(known.get(value))));
 }
 

@@ -77,24 +77,18 @@ const actions: Record<string, string> = {
   "legacy.finish": "Finish the import",
   "denials.collapsed": "Further refusals",
 };
-/** What keys were given out for: to a worker, unless the record names another purpose. */
+/** What keys were given out for, if one was needed: to a worker, unless the record names another purpose. */
 const purposes: Record<string, string> = {
-  worker: "Give keys to a worker",
-  verification: "Use a key to test a provider",
-  list: "Use a key to list models or voices",
-};
-/** What the activity can be filtered by beside the actions: what keys are given out for. */
-const releases: Record<string, string> = {
-  worker: "Give keys to a worker",
+  worker: "Give settings and keys to a worker",
   verification: "Test a provider",
   list: "List models or voices",
 };
-/** The same where no key was needed. */
-const keyless: Record<string, string> = { ...releases, worker: "Give settings to a worker" };
 /** Parts of a setting's name that are no words. */
 const initials = /\b(api|id|url|ssml|llm|tts|stt)\b/g;
 function spoken(name: string): string {
+  // What is chosen by an id is called by what it is.
   const words = name
+    .replace(/(?<=[a-z])Id$/, "")
     .replace(/([A-Z])/g, " $1")
     .replaceAll("_", " ")
     .toLowerCase()
@@ -187,6 +181,9 @@ export const en = {
   palette: {
     title: "Go to a provider, or do something",
     nothing: "Nothing has this name.",
+    turnOn: (name: string) => `Turn on ${name}`,
+    turnOff: (name: string) => `Turn off ${name}`,
+    setKey: (name: string, isSet: boolean) => `${isSet ? "Replace" : "Set"} the key of ${name}`,
     promote: (name: string, type: string) => `Make ${name} primary for ${type}`,
     history: (name: string) => `History of ${name}`,
     theme: (name: string) => `Theme: ${name}`,
@@ -258,13 +255,21 @@ export const en = {
     clear: "Clear filters",
     lastTitle: (name: string) => `Turn off ${name}?`,
     lastBody: (type: ProviderType) => unavailable[type],
+    lastOfNone: (name: string) =>
+      `${name} cannot be used now, and no other one is on: nothing changes for calls.`,
     lastConfirm: (name: string) => `Turn off ${name}`,
     keep: "Keep it on",
     turnOnAnyway: "Turn on anyway",
-    finish: (name: string) => `Set the API key to finish turning on ${name}.`,
+    finish: {
+      credentials: (name: string) => `Set the API key to finish turning on ${name}.`,
+      config: (name: string) => `Fill in what is needed, then save, to finish turning on ${name}.`,
+    },
     loadFailed: "The providers could not be loaded.",
     offline: (time: string) =>
       `Offline. Showing data from ${time}. Changes can be saved when the connection is back.`,
+    stale: (time: string) =>
+      `Showing data from ${time}: what changed since does not arrive. It comes by itself when the connection is back.`,
+    notRenewed: "What is shown may be old: the providers could not be read again.",
     ends: (when: string) => `ends ${when}`,
     ended: (when: string) => `ended ${when}`,
     endsSometime: { deprecated: "deprecated", ended: "ended" },
@@ -303,6 +308,7 @@ export const en = {
     destination_unapproved: "Address not approved",
     undecryptable: "Key cannot be opened",
   },
+  notConfigured: "Not configured",
   reasons: {
     disabled: "turned off",
     retired: "no longer offered by this installation",
@@ -353,6 +359,7 @@ export const en = {
     stage: { settings: "Settings", reachable: "Connection", key: "Key", model: "Model" },
     state: { passed: "passed", failed: "failed", inconclusive: "not known", skipped: "not tested" },
     details: "Details",
+    close: "Close what the test found",
     outcome: "Outcome",
     status: "Answer",
     origin: "Address",
@@ -398,6 +405,7 @@ export const en = {
     checking: "Checking",
     unchecked: (why: string) => `Saved, not checked: ${why}`,
     lastTest: (outcome: string) => `last test: ${outcome}`,
+    notFromHere: "runs beside the workers, not tested from here",
     unfinished: "Settings incomplete",
     saveAnyway: "Save anyway",
     draft: "Test with these changes",
@@ -509,8 +517,6 @@ export const en = {
     actionWord: (action: string) => actions[action] ?? action.replaceAll("_", " "),
     actions,
     purposes,
-    keyless,
-    releases,
     /** A setting or a secret, by the name that it has on record. */
     spoken,
     someSettings: (n: number) => settings(n),
@@ -518,6 +524,7 @@ export const en = {
     refusal: (code: string) => refusals[code] ?? code.replaceAll("_", " "),
     token: (id: string) => `Token ${id}`,
     changed: (of: readonly string[]) => of.map((each) => parts[each] ?? each),
+    turned: (isOn: boolean) => (isOn ? "turned on" : "turned off"),
     nothingChanged: "The same as before",
     restoredFrom: (revision: number) => `v${revision} put back`,
     removed: "Back to the defaults, off",
@@ -543,6 +550,8 @@ export const en = {
     openVersion: (revision: number, name: string) => `Open v${revision} in the history of ${name}`,
     onlyWho: (who: string) => `Only what ${who} did`,
     none: "Nothing is on record yet.",
+    noneOwn: "Nothing that you did is on record yet.",
+    backwards: "From is after To: there is no day between them.",
     noneFound: "Nothing on record is like this.",
     older: "Older",
     newest: "Newest",
@@ -556,7 +565,7 @@ export const en = {
   },
   retirement: {
     title: "What ends",
-    changes: "These settings change together:",
+    changes: (n: number) => `${n} settings change together`,
     change: (setting: string, before: string, after: string, because: string | null) =>
       `${setting}: ${before} → ${after}${because === null ? "" : `. ${because}`}`,
     notUsed: "not used",
@@ -593,6 +602,7 @@ export const en = {
     version: (n: number) => `v${n}`,
     changed: "changed",
     by: (who: string) => `by ${who}`,
+    sharers: (names: string) => `Also used by ${names}.`,
     shared: (from: string) => `The key of ${from} is used`,
     replace: "Replace",
     setOne: "Set",
@@ -704,8 +714,12 @@ export const en = {
     costly: "Affects price",
     deprecated: "Deprecated",
     advanced: "Advanced",
-    advancedCount: (n: number, overridden: number) =>
-      overridden > 0 ? `${settings(n)}, ${overridden} overridden` : settings(n),
+    advancedCount: (n: number, overridden: number, unsaved: number) =>
+      [
+        settings(n),
+        ...(overridden > 0 ? [`${overridden} overridden`] : []),
+        ...(unsaved > 0 ? [`${unsaved} unsaved`] : []),
+      ].join(", "),
     general: "General",
     unavailable: (value: string) => `${value} (not available with these settings)`,
     add: "Add",
@@ -849,6 +863,8 @@ export const en = {
     keyTitle: "Enter the key for the new address",
     keyLead: (names: string) =>
       `${names} decides where the key is sent, so the stored key does not go there. It is stored again with your save, for the new address only.`,
+    keySharers: (names: string) =>
+      `${names} uses this key too. With other addresses in its settings it cannot be used any more, until it has a key of its own.`,
     keyOwed: "The key for the new address is not stored yet",
     keyNeeded: "Enter the key: the stored one is not sent to a new address.",
     nothingSaved: (why: string) => `Nothing is saved. ${why}`,

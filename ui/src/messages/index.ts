@@ -30,6 +30,9 @@ export const formatDay = (time: Date): string => day.format(time);
 /** Write a day of the calendar, such as 2027-01-31, which is the same day everywhere. */
 export const formatDate = (date: string): string => formatDay(new Date(`${date}T00:00`));
 export const formatExact = (time: Date): string => exact.format(time);
+/** What the server says, with its days in the form that all days have here. */
+export const withDays = (said: string): string =>
+  said.replace(/(?<= on )\d{4}-\d{2}-\d{2}\b/g, (date) => formatDate(date));
 
 const list = new Intl.ListFormat(locale, { type: "conjunction" });
 export const formatList = (items: readonly string[]): string => list.format(items);

@@ -12,6 +12,7 @@ export interface Item {
 export class Drag {
   #library = $state.raw<typeof import("svelte-dnd-action") | null>(null);
   #isOnHandle = $state(false);
+  #isGivenUp = false;
   #held = $state.raw<Item[] | null>(null);
 
   /**
@@ -56,6 +57,7 @@ export class Drag {
     node.addEventListener(
       "consider",
       (event) => {
+        if (this.#held === null) this.#isGivenUp = false;
         this.#held = (event as CustomEvent<DndEvent<Item>>).detail.items;
       },
       { signal },
@@ -66,10 +68,21 @@ export class Drag {
         const { items, info } = (event as CustomEvent<DndEvent<Item>>).detail;
         this.#held = items;
         this.#isOnHandle = false;
+        if (this.#isGivenUp) return this.release();
         this.onDrop(
           String(info.id),
           items.map((each) => each.id),
         );
+      },
+      { signal },
+    );
+    addEventListener(
+      "keydown",
+      (event) => {
+        if (event.key !== "Escape" || this.#held === null) return;
+        this.#isGivenUp = true;
+        // The library knows no other end than letting go.
+        dispatchEvent(new MouseEvent("mouseup"));
       },
       { signal },
     );
@@ -85,6 +98,7 @@ export class Drag {
       zoneTabIndex: -1,
       zoneItemTabIndex: -1,
       dropTargetStyle: {},
+      transformDraggedElement: lifted,
     }));
 
   async #load(): Promise<void> {
@@ -95,4 +109,16 @@ export class Drag {
       // The handles stay away, the buttons move a row all the same, and the next pointer that comes near tries again.
     }
   }
+}
+
+/** Lift a row off the page. Its place says where it would be: the rank that it had is none any more. */
+function lifted(row: HTMLElement | undefined): void {
+  if (row === undefined) return;
+  // It hangs at the end of the document, where an app around the page has no variables of ours.
+  row.classList.add("voxplane");
+  row.style.background = "var(--surface)";
+  row.style.boxShadow = "var(--shadow)";
+  row.style.listStyle = "none";
+  for (const part of row.querySelectorAll<HTMLElement>(".link, .rank .word"))
+    part.style.visibility = "hidden";
 }

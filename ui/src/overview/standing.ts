@@ -54,9 +54,12 @@ export function failureDetail({
 }
 
 /** What the last test found where that says nothing of whether the provider works: its status is an older one. */
-export function inconclusive({ status, verification }: OrganizationProvider): string | null {
+export function inconclusive({ status, verification, provider }: OrganizationProvider): string | null {
   if (verification?.verdict !== "inconclusive" || !["verified", "unverified", "failing"].includes(status))
     return null;
+  // That nobody looked is no finding.
+  if (verification.outcome === "not_checkable" && provider.hosting === "local")
+    return text.verification.notFromHere;
   return text.verification.lastTest(text.verification.outcomes[verification.outcome]);
 }
 
@@ -80,11 +83,25 @@ export function retirement(provider: OrganizationProvider): string | null {
   return isNamed ? what : text.overview.ofModel(notice.model ?? "", what);
 }
 
+/** Where what has to be given before it can be used is missing: the key first, with which voices are listed. */
+export function lacking({ status, secretFields }: OrganizationProvider): "config" | "credentials" | null {
+  if (status === "secrets_missing") return "credentials";
+  if (status !== "invalid_config") return null;
+  return secretFields.some((each) => each.required && !each.isSet) ? "credentials" : "config";
+}
+
+/** What a provider's status is called: one that is off and not filled in waits for nobody. */
+export function statusWord({ status, isEnabled }: OrganizationProvider): string {
+  return status === "invalid_config" && !isEnabled ? text.notConfigured : text.status[status];
+}
+
 const OF_CREDENTIALS = new Set(["secrets_missing", "destination_unapproved", "undecryptable"]);
 const OF_THE_KEY = new Set(["authentication", "permission", "quota"]);
 
 /** The drawer's tab where what is wrong with a provider is mended. */
-export function mendingTab({ status, health, verification }: OrganizationProvider): "config" | "credentials" {
+export function mendingTab(provider: OrganizationProvider): "config" | "credentials" {
+  const { status, health, verification } = provider;
+  if (status === "invalid_config") return lacking(provider) ?? "config";
   const isOfTheKey =
     status === "failing" && (OF_THE_KEY.has(health?.kind ?? "") || verification?.outcome === "key_rejected");
   return OF_CREDENTIALS.has(status) || isOfTheKey ? "credentials" : "config";

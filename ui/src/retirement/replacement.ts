@@ -1,7 +1,7 @@
 import type { OrganizationProvider, Schemas } from "../api/client";
 import type { ConsoleContext } from "../context.svelte";
 import type { JsonObject } from "../form/json";
-import { formatDate, formatList } from "../messages";
+import { formatList } from "../messages";
 import { received, writeConfig } from "../providers";
 
 type Notice = Schemas["Notice"];
@@ -20,11 +20,6 @@ export interface Taken {
 /** Notices of models and voices that end or have ended. */
 export function endings(provider: OrganizationProvider): Notice[] {
   return provider.notices.filter(({ code }) => code.endsWith("_retiring") || code.endsWith("_retired"));
-}
-
-/** What a notice says, with its day in the form that all days of the console have. */
-export function inWords({ message, retiresOn }: Notice): string {
-  return retiresOn === null ? message : message.replace(` on ${retiresOn}`, ` on ${formatDate(retiresOn)}`);
 }
 
 /** The setting that a notice is about, by its name. */

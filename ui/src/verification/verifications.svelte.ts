@@ -20,6 +20,10 @@ export class Verifications {
   readonly #problems = new SvelteMap<string, unknown>();
   /** When a provider, by its key, may be tested again; in milliseconds as `Date.now` has them. */
   readonly #until = new SvelteMap<string, number>();
+  /** Providers of which something that is not saved was refused: what was found before is no news beside that. */
+  readonly #overshadowed = new SvelteSet<string>();
+  /** The result that somebody has read and closed, by the provider's key: when it was found. */
+  readonly #closed = new SvelteMap<string, string>();
   /** The same for all of them, as the server has it. */
   #untilAny = $state(0);
 
@@ -48,6 +52,7 @@ export class Verifications {
     if (this.isRunning(key) || this.until(key) > Date.now()) return;
     this.#running.add(key);
     this.#problems.delete(key);
+    this.#overshadowed.delete(key);
     this.announcer.say(text.verification.testing(name));
     try {
       const result = await this.#ask(key, {});
@@ -66,6 +71,21 @@ export class Verifications {
   /** Let a provider be tested again at once: its key is another one. */
   forget(key: string): void {
     this.#until.delete(key);
+  }
+
+  /** Whether a result is to be shown: until it is closed, and while nothing newer was refused. */
+  isShown(key: string, { checkedAt }: Pick<VerificationResult, "checkedAt">): boolean {
+    return !this.#overshadowed.has(key) && this.#closed.get(key) !== checkedAt;
+  }
+
+  close(key: string, { checkedAt }: Pick<VerificationResult, "checkedAt">): void {
+    this.#closed.set(key, checkedAt);
+  }
+
+  /** Hide what was found before while something newer is shown as refused; returns how to end that. */
+  overshadow(key: string): () => void {
+    this.#overshadowed.add(key);
+    return () => this.#overshadowed.delete(key);
   }
 
   /** Test what is not saved: nothing of it is stored. Throws the server's problem; ends with the signal, if it waits. */
