@@ -180,6 +180,7 @@ export const en = {
   },
   palette: {
     title: "Go to a provider, or do something",
+    keys: ["Ctrl", "K"],
     nothing: "Nothing has this name.",
     turnOn: (name: string) => `Turn on ${name}`,
     turnOff: (name: string) => `Turn off ${name}`,
