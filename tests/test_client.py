@@ -416,6 +416,19 @@ async def test_who_is_turned_away_at_the_start_is_told_why(
         await Client(url, value, organization=organization).check()
 
 
+async def test_who_is_turned_away_at_the_start_leaves_no_snapshot(
+    url: str, token: str, plane: ControlPlane, administrator: Principal, tmp_path: Path
+) -> None:
+    async with Client(url, token, snapshot_folder=tmp_path) as client:
+        assert (await client.check()).scopes == ("worker:resolve",)
+        await client.resolve()
+    assert len(files(tmp_path)) == 1
+    await plane.access.revoke_token(administrator, token.split("_")[1])
+    with pytest.raises(Unauthenticated):
+        await Client(url, token, snapshot_folder=tmp_path).check()
+    assert files(tmp_path) == []
+
+
 async def test_a_wrong_address_or_name_is_said_with_what_would_be_right(
     url: str, token: str, plane: ControlPlane, administrator: Principal
 ) -> None:

@@ -39,6 +39,7 @@ from livekit.plugins import silero
 from loguru import logger
 from typing_extensions import override
 
+from tests.conftest import token_for
 from tests.served import served
 from tests.speech.fakes import Handler, PiperServer, TranscriptionServer, serving
 from tests.test_call import models, piper_url, speak_from, transcript, wrong
@@ -54,7 +55,7 @@ from voxplane.plugin import Derive, Plugin
 from voxplane.provider import AnyProvider
 from voxplane.resolution import ResolvedProviderConfig
 from voxplane.schemas import FailureKind, JsonObject
-from voxplane.server.auth import Principal
+from voxplane.server.auth import Principal, Scope
 from voxplane.server.control_plane import ControlPlane
 
 with warnings.catch_warnings():
@@ -89,7 +90,7 @@ with warnings.catch_warnings():
     from pipecat.processors.aggregators.llm_context import LLMContext
     from pipecat.processors.aggregators.llm_response_universal import LLMContextAggregatorPair
     from pipecat.processors.audio.vad_processor import VADProcessor
-    from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+    from pipecat.processors.frame_processor import FrameDirection, FrameProcessor, FrameProcessorSetup
     from pipecat.services.llm_service import FunctionCallParams
     from pipecat.services.settings import STTSettings
     from pipecat.services.stt_service import STTService
@@ -98,7 +99,7 @@ with warnings.catch_warnings():
     from pipecat.workers.runner import WorkerRunner
 
     from tests import test_llm_vendors, test_speech_vendors
-    from voxplane.pipecat import Chain, Link, LLMChain, build_llm, build_stt, build_tts
+    from voxplane.pipecat import Chain, Link, LLMChain, build_llm, build_stt, build_tts, follow
     from voxplane.pipecat.link import classify
     from voxplane.pipecat.work import Listening
     from voxplane.speech import pipecat_whisper
@@ -399,6 +400,36 @@ async def test_a_change_is_used_from_the_next_turn_on(stage: Stage) -> None:
         assert (chain.links, stage.reports.words) == ([only], [f"{one} failed permission"])
         assert await stage.turn()
     assert stage.line.errors == []
+
+
+async def test_a_provider_that_comes_while_a_call_starts_is_started_with_it(
+    registry: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, following = Models(registry, monkeypatch), list[asyncio.Task[bool]]()
+    async with asyncio.TaskGroup() as group, AsyncExitStack() as stack:
+        await stage.open(stack)
+        stage.vendors[0].fail("/", "500")
+        chain = build_llm(stage.resolved[:1], report=stage.reports.append, clock=stage.clock, registry=registry)
+        set_up = chain.setup
+
+        async def setting_up(setup: FrameProcessorSetup) -> None:
+            following.append(group.create_task(chain.follow(stage.resolved)))
+            await set_up(setup)
+
+        monkeypatch.setattr(chain, "setup", setting_up)
+        stage.chain = chain
+        await stage.run(stack)
+        assert await following[0]
+        assert await stage.turn()
+        assert stage.active == stage.keys[1]
+
+
+async def test_whoever_follows_is_done_when_the_client_is_left(plane: ControlPlane) -> None:
+    token = await token_for(plane, Scope.WORKER_RESOLVE)
+    async with asyncio.TaskGroup() as group, served(plane) as url, Client(url, token) as client:
+        following = group.create_task(follow(client))
+        await client.resolve()
+        assert not following.done()
 
 
 async def test_an_engine_that_is_connected_and_mute_is_passed_over_once_somebody_spoke(

@@ -15,7 +15,7 @@ from tests.test_audit import Ledger, ledger_of
 from tests.test_changes import until
 from tests.test_resolve import held, waiting
 from tests.test_statements import noted_statements
-from voxplane.errors import InvalidRequest, OrganizationNotFound, VoxplaneError
+from voxplane.errors import InvalidRequest, OrganizationNotFound, Unavailable, VoxplaneError
 from voxplane.schemas import OrganizationCreate
 from voxplane.server import releases
 from voxplane.server.auth import Principal, Scope
@@ -145,3 +145,21 @@ async def test_what_one_of_them_brought_on_is_nothing_to_the_others(
         SLUGS[1]: InvalidRequest,
         "gone": OrganizationNotFound,
     }
+
+
+async def test_a_log_that_somebody_tampered_with_takes_no_row_and_stops_nobody_else(
+    town: Town, postgres: EmbeddedPostgres, database: str, superuser: Superuser
+) -> None:
+    superuser.execute("UPDATE organizations SET audit_seq = 0 WHERE slug = %s", [SLUGS[1]])
+    async with anyio.create_task_group() as group:
+        with held(postgres, database):
+            group.start_soon(town.give, SLUGS[0])
+            await until(lambda: waiting(superuser) == 1)
+            for slug in SLUGS[1:3]:
+                group.start_soon(town.give, slug)
+            await anyio.wait_all_tasks_blocked()
+    assert town.recorded() == dict.fromkeys((SLUGS[0], SLUGS[2]), 1)
+    assert {slug: type(error) for slug, error in town.errors.items()} == {SLUGS[1]: Unavailable}
+    superuser.execute("UPDATE organizations SET audit_seq = 1 WHERE slug = %s", [SLUGS[1]])
+    await town.give(SLUGS[1])
+    assert town.recorded() == dict.fromkeys(SLUGS[:3], 1)

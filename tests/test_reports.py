@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, get_args
 
 import anyio
 import httpx
@@ -16,7 +16,15 @@ from tests.conftest import Caller, position_of, stored_rows, token_for, worker_o
 from tests.test_changes import following, until
 from tests.test_problem import check_problem
 from voxplane.errors import VoxplaneError
-from voxplane.schemas import AccessTokenCreate, OrganizationCreate, ProviderReport, ReportsWrite
+from voxplane.remedies import failing
+from voxplane.schemas import (
+    AccessTokenCreate,
+    FailureKind,
+    OrganizationCreate,
+    ProviderHealth,
+    ProviderReport,
+    ReportsWrite,
+)
 from voxplane.server.app import create_app
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, Scope
 from voxplane.server.control_plane import ControlPlane, local_administrator
@@ -457,3 +465,21 @@ async def test_the_status_says_what_workers_see_unless_something_is_missing(
     assert [await status(key) for key in ("piper", "vosk", "openai")] == ["failing", "failing", "secrets_missing"]
     await worker.post(REPORTS, json=said(recovered("piper"), at=at))
     assert await status("piper") == "unverified"
+
+
+@pytest.mark.parametrize("key", ["openai", "piper"])
+async def test_whatever_fails_in_calls_is_said_with_what_helps(key: str, plane: ControlPlane) -> None:
+    who = local_administrator((await plane.access.find_organization("default")).id, "test")
+    found = await plane.providers.get_organization_provider(who, key)
+    now = datetime.now(UTC)
+    advice: set[str] = set()
+    for kind in (*get_args(FailureKind), None):
+        seen = ProviderHealth(
+            status="failing", kind=kind, since=now, reported_at=now, reported_by="w", reports=2, revision=1
+        )
+        words = failing(found.model_copy(update={"status": "failing", "health": seen}), "acme")
+        assert words.startswith("failing in calls since ")
+        assert f"{kind or 'unknown to this release'} (2 reports, the last by w)" in words
+        advice.add(words.partition("; ")[2])
+    assert "" not in advice
+    assert len(advice) >= len(KINDS)

@@ -79,6 +79,21 @@ async def test_who_has_an_answer_does_not_wait_for_the_next_one() -> None:
         may_end[2].set()
 
 
+async def test_one_round_serves_all_who_waited_also_when_it_ends_before_their_turn() -> None:
+    """What can be worked out without waiting is over before the next of them goes on."""
+    shared, source, found = SharedAnswer[int](), Source(), list[int]()
+
+    async def ask() -> None:
+        found.append(await shared.ask(source.answer))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        source.may_answer.set()
+    assert (source.asked, found) == (2, [1, 2, 2, 2, 2])
+
+
 async def test_what_is_kept_serves_also_those_who_came_later() -> None:
     shared, source, kept, found = SharedAnswer[int](), Source(), list[int](), list[int]()
 

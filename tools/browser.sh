@@ -1,5 +1,5 @@
 #!/bin/sh
-# Print the path of a Chromium for the console's tests; install Debian's when there is none and we may.
+# Print the path of a Chromium for the console's tests; install Debian's headless one where we may.
 set -eu
 found() {
     path=$(command -v "$1" || true)

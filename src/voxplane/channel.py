@@ -111,7 +111,11 @@ class Channel:
             Unreachable: there is no answer, or one that is not ours.
             VoxplaneError: what the control plane answered instead.
         """
-        content = await self._read(await self._send("GET", f"{self.url}/api/me"))
+        try:
+            with anyio.fail_after(ANSWER_SECONDS):
+                content = await self._read(await self._send("GET", f"{self.url}/api/me"))
+        except TimeoutError as error:
+            raise self._unanswered(error) from None
         try:
             return Me.model_validate_json(content, extra="ignore")
         except ValidationError:

@@ -116,6 +116,7 @@ class Client:
         self._chains: dict[str, tuple[ResolvedProviderConfig, ...]] = {}
         self._contact = _now()
         self._is_following = self._has_left = False
+        self._refusal: VoxplaneError = Unauthenticated()
         self._saved = float("-inf")
         self._moved = anyio.Event()
         self._asking = anyio.Lock()
@@ -148,8 +149,12 @@ class Client:
         """
         try:
             me = await self._channel.me()
+        except _TURNED_AWAY as error:
+            await self._turned_away(error)
+            raise
         finally:
-            await self._channel.aclose()
+            if self._resolution is None:  # else its stream is open
+                await self._channel.aclose()
         if _SCOPE not in me.scopes:
             raise PermissionDenied(f"This token lacks the scope {_SCOPE}: `voxplane token create --scope {_SCOPE}`.")
         if me.organization is not None and self._named not in {
@@ -212,7 +217,7 @@ class Client:
             was_revoked = asked_under.is_revoked
             content = await self._ask("resolve", {} if self._resolution is None else {"have": self._resolution.at})
             if asked_under.is_revoked and not was_revoked:
-                raise Unauthenticated  # the answer set out before this worker was turned away
+                raise self._refusal  # the answer set out before this worker was turned away
             if content is not None:
                 try:
                     # A newer control plane may say more than this release knows of.
@@ -374,6 +379,7 @@ class Client:
 
         A fleet's token that is no longer one leaves nothing of any of its organizations.
         """
+        self._refusal = error
         self._lease.revoke()
         for chain in self._chains.values():
             for each in chain:

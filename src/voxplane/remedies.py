@@ -26,6 +26,7 @@ _IF_FAILING: dict[FailureKind, str] = {
     "server": "it may pass; if not, see the provider's status page, or put another one first",
     "timeout": "it may pass; if not, see the provider's status page, or put another one first",
     "connectivity": "see that workers can connect to it: `voxplane verify {key}` shows where calls go",
+    "unsupported": "the worker's release does not know this provider: upgrade the worker",
 }
 _IN_THE_HOUSE: dict[FailureKind, str] = {
     "connectivity": "start its server, or set where it is: docs/speech.md",
@@ -49,13 +50,20 @@ def failing(one: OrganizationProvider, organization: str) -> str:
     if one.status != "failing":
         return ""
     health, test = one.health, one.verification
-    if health is not None and health.status == "failing" and health.kind is not None:
-        helps = _IN_THE_HOUSE.get(health.kind) if one.provider.hosting == "local" else None
-        advice = (helps or _IF_FAILING[health.kind]).format(key=_named(one, organization))
+    if health is not None and health.status == "failing":
+        kind = health.kind or "unknown to this release"
+        advice = _advice(one, health.kind).format(key=_named(one, organization))
         times = f"{health.reports} report{'' if health.reports == 1 else 's'}"
         who = f"{times}, the last by {health.reported_by}"
-        return f"failing in calls since {health.since:%Y-%m-%d %H:%M} UTC: {health.kind} ({who}); {advice}"
+        return f"failing in calls since {health.since:%Y-%m-%d %H:%M} UTC: {kind} ({who}); {advice}"
     return "failing in its last test" if test is None else f"failing in its last test: {test.sentence} {test.advice}"
+
+
+def _advice(one: OrganizationProvider, kind: FailureKind | None) -> str:
+    if kind is None:
+        return "upgrade the control plane, which does not know what the worker says"
+    helps = _IN_THE_HOUSE.get(kind) if one.provider.hosting == "local" else None
+    return helps or _IF_FAILING[kind]
 
 
 def _named(one: OrganizationProvider, organization: str) -> str:

@@ -6,8 +6,8 @@ with SyncClient("https://voxplane.example.com", token) as client:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
-from contextlib import ExitStack
+from collections.abc import Generator
+from contextlib import ExitStack, aclosing
 from typing import TYPE_CHECKING, Any, Self
 
 from anyio.from_thread import start_blocking_portal
@@ -82,18 +82,15 @@ class SyncClient:
 
     def changes(self, since: str | None = None) -> Generator[str]:
         """Yield each new state, and wait in this thread for the next; as `Client.changes`."""
-        changes = self._client.changes(since)
-        try:
-            while not self._has_left and (at := self._portal.call(_next, changes)) is not None:
-                yield at
-        finally:
-            if not self._has_left:
-                self._portal.call(changes.aclose)
+        while not self._has_left and (at := self._portal.call(_next, self._client, since)) is not None:
+            yield at
+            since = at
 
     def report(self, report: ProviderReport) -> None:
         """Say what was seen of a provider; as `Client.report`."""
         self._portal.call(self._client.report, report)
 
 
-async def _next(changes: AsyncGenerator[str]) -> str | None:
-    return await anext(changes, None)
+async def _next(client: Client, since: str | None) -> str | None:
+    async with aclosing(client.changes(since)) as changes:
+        return await anext(changes, None)

@@ -99,7 +99,8 @@ async def follow(client: Client, **chains: Chain) -> None:
         await follow(client, stt=stt, llm=llm, tts=tts)
         await runner.cancel()
 
-    That is when the worker was turned away, or a key that the call is on was taken back and nothing stands in for it.
+    That is when the worker was turned away or the client was left, or when a key that the call is on was taken back and
+    nothing stands in for it.
     """
     at: str | None = None
     while True:
@@ -112,6 +113,8 @@ async def follow(client: Client, **chains: Chain) -> None:
             return
         async for _ in client.changes(since=at):
             break
+        else:
+            return
 
 
 def _build(

@@ -8,6 +8,7 @@ What was begun is not begun again by another: what was said stays said. Only wha
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -39,8 +40,6 @@ from voxplane.plugin import close_each
 from voxplane.resolution import ResolvedProviderConfig, stored_keys
 
 if TYPE_CHECKING:
-    import asyncio
-
     from pipecat.processors.frame_processor import FrameProcessorSetup
     from pipecat.services.llm_service import LLMService
 
@@ -97,6 +96,7 @@ class Chain(ServiceSwitcher[_Failover]):
         """All that are in the pipeline: also those that another chain had, and that may still be speaking."""
         self._set_up_with: FrameProcessorSetup | None = None
         self._started_with: StartFrame | None = None
+        self._has_started = asyncio.Event()
         self.strategy.chain = self
 
     @staticmethod
@@ -119,6 +119,9 @@ class Chain(ServiceSwitcher[_Failover]):
             return in_use <= stored_keys(chain)
         for link in links:
             if link not in self._branches:
+                if self._set_up_with is not None:
+                    # Those that are being set up hold the frame that starts them, and this one would get none.
+                    await self._has_started.wait()
                 await self._add(link)
         self.links = links
         return True
@@ -150,9 +153,13 @@ class Chain(ServiceSwitcher[_Failover]):
 
     async def _close(self, link: Link, branch: FrameProcessor) -> None:
         cancel = getattr(link.service, "cancel", None)
-        await close_each([*([partial(cancel, CancelFrame())] if cancel else []), branch.cleanup, link.close])
-        self.services.remove(link.service)  # until here its errors are nobody's concern
-        self.strategy.silenced.discard(link.service)
+        try:
+            await close_each([*([partial(cancel, CancelFrame())] if cancel else []), branch.cleanup, link.close])
+        except Exception as error:  # noqa: BLE001 - a service may raise anything, and its text may hold a key
+            _log.warning("%s could not be closed: %s", link.provider, type(error).__name__)
+        finally:
+            self.services.remove(link.service)  # until here its errors are nobody's concern
+            self.strategy.silenced.discard(link.service)
 
     @override
     async def setup(self, setup: FrameProcessorSetup) -> None:
@@ -185,6 +192,7 @@ class Chain(ServiceSwitcher[_Failover]):
         self._work.came(frame)
         if isinstance(frame, StartFrame):
             self._started_with = frame
+            self._has_started.set()
         await super().push_frame(frame, direction)
 
     @override

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 import anyio
 import structlog
 
-from voxplane.errors import InternalError, InvalidRequest, Unavailable, VoxplaneError
+from voxplane.errors import InternalError, Unavailable, VoxplaneError
 from voxplane.server.audit import AuditEvent, ChainedEvent, chained
 from voxplane.server.database import name_tenant
 from voxplane.server.shared_answer import SharedAnswer
@@ -98,12 +98,13 @@ class Releases:
         try:
             async with self._database.transaction(platform=True, is_piped=True) as connection:
                 ends = await audit_ends(connection, [*by_organization])
-                # In one order, so that two processes that do this never wait for each other.
-                for organization_id in sorted(ends):
+                for organization_id, end in ends.items():
                     await name_tenant(connection, organization_id=organization_id)
-                    rows = self._rows(by_organization[organization_id], *ends[organization_id])
+                    rows = self._rows(by_organization[organization_id], *end)
                     offered[organization_id] = await Store(connection, organization_id).offer_audit(rows)
-        except (InternalError, InvalidRequest):
+        except VoxplaneError:
+            if len(by_organization) == 1:
+                raise
             # What one of them brought on is nothing to the others.
             return batch
         written = {organization_id for organization_id, rows in offered.items() if rows.stands}
@@ -144,6 +145,8 @@ async def _wait(queue: _Queue, release: _Release, write: _Write) -> None:
 
 async def _write_waiting(queue: _Queue, write: _Write) -> None:
     batch, queue.waiting = queue.waiting, []
+    if not batch:
+        return
     passed_over: list[_Release] = []
     outcome: _Outcome = Unavailable()
     try:

@@ -24,6 +24,10 @@ class _Round(Generic[T]):
     found: tuple[T] | VoxplaneError | None = None
     """None while it is under way, and for good when whoever worked it out left."""
 
+    def serves(self, wanted: int) -> bool:
+        """Whether it brought something to whom a round of this number or a later one is for."""
+        return self.number >= wanted and self.found is not None
+
 
 class SharedAnswer(Generic[T]):
     """What is worked out once for everybody who asked before that began; or why it could not be.
@@ -34,8 +38,8 @@ class SharedAnswer(Generic[T]):
 
     def __init__(self) -> None:
         """Begin with none."""
-        self._begun = 0
-        self._under_way: _Round[T] | None = None
+        self._latest: _Round[T] = _Round(0)
+        self._latest.over.set()
 
     async def ask(self, work: Callable[[], Awaitable[T]], kept: Callable[[], T | None] = lambda: None) -> T:
         """Return what `work` brings: one's own, or another's that began after this was called.
@@ -45,23 +49,23 @@ class SharedAnswer(Generic[T]):
         Raises:
             VoxplaneError: what the work raised; all whom it was for are told.
         """
-        wanted = self._begun + 1
+        wanted = self._latest.number + 1
         while (answer := kept()) is None:
-            under_way = self._under_way
-            if under_way is None:
+            latest = self._latest
+            if latest.over.is_set() and not latest.serves(wanted):
                 return await self._work(work)
-            await under_way.over.wait()
-            # The next round may have begun by now: whoever has an answer must not wait for that one too.
-            if under_way.number < wanted or under_way.found is None:
+            await latest.over.wait()
+            # The next one may have begun by now: whoever has an answer must not wait for that too.
+            if not latest.serves(wanted):
                 continue
-            if isinstance(under_way.found, VoxplaneError):
-                raise under_way.found
-            return under_way.found[0]
+            if isinstance(latest.found, VoxplaneError):
+                raise latest.found
+            assert latest.found is not None  # noqa: S101 - it serves
+            return latest.found[0]
         return answer
 
     async def _work(self, work: Callable[[], Awaitable[T]]) -> T:
-        self._begun += 1
-        begun = self._under_way = _Round[T](self._begun)
+        begun = self._latest = _Round[T](self._latest.number + 1)
         try:
             found = await work()
             begun.found = (found,)
@@ -69,6 +73,5 @@ class SharedAnswer(Generic[T]):
             begun.found = error
             raise
         finally:
-            self._under_way = None
             begun.over.set()
         return found

@@ -3,6 +3,9 @@
 Left to itself the service loads them where it is made, anew for each call, and the event loop stands still meanwhile.
 """
 
+# Pipecat leaves type parameters of tasks open.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import asyncio
@@ -27,18 +30,23 @@ _MODELS = Loaded(_load)
 class WhisperSTTService(Service):
     """Pipecat's Whisper; `settings.model` is the path of the model's folder.
 
-    The first call of a process waits in `setup` until the weights are loaded, in a thread. One that cannot be loaded is
-    told as an error when there is something to transcribe, so that another provider takes it over.
+    The weights are loaded in a thread from `setup` on, for which Pipecat waits 20 seconds at most, and they may take
+    longer; the first utterance of a process waits for them. One that cannot be loaded is told as an error then, so that
+    another provider takes it over.
     """
 
+    _loading: asyncio.Task[None] | None = None
     _failure: ModelMissing | None = None
 
     def _load(self) -> None:
         pass  # see setup
 
     async def setup(self, setup: FrameProcessorSetup) -> None:
-        """Load the weights, unless another call did."""
+        """Begin to load the weights, unless another call did."""
         await super().setup(setup)
+        self._loading = self.create_task(self._load_in_thread())
+
+    async def _load_in_thread(self) -> None:
         try:
             self._model = await asyncio.to_thread(_MODELS.get, str(self._settings.model))
         except ModelMissing as error:
@@ -46,8 +54,16 @@ class WhisperSTTService(Service):
 
     async def run_stt(self, audio: bytes) -> AsyncGenerator[Frame, None]:
         """Transcribe an utterance."""
+        if self._loading is not None:
+            await asyncio.wait([self._loading])
         if self._failure is not None:
             yield ErrorFrame("The model cannot be loaded.", exception=self._failure)
             return
         async for frame in super().run_stt(audio):
             yield frame
+
+    async def cleanup(self) -> None:
+        """Wait for nothing any more."""
+        if self._loading is not None:
+            await self.cancel_task(self._loading)
+        await super().cleanup()
