@@ -1361,7 +1361,7 @@ async def test_one_that_cannot_be_closed_keeps_no_other_open(reports: Reports, m
     monkeypatch.setattr(first.plugin, "aclose", fail)
     with pytest.raises(RuntimeError):
         await built.aclose()
-    clients = [part for link in (first, second) for part in cast("Any", link)._parts]
+    clients = [part for link in (first, second) for part in cast("Any", link)._parts if hasattr(part, "is_closed")]
     assert len(clients) >= 4
     assert all(client.is_closed() if callable(client.is_closed) else client.is_closed for client in clients)
 

@@ -36,6 +36,7 @@ from voxplane.server.import_notice_store import ImportNoticeRow, ImportNoticeSto
 from voxplane.server.position import Position
 from voxplane.server.settings import Settings
 from voxplane.server.store import ConfigRow, DataKeyRow, HistoryRow, Sighting, Store
+from voxplane.server.token_store import TokenStore
 
 Superuser = psycopg.Connection[tuple[object, ...]]
 Connection = psycopg.AsyncConnection[Any]
@@ -245,7 +246,7 @@ def test_every_condition_of_the_application_is_taken_away_above() -> None:
     assert not re.search(r"organization_id (?:IN|<>|!=|ANY|IS NOT|=[^ ])", source)
 
 
-STORES = (Store, HistoryStore, AuditStore, ImportNoticeStore)
+STORES = (Store, HistoryStore, AuditStore, ImportNoticeStore, TokenStore)
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 ROW = replace(ConfigRow.nothing("openai"), config={"organization": "org-new"}, revision=77, updated_at=NOW)
 
@@ -284,8 +285,8 @@ def _cases(mine: Tenant, other: Tenant) -> dict[str, Callable[[Store], Awaitable
         "ring": lambda store: store.ring(999),
         "rename": lambda store: store.rename("Renamed"),
         "put_sightings": lambda store: store.put_sightings(seen, "x", NOW, 0),
-        "tokens": lambda store: store.tokens(),
-        "revoke_token": lambda store: store.revoke_token(other.token_ids[0], NOW),
+        "tokens": lambda store: TokenStore(store.connection, mine.id).tokens(),
+        "revoke": lambda store: TokenStore(store.connection, mine.id).revoke(other.token_ids[0], NOW),
         "versions": lambda store: HistoryStore(store.connection, mine.id).versions("openai", None, 9),
         "version": lambda store: HistoryStore(store.connection, mine.id).version("openai", 1),
         "secrets": lambda store: HistoryStore(store.connection, mine.id).secrets("groq", None, 9),
@@ -385,7 +386,7 @@ async def test_a_store_bound_to_another_organization_than_its_transaction_does_n
         "data_key": None,
         "advance": None,
         "tokens": [],
-        "revoke_token": False,
+        "revoke": False,
         "ring": None,
         "rename": None,
         "put_sightings": (False, False),

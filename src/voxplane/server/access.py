@@ -29,10 +29,11 @@ from voxplane.schemas import (
     Organization,
     Organizations,
 )
-from voxplane.server import auth, store
+from voxplane.server import auth, store, token_store
 from voxplane.server.auth import ORGANIZATION_SCOPES, Principal, Scope
 from voxplane.server.shared_answer import SharedAnswer
-from voxplane.server.store import ConfigRow, Store, TokenRow
+from voxplane.server.store import ConfigRow
+from voxplane.server.token_store import TokenRow, TokenStore
 from voxplane.server.write import Unsealed, begin, found
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class AccessService:
         if token_id is None:
             raise Unauthenticated
         async with self._database.transaction(token_id=token_id) as connection:
-            row = await store.find_token(connection, token_id)
+            row = await token_store.find_token(connection, token_id)
         # An unknown id is compared too, so that it takes as long as a wrong secret.
         matches = auth.token_matches(token, row.hash if row else _NO_HASH)
         if row is None or not matches or not self._is_live(row):
@@ -243,7 +244,7 @@ class AccessService:
     async def get_tokens(self, principal: Principal) -> AccessTokens:
         """Return the access tokens of the principal's organization, newest first."""
         async with self._database.transaction(organization_id=principal.tenant) as connection:
-            rows = await Store(connection, principal.tenant).tokens()
+            rows = await TokenStore(connection, principal.tenant).tokens()
         return AccessTokens(tokens=tuple(AccessToken(**_shown(row)) for row in rows))
 
     async def create_token(self, principal: Principal, new: AccessTokenCreate) -> CreatedAccessToken:
@@ -258,9 +259,15 @@ class AccessService:
         minted = auth.mint_token()
         row = self._row(minted, principal, new, scopes)
         async with begin(self._database, self._changes, principal, self._unsealed, row.created_at) as write:
-            if sum(self._is_live(token) for token in await write.store.tokens()) >= self._max_tokens:
+            if (
+                sum(
+                    self._is_live(token)
+                    for token in await TokenStore(write.store.connection, principal.tenant).tokens()
+                )
+                >= self._max_tokens
+            ):
                 raise Conflict(f"An organization has at most {self._max_tokens} live tokens: revoke one first.")
-            await store.add_token(write.store.connection, row)
+            await token_store.add_token(write.store.connection, row)
             await write.audit("token.create", minted.id, {"scopes": row.scopes})
         return CreatedAccessToken(**_shown(row), value=minted.value)
 
@@ -277,7 +284,7 @@ class AccessService:
         minted = auth.mint_token()
         row = self._row(minted, replace(principal, organization_id=None), new, scopes)
         async with self._database.transaction(platform=True) as connection:
-            await store.add_token(connection, row)
+            await token_store.add_token(connection, row)
         log.info("platform token created", id=row.id, by=principal.subject)
         return CreatedAccessToken(**_shown(row), value=minted.value)
 
@@ -298,7 +305,7 @@ class AccessService:
         row = self._row(minted, replace(principal, organization_id=None), new, scopes)
         async with self._database.transaction(platform=True) as connection:
             await _require_all(connection, organizations)
-            await store.add_token(connection, replace(row, organizations=sorted(set(organizations))))
+            await token_store.add_token(connection, replace(row, organizations=sorted(set(organizations))))
         log.info("fleet token created", id=row.id, by=principal.subject, organizations=len(set(organizations)))
         return CreatedAccessToken(**_shown(row), value=minted.value)
 
@@ -311,16 +318,16 @@ class AccessService:
         """
         async with self._database.transaction(platform=True) as connection:
             await _require_all(connection, organizations)
-            if not await store.set_fleet(connection, token_id, sorted(set(organizations))):
+            if not await token_store.set_fleet(connection, token_id, sorted(set(organizations))):
                 raise TokenNotFound
-            await store.ring_for_all(connection)
+            await token_store.ring_for_all(connection)
         self._forget_callers()
         log.info("fleet token changed", id=token_id, organizations=len(set(organizations)))
 
     async def get_platform_tokens(self) -> AccessTokens:
         """Return the access tokens that are bound to no organization, newest first. For the operator's own machine."""
         async with self._database.transaction(platform=True) as connection:
-            rows = await store.platform_tokens(connection)
+            rows = await token_store.platform_tokens(connection)
         return AccessTokens(tokens=tuple(AccessToken(**_shown(row)) for row in rows))
 
     async def revoke_platform_token(self, token_id: str) -> None:
@@ -330,9 +337,9 @@ class AccessService:
             TokenNotFound: there is no such live token.
         """
         async with self._database.transaction(platform=True) as connection:
-            if not await store.revoke_platform_token(connection, token_id, self._clock()):
+            if not await token_store.revoke_platform_token(connection, token_id, self._clock()):
                 raise TokenNotFound
-            await store.ring_for_all(connection)
+            await token_store.ring_for_all(connection)
         self._forget_callers()
         log.info("platform token revoked", id=token_id)
 
@@ -346,7 +353,7 @@ class AccessService:
         if not token_id.isalnum():
             raise TokenNotFound  # not the shape of an id, and perhaps nothing that PostgreSQL can hold
         async with begin(self._database, self._changes, principal, self._unsealed, self._clock()) as write:
-            if not await write.store.revoke_token(token_id, write.at):
+            if not await TokenStore(write.store.connection, principal.tenant).revoke(token_id, write.at):
                 raise TokenNotFound
             await write.audit("token.revoke", token_id, {})
             await write.store.ring(write.state.revision)
