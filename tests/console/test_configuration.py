@@ -454,6 +454,8 @@ def test_all_settings_go_back_to_their_defaults_and_forth_again(open_console: Op
 def test_the_save_can_be_copied_as_a_call_of_the_api(open_console: OpenConsole, service: Service) -> None:
     service.store_key("openai", KEY)
     page = open_console(CONFIG, permissions=["clipboard-read", "clipboard-write"])
+    # The note goes by itself after a while: not before it was closed here.
+    page.clock.install()
     temperature(page).fill("0.9")
     page.get_by_role("button", name="More for OpenAI").click()
     page.get_by_role("menuitem", name="Copy as API call").click()
