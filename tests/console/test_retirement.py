@@ -74,7 +74,7 @@ def test_a_replacement_writes_nothing_too_late_or_unseen_and_a_reader_is_only_to
     row = page.locator("[data-provider=openai]")
 
     def overtaken(route: Route) -> None:
-        service.configure("openai", priority=700)
+        service.configure("openai", priority=service.provider("openai")["priority"] + 1)
         route.continue_()
 
     page.route("**/openai/config", overtaken)
