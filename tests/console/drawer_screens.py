@@ -330,7 +330,7 @@ def _restored(page: Page) -> None:
 
     page.route("**/restore", answer)
     _restore(page)
-    click(page, "[role=alertdialog] .primary", ".tab-body > .banner[role=status]")
+    click(page, "[role=alertdialog] .primary", ".tab-body > .banner[tabindex]")
 
 
 def _no_version(page: Page) -> None:

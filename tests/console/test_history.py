@@ -57,8 +57,9 @@ def test_check_52_versions_are_listed_newest_first_and_a_restore_is_a_new_one_th
     unchanged = ("isEnabled", "priority", "secretFields", "approvedOrigins")
     assert {name: after[name] for name in unchanged} == {name: before[name] for name in unchanged}
 
-    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("button", name="Undo").press("Enter")
     expect(version(page, 6)).to_contain_text("Restored from v4")
+    expect(page.get_by_role("tabpanel").locator(".tab-body")).to_be_focused()
     assert service.provider("openai")["overrides"] == before["overrides"]
     expect(page.get_by_role("button", name="Undo")).to_have_count(0)
 

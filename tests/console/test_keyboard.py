@@ -87,6 +87,20 @@ def test_the_palette_makes_a_provider_primary_in_one_request(
     assert service.provider("groq")["isPrimary"]
 
 
+def test_the_palette_opens_the_key_that_it_names_wherever_one_is(open_console: OpenConsole, service: Service) -> None:
+    service.store_key("google")
+    page = open_console("/providers/google/credentials")
+    for _ in range(2):
+        expect(page.get_by_role("dialog")).to_have_count(1)
+        expect(find(page, "key of google")).to_have_text("Replace the key of Google Gemini")
+        page.keyboard.press("Enter")
+        # The one that is set, and not another one that could be.
+        expect(page.get_by_label("New API key")).to_be_focused()
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator("form").get_by_role("button", name="Cancel")).to_have_count(0)
+        expect(page).to_have_url(re.compile("/providers/google/credentials$"))
+
+
 def test_the_palette_offers_what_the_role_may_do(open_console: OpenConsole, service: Service) -> None:
     for key in ("openai", "groq"):
         service.store_key(key)

@@ -74,13 +74,19 @@ def test_a_replacement_writes_nothing_too_late_or_unseen_and_a_reader_is_only_to
     row = page.locator("[data-provider=openai]")
 
     def overtaken(route: Route) -> None:
-        service.configure("openai", priority=700)
+        service.configure("openai", priority=service.provider("openai")["priority"] + 1)
         route.continue_()
 
     page.route("**/openai/config", overtaken)
     row.get_by_role("button", name=f"Replace with {NEXT} for OpenAI").click()
     expect(row.get_by_role("alert")).to_be_visible()
     assert service.provider("openai")["config"]["model"] == SEED
+    row.locator(".name").click()
+    again = page.get_by_role("dialog").get_by_role("button", name=f"Replace with {NEXT}")
+    again.press("Enter")
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_be_visible()
+    expect(again).to_be_focused()
+    page.keyboard.press("Escape")
     page.unroute_all()
 
     # What the successor does not take of one's own settings is seen first, in the drawer.

@@ -160,8 +160,8 @@ def test_check_57_signing_out_instead_saves_nothing(
 
 
 @asynccontextmanager
-async def with_provider(settings: Settings) -> AsyncGenerator[str]:
-    """Serve a console that people sign in to with an identity provider, and yield its address."""
+async def with_provider(settings: Settings) -> AsyncGenerator[tuple[str, str]]:
+    """Serve a console that people sign in to with an identity provider, and yield the addresses of both."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -173,7 +173,7 @@ async def with_provider(settings: Settings) -> AsyncGenerator[str]:
     ):
         provider.claims["org_id"] = str((await plane.access.find_organization("default")).id)
         provider.claims["scope"] = "livekit:read livekit:write admin:tokens"
-        yield address
+        yield address, provider.address
 
 
 def sign_in_again(page: Page) -> None:
@@ -204,13 +204,18 @@ def sign_in_again(page: Page) -> None:
 def test_an_identity_provider_signs_in_and_in_mid_work_again_with_nothing_lost(
     browser: Browser, settings: Settings
 ) -> None:
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(with_provider(settings)) as address:
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(with_provider(settings)) as addresses:
+        address, elsewhere = addresses
         watch = Watch(address)
+        # The one request to anywhere else, each time: the browser itself is sent to the provider.
+        watch.expected.append(f"request to {urlsplit(elsewhere).netloc}")
+
+        def asked() -> int:
+            return len([each for each in watch.requests if each.url.startswith(f"{elsewhere}/")])
+
         with browser.new_context(base_url=address) as context:
             context.set_default_timeout(10_000)
             watch.follow(context)
-            # The one request to anywhere else: the browser itself is sent to the provider.
-            watch.expected.append("request to 127.0.0.1")
             back: list[str] = []
             context.on("request", lambda request: back.append(request.url) if "code=" in request.url else None)
             page = context.new_page()
@@ -223,9 +228,10 @@ def test_an_identity_provider_signs_in_and_in_mid_work_again_with_nothing_lost(
             assert page.evaluate("Object.entries(localStorage)") == []
             page.reload()
             page.wait_for_selector("[data-provider]")
-            assert watch.complaints == []
+            assert (watch.complaints, asked()) == ([], 1)
             watch.expected.append("401 (Unauthorized)")
             sign_in_again(page)
+            assert asked() == 2
         # The address that the provider sent the browser to is worth nothing in another one.
         with browser.new_context(base_url=address) as context:
             watch.follow(context)

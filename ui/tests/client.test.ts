@@ -35,6 +35,16 @@ test("a request that waits for somebody to sign in again is dropped when it is g
   cleared.abort();
   await expect(sent).rejects.toThrow("It was given up.");
   signedIn(true);
-  await Promise.resolve();
+  // Not before all that waits for it would have gone on.
+  await new Promise((resolve) => setTimeout(resolve));
   expect(fetched).toHaveBeenCalledOnce();
+});
+
+test("a request that was given up before it was sent leaves no error behind", async () => {
+  const getToken = () => Promise.reject(new Error("of the host"));
+  const connection = { baseUrl: "", getToken, signInAgain: () => Promise.resolve(false) };
+  const request = new Request("https://voxplane.test/api/me", { signal: AbortSignal.abort() });
+  // What nobody takes care of would fail the run.
+  await expect(authorizedFetch(connection, request)).rejects.toThrow("It was given up.");
+  await new Promise((resolve) => setTimeout(resolve));
 });

@@ -81,8 +81,9 @@ async function tokenOf(connection: Connection): Promise<string | null> {
 function unlessAborted<T>(signal: AbortSignal, pending: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const abort = () => reject(new DOMException("It was given up.", "AbortError"));
-    if (signal.aborted) return abort();
+    if (signal.aborted) abort();
     signal.addEventListener("abort", abort, { once: true });
+    // In any case: what nobody waits for would else be reported as an error of the page.
     pending.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
   });
 }

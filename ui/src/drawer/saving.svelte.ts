@@ -121,16 +121,22 @@ export class Saving {
     if (![...this.draft.contested].every(isAsked)) return this.#ask();
     this.#isRunning = true;
     try {
-      const redirects = this.redirects;
+      const { redirects } = this;
+      const { override } = this.draft;
+      // Where what was typed is to be sent; null: nothing was.
+      const binding = Object.keys(typed.secrets).length > 0 ? this.draft.binding : null;
       const checks = redirects && this.checks && !isAnyway;
       const refusal = checks ? await this.#test(typed) : null;
       if (refusal !== null) return refusal;
+      // Only what was tested is saved, and nothing that was given up or changed meanwhile.
+      if (typed.signal?.aborted) return "failed";
+      if (binding !== null && !isSame(this.draft.override, override)) return this.#changedMeanwhile();
       const tested = this.#tested?.result ?? null;
       if (this.draft.write !== null) this.#owed = null;
-      const outcome = await this.#saveSettings(typed.signal);
+      const outcome = await this.#saveSettings(typed.signal, binding);
       if (outcome !== "saved" || !redirects) return outcome;
       // The settings lead elsewhere now, and until the key follows it is owed.
-      if (!this.#leadsAsSeen()) return "failed";
+      if (!this.#leadsAsSeen(binding)) return "failed";
       // What could not be tested by what the settings say, the server may know how to test.
       const ended = await this.#saveSecrets(typed, checks && tested === null);
       // A draft's test is kept by nobody.
@@ -174,9 +180,11 @@ export class Saving {
     return "failed";
   }
 
-  async #saveSettings(signal: AbortSignal | null): Promise<Outcome> {
+  /** Save them, unless they lead elsewhere than where a typed key is to be sent; null: none was typed. */
+  async #saveSettings(signal: AbortSignal | null, binding: JsonObject | null): Promise<Outcome> {
     const { draft, shared } = this;
     for (let attempt = 1; ; attempt += 1) {
+      if (binding !== null && !isSame(draft.binding, binding)) return this.#changedMeanwhile();
       const sent = draft.write;
       if (sent === null) return "saved";
       try {
@@ -208,15 +216,23 @@ export class Saving {
     return news.overlapping.length === 0;
   }
 
+  /** The settings are no longer those with which a key was typed: the person looks at them first. */
+  #changedMeanwhile(): Outcome {
+    // Of what was discarded there is nothing to say.
+    if (this.redirects) this.#keyProblem = text.configuration.changedMeanwhile;
+    return "failed";
+  }
+
   #ask(): Outcome {
     this.#overlapping = this.draft.contested;
     return "overlapping";
   }
 
   /** Whether the settings still lead where this person sent them: a key that was typed for one address goes to no other. */
-  #leadsAsSeen(): boolean {
+  #leadsAsSeen(binding: JsonObject | null): boolean {
     const present = [...this.draft.provider.origins];
-    const isSeen = this.#owed === null || isSame(this.#owed, present);
+    const isMeant = binding === null || isSame(this.draft.binding, binding);
+    const isSeen = isMeant && (this.#owed === null || isSame(this.#owed, present));
     this.#owed = present;
     if (!isSeen) this.#keyProblem = text.configuration.leadsElsewhere(formatList(present.map(inShort)));
     return isSeen;

@@ -44,6 +44,8 @@ export class SecretDraft {
   #value = $state("");
   #surplus = $state<Surplus[]>([]);
   #wasCleared = $state(false);
+  /** Whether it is shown as it is; until it is cleared. */
+  isShown = $state(false);
   #idle: ReturnType<typeof setTimeout> | undefined;
   #waits = new AbortController();
 
@@ -70,7 +72,7 @@ export class SecretDraft {
 
   /**
    * Keep it for as long again, because it is being sent. The signal ends a request that still waits when the draft is
-   * cleared for idleness: what waits for somebody to sign in again holds the secret as well.
+   * cleared: what waits for somebody to sign in again holds the secret as well, and whoever does would store it.
    */
   held(): AbortSignal {
     this.#waits = new AbortController();
@@ -83,7 +85,6 @@ export class SecretDraft {
     this.#idle = setTimeout(() => {
       this.clear();
       this.#wasCleared = true;
-      this.#waits.abort();
     }, IDLE_MS);
   }
 
@@ -100,5 +101,7 @@ export class SecretDraft {
     this.#value = "";
     this.#surplus = [];
     this.#wasCleared = false;
+    this.isShown = false;
+    this.#waits.abort();
   }
 }

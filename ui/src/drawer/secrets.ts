@@ -37,6 +37,20 @@ export async function removeSecrets(shared: ConsoleContext, provider: Organizati
   await shared.queries.invalidateQueries({ queryKey: PROVIDERS });
 }
 
+/** Which secret somebody means who sets or replaces "the key": one that is missing, else the one that is there. */
+export function keyMeant({ status, secretFields }: OrganizationProvider): Schemas["SecretField"] | undefined {
+  return (
+    secretFields.find((each) => each.required && !each.isSet) ??
+    secretFields.find((each) => (status === "secrets_missing" ? !each.isSet : isOwn(each))) ??
+    secretFields[0]
+  );
+}
+
+/** Whether a secret is stored for this provider, and not used along with another one. */
+export function isOwn({ isSet, sharedFrom }: Schemas["SecretField"]): boolean {
+  return isSet && sharedFrom === null;
+}
+
 /** Where the settings send calls and the stored secrets may not go. */
 export function unapproved(provider: OrganizationProvider): string[] {
   return provider.origins.filter((origin) => !provider.approvedOrigins.includes(origin));

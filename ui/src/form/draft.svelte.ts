@@ -171,6 +171,12 @@ export class ConfigDraft {
       .filter((each) => URL.canParse(each));
   }
 
+  /** What an override says of where calls are sent. */
+  get binding(): JsonObject {
+    const names = this.layout.fields.filter((each) => each.hints.bindsSecret).map((each) => each.name);
+    return Object.fromEntries(Object.entries(this.override).filter(([name]) => names.includes(name)));
+  }
+
   /** Set a setting of its own; undefined takes it back to the default. */
   set(name: string, value: unknown): void {
     this.#put(name, value);

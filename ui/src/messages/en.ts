@@ -433,7 +433,6 @@ export const en = {
     notFound: "There is no such provider in this installation.",
     docs: "Documentation",
     pricing: "Pricing",
-    getKey: "Get an API key",
   },
   who: {
     token: (name: string) => `token “${name}”`,
@@ -864,11 +863,15 @@ export const en = {
     keyTitle: "Enter the key for the new address",
     keyLead: (names: string) =>
       `${names} decides where the key is sent, so the stored key does not go there. It is stored again with your save, for the new address only.`,
-    keySharers: (names: string) =>
-      `${names} uses this key too. With other addresses in its settings it cannot be used any more, until it has a key of its own.`,
+    keySharers: (names: string, count: number) =>
+      count === 1
+        ? `${names} uses this key too. With other addresses in its settings it cannot be used any more, until it has a key of its own.`
+        : `${names} use this key too. With other addresses in their settings they cannot be used any more, until each has a key of its own.`,
     keyOwed: "The key for the new address is not stored yet",
     keyNeeded: "Enter the key: the stored one is not sent to a new address.",
     nothingSaved: (why: string) => `Nothing is saved. ${why}`,
+    changedMeanwhile:
+      "Nothing is saved: the settings changed after the key was typed. Look at where calls are sent, then save again.",
     keyNotSaved: (why: string) =>
       `The settings are saved, the key is not. ${why} Until it is, this provider is not used.`,
     leadsElsewhere: (origins: string) =>
