@@ -25,7 +25,7 @@ from voxplane.legacy_commands import legacy
 from voxplane.model_commands import models
 from voxplane.provider import unknown_field
 from voxplane.registry import ProviderRegistry
-from voxplane.remedies import of_organization
+from voxplane.remedies import kind_of, of_organization
 from voxplane.schemas import (
     ConfigWrite,
     OrderWrite,
@@ -305,7 +305,7 @@ def _standing(one: OrganizationProvider) -> str:
     if one.status != "failing":
         return "usable"
     is_in_calls = one.health is not None and one.health.status == "failing"
-    return f"failing: {one.health.kind if one.health and is_in_calls else 'its test'}".replace("_", " ")
+    return f"failing: {kind_of(one.health) if one.health and is_in_calls else 'its test'}".replace("_", " ")
 
 
 def _effective(one: OrganizationProvider) -> Table:

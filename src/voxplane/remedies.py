@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from voxplane.schemas import FailureKind, OrganizationProvider, Unusable
+    from voxplane.schemas import FailureKind, OrganizationProvider, ProviderHealth, Unusable
 
 _REMEDIES: dict[Unusable, str] = {
     "disabled": "`voxplane config set {key} --enable` switches it on",
@@ -51,12 +51,17 @@ def failing(one: OrganizationProvider, organization: str) -> str:
         return ""
     health, test = one.health, one.verification
     if health is not None and health.status == "failing":
-        kind = health.kind or "unknown to this release"
+        kind = kind_of(health)
         advice = _advice(one, health.kind).format(key=_named(one, organization))
         times = f"{health.reports} report{'' if health.reports == 1 else 's'}"
         who = f"{times}, the last by {health.reported_by}"
         return f"failing in calls since {health.since:%Y-%m-%d %H:%M} UTC: {kind} ({who}); {advice}"
     return "failing in its last test" if test is None else f"failing in its last test: {test.sentence} {test.advice}"
+
+
+def kind_of(health: ProviderHealth) -> str:
+    """Return what kind of failure workers saw, as a newer release may have stored one that this does not know."""
+    return health.kind or "unknown to this release"
 
 
 def _advice(one: OrganizationProvider, kind: FailureKind | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -44,13 +44,19 @@ class ResolvedProviderConfig:
     """What ends of what the settings name, such as a model that retires."""
 
 
-Identity = tuple[str, str, tuple[str, ...], int | None]
+class Identity(NamedTuple):
+    """What a provider is in a call: what is known of it holds for as long as this is the same."""
+
+    provider: str
+    settings: str
+    origins: tuple[str, ...]
+    secret_version: int | None
 
 
 def identity(resolved: ResolvedProviderConfig) -> Identity:
-    """Return what a provider is in a call: what is known of it holds for as long as this is the same."""
+    """Return what tells a provider in a call from what it was before a change, or is after one."""
     settings = json.dumps(resolved.config, sort_keys=True)
-    return (resolved.provider.key, settings, resolved.origins, resolved.secret_version)
+    return Identity(resolved.provider.key, settings, resolved.origins, resolved.secret_version)
 
 
 def stored_keys(chain: Iterable[ResolvedProviderConfig]) -> set[tuple[str, int]]:

@@ -115,7 +115,8 @@ class Chain(ServiceSwitcher[_Failover]):
             links = self._build(chain, [*self._branches])
         except VoxplaneError as error:
             _log.error("a chain cannot be changed in this call: %s", error.code)
-            in_use = {(each[0], each[3]) for link in self.links if (each := link.identity) and each[3] is not None}
+            used = [link.identity for link in self.links if link.identity is not None]
+            in_use = {(each.provider, each.secret_version) for each in used if each.secret_version is not None}
             return in_use <= stored_keys(chain)
         for link in links:
             if link not in self._branches:

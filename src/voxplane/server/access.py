@@ -259,13 +259,8 @@ class AccessService:
         minted = auth.mint_token()
         row = self._row(minted, principal, new, scopes)
         async with begin(self._database, self._changes, principal, self._unsealed, row.created_at) as write:
-            if (
-                sum(
-                    self._is_live(token)
-                    for token in await TokenStore(write.store.connection, principal.tenant).tokens()
-                )
-                >= self._max_tokens
-            ):
+            present = await TokenStore(write.store.connection, principal.tenant).tokens()
+            if sum(map(self._is_live, present)) >= self._max_tokens:
                 raise Conflict(f"An organization has at most {self._max_tokens} live tokens: revoke one first.")
             await token_store.add_token(write.store.connection, row)
             await write.audit("token.create", minted.id, {"scopes": row.scopes})
