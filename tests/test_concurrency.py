@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx
 import psycopg
 import pytest
@@ -14,8 +17,9 @@ from psycopg import sql
 from tests.conftest import Caller, admin_connection, stored_rows, token_for
 from tests.test_door import clients
 from tests.test_problem import check_problem
+from voxplane.schemas import ConfigWrite
 from voxplane.server.audit import AuditEvent, first_broken
-from voxplane.server.auth import ADMINISTRATOR_SCOPES, Scope
+from voxplane.server.auth import ADMINISTRATOR_SCOPES, Principal, Scope
 from voxplane.server.control_plane import ControlPlane
 from voxplane.server.database import Location, installation_key, reading
 from voxplane.server.embedded import EmbeddedPostgres
@@ -236,3 +240,36 @@ async def test_a_service_whose_connections_are_all_taken_says_so_and_recovers(se
         async with plane.database.transaction():
             check_problem(await client.get(OPENAI, headers=headers), 503, "unavailable")
         assert (await client.get(OPENAI, headers=headers)).status_code == 200
+
+
+async def test_a_write_that_is_given_up_is_whole_or_not_there(
+    plane: ControlPlane,
+    administrator: Principal,
+    superuser: Superuser,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    left_over: list[sys.UnraisableHookArgs] = []
+    monkeypatch.setattr(sys, "unraisablehook", left_over.append)
+    # The driver lets go of the event loop before each statement that it sends, as it does where the loop is busy.
+    monkeypatch.setattr("psycopg.waiting.MAX_BUSY_TIME", 0)
+    whole = 0
+    for passes in range(0, 400, 2):
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+                group.start_soon(_cancel_after, passes, scope)
+                change = ConfigWrite(priority=passes)
+                await plane.providers.upsert_organization_provider_config(administrator, "openai", change)
+                whole += 1
+    gc.collect()
+    assert not left_over
+    assert 0 < whole < 200
+    shown = await plane.providers.upsert_organization_provider_config(administrator, "openai", ConfigWrite(priority=0))
+    check_books(superuser, settings, shown.revision)
+
+
+async def _cancel_after(passes: int, scope: anyio.CancelScope) -> None:
+    """Cancel it when the event loop has gone round so many times."""
+    for _ in range(passes):
+        await anyio.lowlevel.checkpoint()
+    scope.cancel()

@@ -352,8 +352,8 @@ async def stage(
     stage = STAGES[request.param](registry, monkeypatch)
     # Waiting is short where a silent vendor is waited for; elsewhere a busy machine must not look like one.
     if "fault" in request.fixturenames and request.getfixturevalue("fault") == "hang":
-        stage.wait(0.5)
-        monkeypatch.setattr("voxplane.vendor_sdk.READ_TIMEOUT_SECONDS", 1.0)
+        stage.wait(1.0)
+        monkeypatch.setattr("voxplane.vendor_sdk.READ_TIMEOUT_SECONDS", 2.0)
     async with AsyncExitStack() as stack:
         await stage.open(stack)
         yield stage

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from playwright.sync_api import Locator, Page, Response, expect
+from playwright.sync_api import Locator, Page, Request, expect
 
 from tests.conftest import worker_of
 from tests.console.answers import verification
@@ -112,14 +112,15 @@ class Traces:
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.responses: list[Response] = []
+        self.answered: list[Request] = []
         self.messages: list[str] = []
-        page.on("response", self._answered)
+        # A stream does not end, and a request that the page gave up, also while its answer came, has none to look into.
+        page.on("requestfinished", self._finished)
         page.on("console", lambda message: self.messages.append(message.text))
         page.on("pageerror", lambda error: self.messages.append(str(error)))
 
-    def _answered(self, response: Response) -> None:
-        self.responses.append(response)
+    def _finished(self, request: Request) -> None:
+        self.answered.append(request)
 
     def heap(self) -> str:
         """Return all that JavaScript still holds, by the browser's own account, after it threw away what it could."""
@@ -146,12 +147,7 @@ class Traces:
             "cookies": str(self.page.context.cookies()),
             "requests": self.page.evaluate("JSON.stringify(performance.getEntries())"),
             "console": str(self.messages),
-            "answers": "".join(
-                each.text()
-                for each in self.responses
-                # A stream does not end, and a request that the page itself gave up has no answer to look into.
-                if "event-stream" not in each.headers.get("content-type", "") and each.request.failure is None
-            ),
+            "answers": "".join(answer.text() for each in self.answered if (answer := each.response())),
             "memory": self.heap(),
         }
         half = key[len(key) // 2 :]
