@@ -460,7 +460,7 @@ async def test_a_request_that_the_server_cuts_short_releases_nothing_off_the_rec
 
 async def test_many_who_ask_at_once_share_one_look(caching: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """D1: a hundred workers that hear of one change; and each gets what stood when it asked, or newer."""
-    await caching.store("openai")
+    await caching.heard(caching.store("openai"))
     statements, opened = noted_statements(monkeypatch), noted_openings(monkeypatch)
     # Who asks while one looks is served by that look if the feed vouches for it, and by one more if nobody does.
     for feed_is_live, looks in ((True, 1), (False, 2)):

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.requests import Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Match, Route
+from typing_extensions import override
 
 from voxplane import errors
 from voxplane.errors import FieldError, InternalError, Invalid, VoxplaneError
@@ -22,17 +25,31 @@ from voxplane.server.console import add_console
 from voxplane.server.door import note_denial, plane_of
 from voxplane.server.observation import Metrics, Observation
 from voxplane.server.problem import problem_response
+from voxplane.server.turnstile import Turnstile
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from voxplane.server.control_plane import ControlPlane
 
 log = structlog.get_logger("voxplane")
 
 
+class _Application(FastAPI):
+    """FastAPI without its layers for crashes, telemetry and large bodies, which we have our own for."""
+
+    @override
+    def build_middleware_stack(self) -> ASGIApp:
+        app: ASGIApp = ExceptionMiddleware(AsyncExitStackMiddleware(self.router), handlers=self.exception_handlers)
+        for layer, args, options in reversed(self.user_middleware):
+            app = layer(app, *args, **options)
+        return app
+
+
 def create_app(plane: ControlPlane | None = None) -> FastAPI:
     """Build the application over an open control plane; without one it can only describe itself."""
     metrics = Metrics()
-    app = FastAPI(
+    app = _Application(
         title="Voxplane",
         version=version("voxplane"),
         description="The provider control plane for voice AI.",
@@ -40,7 +57,7 @@ def create_app(plane: ControlPlane | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        telemetry={"tracing": False, "metrics": False},
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.plane = plane
     # Included as a router, the routes would be gone through twice for each request.
@@ -50,6 +67,7 @@ def create_app(plane: ControlPlane | None = None) -> FastAPI:
     app.add_exception_handler(VoxplaneError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_parameter)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_middleware(Turnstile)
     if plane is not None:
         app.add_middleware(
             RecentAnswers,

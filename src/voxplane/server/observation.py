@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import time
+from secrets import token_hex
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import structlog
 from prometheus_client import (
@@ -151,4 +151,4 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return value.decode()
-    return uuid4().hex
+    return token_hex(16)

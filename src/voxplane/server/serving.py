@@ -20,9 +20,11 @@ from voxplane.errors import ConfigurationError
 from voxplane.server import collector
 from voxplane.server.app import create_app
 from voxplane.server.control_plane import ControlPlane
+from voxplane.server.gathered import GatheredTransport
 from voxplane.server.rounds import keep_testing
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Generator
 
     from voxplane.server.settings import Settings
@@ -41,12 +43,15 @@ class _Server(uvicorn.Server):
         yield
 
 
-class _BoundedHeaders(HttpToolsProtocol):
-    """HTTP with an end to what may come before a body; the parser itself would keep any amount."""
+class _Http(HttpToolsProtocol):
+    """HTTP, gathered writes, and an end of what may come before a body, of which the parser would keep any amount."""
 
     _is_in_head = True
     _messages = 0
     _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(GatheredTransport(transport))
 
     def data_received(self, data: bytes) -> None:
         messages = self._messages
@@ -107,7 +112,7 @@ async def _serve_on(listening: socket.socket, plane: ControlPlane) -> None:
         host=settings.host,
         port=settings.port,
         loop="none",
-        http=_BoundedHeaders,
+        http=_Http,
         lifespan="off",
         ws="none",
         log_config=None,

@@ -1,0 +1,65 @@
+"""What is written to a connection in one round of the event loop, sent together when the round is over.
+
+Sent piece by piece, each piece is a system call of its own that wakes its reader: for an answer's head and then for its
+body, and for a hundred followers one after the other, between whom those in one process fall asleep again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from typing_extensions import override
+
+_AT_ONCE_BYTES = 64 * 1024
+
+
+class GatheredTransport(asyncio.Transport):
+    """A connection that sends once a round what was written to it; all else is for the connection below it."""
+
+    def __init__(self, below: asyncio.Transport) -> None:
+        """Send over the connection `below`."""
+        super().__init__()
+        self._below = below
+        self._written: list[bytes | bytearray | memoryview[Any]] = []
+        self._bytes = 0
+
+    @override
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        if not self._written:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._written.append(data)
+        self._bytes += len(data)
+        # Who writes without a pause is told to make one by the connection below.
+        if self._bytes >= _AT_ONCE_BYTES:
+            self._send()
+
+    def _send(self) -> None:
+        written, self._written, self._bytes = self._written, [], 0
+        if written and not self._below.is_closing():
+            self._below.write(b"".join(written))
+
+    @override
+    def close(self) -> None:
+        self._send()
+        self._below.close()
+
+    @override
+    def abort(self) -> None:
+        self._below.abort()
+
+    @override
+    def is_closing(self) -> bool:
+        return self._below.is_closing()
+
+    @override
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._below.get_extra_info(name, default)
+
+    @override
+    def pause_reading(self) -> None:
+        self._below.pause_reading()
+
+    @override
+    def resume_reading(self) -> None:
+        self._below.resume_reading()

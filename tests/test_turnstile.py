@@ -1,0 +1,83 @@
+"""Those who came first are served while those who came at the same moment still wait to be let in."""
+
+from __future__ import annotations
+
+import anyio
+import anyio.lowlevel
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from voxplane.server.turnstile import Turnstile
+
+HERD = 100
+
+
+class Counter:
+    """An application that takes a few rounds of the event loop for each request."""
+
+    def __init__(self) -> None:
+        """Begin with nobody."""
+        self.came: list[int] = []
+        self.left: list[int] = []
+        self.inside_when_first_left: int | None = None
+
+    async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
+        """Serve one."""
+        self.came.append(scope["number"])
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+        if self.inside_when_first_left is None:
+            self.inside_when_first_left = len(self.came)
+        self.left.append(scope["number"])
+
+
+async def _receive() -> Message:
+    raise AssertionError("nobody reads")
+
+
+async def _send(_message: Message) -> None:
+    raise AssertionError("nobody answers")
+
+
+async def test_the_first_of_a_herd_are_done_before_the_last_are_let_in() -> None:
+    counter = Counter()
+    turnstile = Turnstile(counter)
+    async with anyio.create_task_group() as group:
+        for number in range(HERD):
+            group.start_soon(turnstile, {"number": number}, _receive, _send)
+    assert counter.came == counter.left == list(range(HERD))
+    assert counter.inside_when_first_left is not None
+    assert counter.inside_when_first_left < HERD / 4
+
+
+async def test_who_comes_alone_is_let_in_at_once() -> None:
+    counter = Counter()
+    turnstile = Turnstile(counter)
+    for number in range(10):
+        serving = turnstile({"number": number}, _receive, _send)
+        serving.send(None)
+        assert counter.came[-1] == number
+        serving.close()
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("gone", [range(10), range(50, 60), range(HERD)])
+async def test_who_leaves_while_waiting_takes_nobodys_turn(gone: range) -> None:
+    counter = Counter()
+    turnstile = Turnstile(counter)
+    scopes = [anyio.CancelScope() for _ in range(HERD)]
+
+    async def ask(number: int) -> None:
+        with scopes[number]:
+            await turnstile({"number": number}, _receive, _send)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            for number in range(HERD):
+                group.start_soon(ask, number)
+            await anyio.lowlevel.checkpoint()
+            for number in gone:
+                scopes[number].cancel()
+        await turnstile({"number": HERD}, _receive, _send)
+    assert set(counter.left) >= {*range(HERD + 1)} - {*gone}
