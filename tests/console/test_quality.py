@@ -330,8 +330,10 @@ def test_check_69_the_first_screen_is_loaded_within_its_budget(open_console: Ope
     page = open_console(wait=False)
     # What comes when the page is idle is no part of the first screen.
     page.add_init_script("window.requestIdleCallback = () => 0")
+    console = page.url
+    page.goto("about:blank")
     watch.requests.clear()
-    page.reload()
+    page.goto(console)
     page.wait_for_selector("[data-provider]")
     loaded = {Path(urlsplit(each.url).path).name for each in watch.sent("GET") if "/assets/" in each.url}
 
