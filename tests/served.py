@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from tests.test_changes import following, until
 from voxplane.server.app import create_app
 from voxplane.server.control_plane import ControlPlane
+from voxplane.server.http_protocol import HttpProtocol
 
 
 class _Server(uvicorn.Server):
@@ -49,6 +50,7 @@ async def listening(
         host="127.0.0.1",
         port=port,
         loop="none",
+        http=HttpProtocol,
         lifespan="off",
         ws="none",
         log_config=None,

@@ -69,10 +69,12 @@ async def connected() -> AsyncGenerator[tuple[Line, asyncio.StreamReader]]:
     async with await asyncio.get_running_loop().create_server(lambda: line, "127.0.0.1", 0) as server:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         await line.made.wait()
-        yield line, reader
-        line.gathered.close()
-        writer.close()
-        await writer.wait_closed()
+        try:
+            yield line, reader
+        finally:
+            line.gathered.close()
+            writer.close()
+            await writer.wait_closed()
 
 
 async def test_a_head_and_a_body_leave_in_one_piece() -> None:

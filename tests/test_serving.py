@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.test_crash import served, token
-from voxplane.server.serving import MAX_HEAD_BYTES
+from voxplane.server.http_protocol import MAX_HEAD_BYTES
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,19 @@ def test_a_header_that_is_too_long_is_answered_431(service: tuple[str, Path]) ->
         line.sendall(b"GET /healthz HTTP/1.1\r\nHost: voxplane\r\nX-Padding: " + b"a" * (MAX_HEAD_BYTES + 1))
         assert line.recv(65536).startswith(b"HTTP/1.1 431 ")
         assert line.recv(65536) == b""
+
+
+def test_an_answer_comes_in_one_piece_also_to_who_has_nothing_more_to_say(service: tuple[str, Path]) -> None:
+    where = urlsplit(service[0])
+    assert where.hostname is not None
+    for is_last in (False, True):
+        with socket.create_connection((where.hostname, where.port or 0), timeout=10) as line:
+            line.sendall(b"GET /healthz HTTP/1.1\r\nHost: voxplane\r\n\r\n")
+            if is_last:
+                line.shutdown(socket.SHUT_WR)
+            answer = line.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            assert answer.endswith(b'{"status":"ok"}')
 
 
 def test_large_bodies_and_many_requests_on_one_line_are_no_headers(service: tuple[str, Path]) -> None:

@@ -7,9 +7,12 @@ import anyio.lowlevel
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from voxplane.server.api import routes
+from voxplane.server.app import create_app
 from voxplane.server.turnstile import Turnstile
 
 HERD = 100
+CALL = {"type": "http", "path": "/api/organizations/current/resolve"}
 
 
 class Counter:
@@ -44,17 +47,33 @@ async def test_the_first_of_a_herd_are_done_before_the_last_are_let_in() -> None
     turnstile = Turnstile(counter)
     async with anyio.create_task_group() as group:
         for number in range(HERD):
-            group.start_soon(turnstile, {"number": number}, _receive, _send)
+            group.start_soon(turnstile, {**CALL, "number": number}, _receive, _send)
     assert counter.came == counter.left == list(range(HERD))
     assert counter.inside_when_first_left is not None
     assert counter.inside_when_first_left < HERD / 4
+
+
+async def test_a_look_whether_all_is_well_waits_for_nobody() -> None:
+    counter = Counter()
+    turnstile = Turnstile(counter)
+    async with anyio.create_task_group() as group:
+        for number in range(HERD):
+            group.start_soon(turnstile, {**CALL, "number": number}, _receive, _send)
+        group.start_soon(turnstile, {"type": "http", "path": "/healthz", "number": HERD}, _receive, _send)
+    assert counter.came.index(HERD) < HERD / 4
+
+
+def test_requests_go_through_it_and_a_workers_question_past_the_layers_that_it_does_not_need() -> None:
+    assert Turnstile in [each.cls for each in create_app().user_middleware]
+    (resolve,) = [each for each in routes() if each.path.endswith("/resolve")]
+    assert "_directly" in getattr(resolve.app, "__qualname__", "")
 
 
 async def test_who_comes_alone_is_let_in_at_once() -> None:
     counter = Counter()
     turnstile = Turnstile(counter)
     for number in range(10):
-        serving = turnstile({"number": number}, _receive, _send)
+        serving = turnstile({**CALL, "number": number}, _receive, _send)
         serving.send(None)
         assert counter.came[-1] == number
         serving.close()
@@ -70,7 +89,7 @@ async def test_who_leaves_while_waiting_takes_nobodys_turn(gone: range) -> None:
 
     async def ask(number: int) -> None:
         with scopes[number]:
-            await turnstile({"number": number}, _receive, _send)
+            await turnstile({**CALL, "number": number}, _receive, _send)
 
     with anyio.fail_after(5):
         async with anyio.create_task_group() as group:
@@ -79,5 +98,5 @@ async def test_who_leaves_while_waiting_takes_nobodys_turn(gone: range) -> None:
             await anyio.lowlevel.checkpoint()
             for number in gone:
                 scopes[number].cancel()
-        await turnstile({"number": HERD}, _receive, _send)
+        await turnstile({**CALL, "number": HERD}, _receive, _send)
     assert set(counter.left) >= {*range(HERD + 1)} - {*gone}

@@ -40,6 +40,7 @@ class _Application(FastAPI):
 
     @override
     def build_middleware_stack(self) -> ASGIApp:
+        assert self.exception_handlers.keys().isdisjoint({500, Exception})  # noqa: S101 - a crash is `Observation`'s
         app: ASGIApp = ExceptionMiddleware(AsyncExitStackMiddleware(self.router), handlers=self.exception_handlers)
         for layer, args, options in reversed(self.user_middleware):
             app = layer(app, *args, **options)

@@ -302,7 +302,7 @@ class Database:
 
         `token_id` lets the one access token of that id be read; `platform` lets organizations be listed and made. Where
         it `is_piped`, statements leave together, as soon as somebody wants a row of one or at the end; whether one
-        failed shows then. Such a transaction comes to its end also when who began it is cancelled.
+        failed shows then. A cancel scope around such a transaction does not end it.
 
         Raises:
             Unavailable: the database does not answer in time.
@@ -310,14 +310,15 @@ class Database:
             InternalError: a statement did what the role may not; a defect of ours.
         """
         with _our_errors():
-            async with self._pool.connection() as connection:
-                # A pipe that is given up half sent costs the connection, and psycopg 3.3 leaves an error nobody raised.
-                with anyio.CancelScope(shield=is_piped):
-                    async with connection.pipeline() if is_piped else nullcontext(), connection.transaction():
-                        await name_tenant(
-                            connection, organization_id=organization_id, token_id=token_id, platform=platform
-                        )
-                        yield connection
+            # A pipe that is given up half sent costs the connection, and psycopg 3.3 leaves an error nobody raised.
+            with anyio.CancelScope(shield=is_piped):
+                async with (
+                    self._pool.connection() as connection,
+                    connection.pipeline() if is_piped else nullcontext(),
+                    connection.transaction(),
+                ):
+                    await name_tenant(connection, organization_id=organization_id, token_id=token_id, platform=platform)
+                    yield connection
 
     async def notifications(self, channel: LiteralString, *, echo_seconds: float) -> AsyncGenerator[str | None]:
         """Yield None once the channel is listened to, then the payload of every notification.

@@ -1,7 +1,8 @@
-"""What is written to a connection in one round of the event loop, sent together when the round is over.
+"""Writes to a connection that leave in one piece at the next round of the event loop.
 
-Sent piece by piece, each piece is a system call of its own that wakes its reader: for an answer's head and then for its
-body, and for a hundred followers one after the other, between whom those in one process fall asleep again.
+uvloop makes a system call of each write, at once. Gathered, an answer's head and body are one call, and the events of
+many followers leave one right after the other: sent as they come about, each wakes its reader, who then takes the core
+away from the next.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _AT_ONCE_BYTES = 64 * 1024
 
 
 class GatheredTransport(asyncio.Transport):
-    """A connection that sends once a round what was written to it; all else is for the connection below it."""
+    """A connection that sends at the next round what was written to it; all else is for the connection below it."""
 
     def __init__(self, below: asyncio.Transport) -> None:
         """Send over the connection `below`."""
@@ -27,21 +28,22 @@ class GatheredTransport(asyncio.Transport):
     @override
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         if not self._written:
-            asyncio.get_running_loop().call_soon(self._send)
+            asyncio.get_running_loop().call_soon(self.flush)
         self._written.append(data)
         self._bytes += len(data)
         # Who writes without a pause is told to make one by the connection below.
         if self._bytes >= _AT_ONCE_BYTES:
-            self._send()
+            self.flush()
 
-    def _send(self) -> None:
+    def flush(self) -> None:
+        """Send what was written, if there is anybody to send it to."""
         written, self._written, self._bytes = self._written, [], 0
         if written and not self._below.is_closing():
             self._below.write(b"".join(written))
 
     @override
     def close(self) -> None:
-        self._send()
+        self.flush()
         self._below.close()
 
     @override

@@ -14,25 +14,21 @@ from typing import TYPE_CHECKING
 import anyio
 import uvicorn
 from rich.console import Console
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from voxplane.errors import ConfigurationError
 from voxplane.server import collector
 from voxplane.server.app import create_app
 from voxplane.server.control_plane import ControlPlane
-from voxplane.server.gathered import GatheredTransport
+from voxplane.server.http_protocol import HttpProtocol
 from voxplane.server.rounds import keep_testing
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Generator
 
     from voxplane.server.settings import Settings
 
 _DRAIN_SECONDS = 20
 _BACKLOG = 2048
-MAX_HEAD_BYTES = 16 * 1024
-_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class _Server(uvicorn.Server):
@@ -41,37 +37,6 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
-
-
-class _Http(HttpToolsProtocol):
-    """HTTP, gathered writes, and an end of what may come before a body, of which the parser would keep any amount."""
-
-    _is_in_head = True
-    _messages = 0
-    _head_bytes = 0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        super().connection_made(GatheredTransport(transport))
-
-    def data_received(self, data: bytes) -> None:
-        messages = self._messages
-        super().data_received(data)
-        # Bytes that ended a message were not all head, and one that follows it is counted from the next bytes on.
-        if not self._is_in_head or messages != self._messages:
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.transport.write(_TOO_LARGE)
-            self.transport.close()
-
-    def on_headers_complete(self) -> None:
-        self._is_in_head = False
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        self._is_in_head, self._head_bytes = True, 0
-        self._messages += 1
-        super().on_message_complete()
 
 
 async def serve(settings: Settings) -> None:
@@ -112,7 +77,7 @@ async def _serve_on(listening: socket.socket, plane: ControlPlane) -> None:
         host=settings.host,
         port=settings.port,
         loop="none",
-        http=_Http,
+        http=HttpProtocol,
         lifespan="off",
         ws="none",
         log_config=None,

@@ -18,7 +18,7 @@ _A_ROUND = 3
 
 
 class Turnstile:
-    """ASGI middleware that begins with so many requests in a round of the event loop."""
+    """ASGI middleware that begins with so many requests of the API in a round of the event loop."""
 
     def __init__(self, app: ASGIApp) -> None:
         """Let requests in to this application."""
@@ -27,7 +27,10 @@ class Turnstile:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, when it is its turn."""
+        """Serve one request, when it is its turn; what is not the API, such as a look whether all is well, at once."""
+        if not scope.get("path", "").startswith("/api/"):
+            await self._app(scope, receive, send)
+            return
         if self._let_in == 0:
             asyncio.get_running_loop().call_soon(self._next_round)
         if self._let_in < _A_ROUND:
