@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio
 import anyio.lowlevel
 import pytest
+from anyio.abc import TaskGroup
 from starlette.types import Message, Receive, Scope, Send
 
 from voxplane.server.api import routes
@@ -42,12 +43,16 @@ async def _send(_message: Message) -> None:
     raise AssertionError("nobody answers")
 
 
+def _come(turnstile: Turnstile, group: TaskGroup) -> None:
+    for number in range(HERD):
+        group.start_soon(turnstile, {**CALL, "number": number}, _receive, _send)
+
+
 async def test_the_first_of_a_herd_are_done_before_the_last_are_let_in() -> None:
     counter = Counter()
     turnstile = Turnstile(counter)
     async with anyio.create_task_group() as group:
-        for number in range(HERD):
-            group.start_soon(turnstile, {**CALL, "number": number}, _receive, _send)
+        _come(turnstile, group)
     assert counter.came == counter.left == list(range(HERD))
     assert counter.inside_when_first_left is not None
     assert counter.inside_when_first_left < HERD / 4
@@ -57,8 +62,7 @@ async def test_a_look_whether_all_is_well_waits_for_nobody() -> None:
     counter = Counter()
     turnstile = Turnstile(counter)
     async with anyio.create_task_group() as group:
-        for number in range(HERD):
-            group.start_soon(turnstile, {**CALL, "number": number}, _receive, _send)
+        _come(turnstile, group)
         group.start_soon(turnstile, {"type": "http", "path": "/healthz", "number": HERD}, _receive, _send)
     assert counter.came.index(HERD) < HERD / 4
 
