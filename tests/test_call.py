@@ -447,6 +447,14 @@ async def test_a_call_that_nobody_can_answer_says_why(
         await Talk(desk).call.__aenter__()
 
 
+async def test_what_is_raised_in_mid_call_goes_on_as_it_was_raised(desk: Desk) -> None:
+    own = LookupError("its own")
+    with pytest.raises(LookupError) as found:
+        async with Talk(desk).call:
+            raise own
+    assert found.value is own
+
+
 async def test_a_key_that_is_taken_back_ends_a_call_for_which_nothing_stands_in(
     talk: Talk, plane: ControlPlane, administrator: Principal
 ) -> None:

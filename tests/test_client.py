@@ -333,6 +333,25 @@ async def test_five_hundred_workers_come_back_at_once(
         await service.stop()
 
 
+async def test_what_a_worker_raises_of_its_own_goes_on_as_it_was_raised(url: str, token: str) -> None:
+    """What is told in no group is caught by whoever looks for it by its type."""
+    own = ValueError("its own")
+    with pytest.raises(NoPrimaryProvider, match="No stt provider"):
+        async with Client(url, token) as client:
+            client.primary("stt")
+    with pytest.raises(ValueError, match="its own") as found:
+        async with Client(url, token):
+            raise own
+    assert found.value is own
+
+    def use() -> None:
+        with SyncClient(url, token) as client:
+            client.primary("stt")
+
+    with pytest.raises(NoPrimaryProvider, match="No stt provider"):
+        await to_thread.run_sync(use)
+
+
 async def test_a_worker_that_is_cancelled_in_mid_call_ends(url: str, token: str) -> None:
     """Leaving raises no second cancellation: one that is its own context, say, which anyio would follow for ever."""
     entered, left = anyio.Event(), list[BaseException | None]()

@@ -20,6 +20,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import anyio
@@ -27,6 +28,7 @@ from livekit.agents import AgentServer, JobContext, JobProcess
 from livekit.plugins import silero
 
 from voxplane.agent_settings import AgentSettings, LiveKitSettings, check, described
+from voxplane.background import background
 from voxplane.call import Call
 from voxplane.client import Client
 from voxplane.errors import ConfigurationError, Unreachable, VoxplaneError
@@ -219,19 +221,15 @@ async def serve(server: AgentServer, devmode: bool) -> None:  # noqa: FBT001 - a
     Raises:
         Unreachable: LiveKit does not let this worker in, after all its attempts.
     """
-    ended_by: Exception | None = None
-    async with anyio.create_task_group() as group:
-        group.start_soon(_stop_on_signal, server)
+    async with background(partial(_stop_on_signal, server)):
         try:
             await server.run(devmode=devmode)
-        except Exception as error:  # noqa: BLE001 - raised below, where no group wraps it
-            ended_by = error
+        except Exception as error:
             await server.aclose()
-        group.cancel_scope.cancel()
-    if isinstance(ended_by, RuntimeError):  # what LiveKit makes of its last attempt to connect
-        raise Unreachable("LiveKit cannot be reached. Are LIVEKIT_URL and its API key right?") from ended_by
-    if ended_by is not None:
-        raise ended_by
+            if isinstance(error, RuntimeError):  # what LiveKit makes of its last attempt to connect
+                message = "LiveKit cannot be reached. Are LIVEKIT_URL and its API key right?"
+                raise Unreachable(message) from error
+            raise
 
 
 async def _stop_on_signal(server: AgentServer) -> None:

@@ -20,6 +20,7 @@ from livekit.agents.llm import AgentHandoff, ChatMessage
 from livekit.agents.utils import is_given
 from typing_extensions import override
 
+from voxplane.background import background
 from voxplane.errors import NoPrimaryProvider, VoxplaneError
 from voxplane.http import http_session
 from voxplane.livekit import Links, build_llm, build_stt, build_tts
@@ -150,7 +151,7 @@ class Call:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the session and close its engines."""
+        """End the session and close its engines. What the block raised goes on as it was raised."""
         await self._context.__aexit__(kind, error, trace)
 
     @asynccontextmanager
@@ -167,12 +168,8 @@ class Call:
                 self.session.on("agent_state_changed", self._on_agent_state)
                 self.session.on("user_state_changed", self._on_user_state)
                 try:
-                    async with anyio.create_task_group() as group:
-                        group.start_soon(self._follow)
-                        try:
-                            yield
-                        finally:
-                            group.cancel_scope.cancel()
+                    async with background(self._follow):
+                        yield
                 finally:
                     await self._close_session()
             finally:

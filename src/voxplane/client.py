@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import anyio
 from pydantic import ValidationError
 
+from voxplane.background import background
 from voxplane.channel import REQUEST_SECONDS, Channel, Event
 from voxplane.errors import (
     ConfigurationError,
@@ -137,7 +138,7 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop following, after what is left to report was said."""
+        """Stop following, after what is left to report was said. What the block raised goes on as it was raised."""
         await self._context.__aexit__(kind, error, trace)
 
     async def check(self) -> Me:
@@ -269,15 +270,12 @@ class Client:
         # and whoever walks that chain, as anyio does, never comes to its end.
         try:
             await self._start()
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._follow)
-                group.start_soon(self._reports.run)
+            async with background(self._follow, self._reports.run):
                 try:
                     yield
                 finally:
                     with anyio.move_on_after(REQUEST_SECONDS, shield=True), suppress(Unreachable):
                         await self._reports.flush()
-                    group.cancel_scope.cancel()
         finally:
             self._has_left = True
             self._ring()

@@ -1,0 +1,57 @@
+"""Tasks beside a block: they end with it, and leave what it raises alone."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from voxplane.background import background
+
+
+@pytest.mark.parametrize("error", [ValueError("of the block"), SystemExit(3)], ids=lambda each: type(each).__name__)
+async def test_what_the_block_raises_goes_on_as_it_was_raised(error: BaseException) -> None:
+    with pytest.raises(type(error)) as found:
+        async with background(anyio.sleep_forever):
+            raise error
+    assert found.value is error
+    assert error.__context__ is None
+
+
+async def test_tasks_end_with_the_block() -> None:
+    ended = list[str]()
+
+    async def work() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append("work")
+
+    async with background(work, work):
+        await anyio.lowlevel.checkpoint()
+    assert ended == ["work", "work"]
+
+
+async def test_a_block_that_is_cancelled_ends_as_one() -> None:
+    with anyio.CancelScope() as scope:
+        async with background(anyio.sleep_forever):
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+
+
+async def test_a_task_that_fails_ends_the_block_and_is_heard_of() -> None:
+    async def work() -> None:
+        raise LookupError
+
+    with pytest.raises(ExceptionGroup) as found:
+        async with background(work):
+            await anyio.sleep_forever()
+    assert [type(each) for each in found.value.exceptions] == [LookupError]
+
+    block = ValueError("of the block")
+    with pytest.raises(ValueError, match="of the block") as both:
+        async with background(work):
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0)
+                raise block
+    assert isinstance(both.value.__context__, ExceptionGroup), "neither hides the other"
