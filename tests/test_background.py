@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from voxplane.background import background
@@ -48,10 +49,19 @@ async def test_a_task_that_fails_ends_the_block_and_is_heard_of() -> None:
             await anyio.sleep_forever()
     assert [type(each) for each in found.value.exceptions] == [LookupError]
 
-    block = ValueError("of the block")
-    with pytest.raises(ValueError, match="of the block") as both:
+
+async def test_of_two_errors_neither_hides_the_other() -> None:
+    own = ValueError("of the block")
+
+    async def work() -> None:
+        raise LookupError
+
+    async def block() -> None:
         async with background(work):
             with anyio.CancelScope(shield=True):
-                await anyio.sleep(0)
-                raise block
-    assert isinstance(both.value.__context__, ExceptionGroup), "neither hides the other"
+                await anyio.lowlevel.checkpoint()
+                raise own
+
+    with pytest.raises(ValueError, match="of the block") as found:
+        await block()
+    assert isinstance(found.value.__context__, ExceptionGroup)

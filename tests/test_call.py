@@ -31,7 +31,7 @@ from tests.vendors.vendor import PROXIES
 from voxplane import Client
 from voxplane import call as call_module
 from voxplane.call import Call
-from voxplane.errors import NoPrimaryProvider, Unauthenticated
+from voxplane.errors import NoPrimaryProvider, Unauthenticated, Unavailable
 from voxplane.http import http_session
 from voxplane.livekit import preload
 from voxplane.livekit.llm import LinkLLM
@@ -482,6 +482,41 @@ async def test_what_the_organization_has_set_is_left_alone_by_the_demonstration(
     with pytest.raises(Unauthenticated):
         await plane.access.authenticate(token)
     assert await plane.providers.get_organization_providers(administrator) == before
+
+
+async def test_a_whisper_without_a_model_of_its_own_gets_the_one_that_is_there(
+    plane: ControlPlane, administrator: Principal, models: Path
+) -> None:
+    """Its default is not what this machine has; what an organization chose itself is left alone."""
+    assert not (models / "whisper" / "base").exists()
+    await plane.providers.upsert_organization_provider_config(administrator, "whisper", ConfigWrite(is_enabled=True))
+    said: list[str] = []
+    await machine.prepare(plane, said.append)
+    assert "whisper hears with tiny.en (undo: voxplane config reset whisper model)" in said[0]
+    assert (await plane.providers.get_organization_provider(administrator, "whisper")).config["model"] == "tiny.en"
+    await change(plane, administrator, "whisper", model="small")
+    await machine.prepare(plane, said.append)
+    assert len(said) == 3, "nothing more was changed"
+    assert (await plane.providers.get_organization_provider(administrator, "whisper")).config["model"] == "small"
+
+
+async def test_no_placeholder_stands_in_where_the_vendors_own_model_is_to_answer(
+    plane: ControlPlane, administrator: Principal, models: Path
+) -> None:
+    assert models.name
+    said: list[str] = []
+    await machine.prepare(plane, said.append, is_vendors=True)
+    assert [each.split()[2] for each in said] == ["whisper", "piper"]
+    assert not (await plane.providers.get_organization_provider(administrator, "openai")).usable
+
+
+async def test_what_does_not_start_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOXPLANE_MODELS_DIR", str(tmp_path / "none"))  # so there is no voice to start with
+    log = tmp_path / "call.log"
+    with pytest.raises(Unavailable, match=r"Piper did not start\. What it said is at the end of .*call\.log\."):
+        async with machine.piper(log, "http://127.0.0.1:9"):
+            raise AssertionError("it did")
+    assert log.read_text()
 
 
 async def test_neither_a_redirect_nor_a_proxy_gets_a_key(monkeypatch: pytest.MonkeyPatch) -> None:

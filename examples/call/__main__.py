@@ -28,6 +28,7 @@ from rich.console import Console
 
 from voxplane import Client
 from voxplane.call import Call
+from voxplane.errors import VoxplaneError
 from voxplane.livekit import preload
 from voxplane.server import logs
 from voxplane.server.settings import Settings
@@ -40,7 +41,7 @@ QUESTION = "Hello. Are you open today?"
 # the caller says to LiveKit, as its detector of interruptions would.
 _TURNS = {
     "turn_detection": "vad",
-    "interruption": {"mode": "vad"},
+    "interruption": {"mode": "vad", "resume_false_interruption": False},
     "endpointing": {"min_delay": 0.2, "max_delay": 1.0},
 }
 _ANSWER_SECONDS = 60.0
@@ -144,7 +145,7 @@ async def demonstrate(question: str, answer: Path, *, is_vendors: bool) -> bool:
         await stack.enter_async_context(machine.piper(log))
         say("Looking for the control plane, or starting it…")
         url, plane = await stack.enter_async_context(machine.control_plane(settings, log))
-        await machine.prepare(plane, say)
+        await machine.prepare(plane, say, is_vendors=is_vendors)
         token = await stack.enter_async_context(machine.worker_token(plane))
         model = ScriptedModel()
         scripted = await stack.enter_async_context(model.served())
@@ -153,6 +154,8 @@ async def demonstrate(question: str, answer: Path, *, is_vendors: bool) -> bool:
         say("Calling…")
         registry = None if is_vendors else Scripted(scripted)
         outcome = await call(client, question=wav, answer=answer, registry=registry)
+    if not is_vendors:
+        outcome.providers["llm"] = [f"a script, in place of {' > '.join(outcome.providers['llm'])}"]
     if not outcome.answered:
         console.print(why_unanswered(outcome), markup=False, soft_wrap=True)
         return False
@@ -192,7 +195,10 @@ def main() -> None:
     options.add_argument("--vendor", action="store_true", help="have the organization's own language model answer")
     chosen = options.parse_args()
     made = partial(demonstrate, chosen.question, chosen.answer, is_vendors=chosen.vendor)
-    sys.exit(not anyio.run(made))
+    try:
+        sys.exit(not anyio.run(made))
+    except VoxplaneError as error:  # a model that is not here, say: a sentence says what to do
+        sys.exit(error.message)
 
 
 if __name__ == "__main__":

