@@ -282,14 +282,13 @@ def config_get(
 
 
 def _ranking(found: OrganizationProviders) -> Table:
-    answering = set(found.next_call.values())
     rows = [
         (
             each.provider.type,
             each.provider.key,
-            "primary" if each.provider.key in answering else ("on" if each.is_enabled else "off"),
+            _rank(each, found),
             each.priority,
-            _standing(each),
+            _standing(each, found),
             each.config.get("model") or each.config.get("voice"),
             "; ".join(notice.message for notice in each.notices if notice.code != "setting_invalid"),
         )
@@ -298,14 +297,23 @@ def _ranking(found: OrganizationProviders) -> Table:
     return table("Type", "Provider", "Rank", "Priority", "State", "Model", "Notices", rows=rows)
 
 
-def _standing(one: OrganizationProvider) -> str:
-    """Say in a word or two whether a provider can answer, and whether it does."""
+def _rank(one: OrganizationProvider, found: OrganizationProviders) -> str:
+    """Say where a provider stands among those of its type that are on, usable or not."""
+    if one.is_primary or not one.is_enabled:
+        return "primary" if one.is_primary else "off"
+    enabled = [each for each in found.providers if each.provider.type == one.provider.type and each.is_enabled]
+    return f"fallback {enabled.index(one)}"
+
+
+def _standing(one: OrganizationProvider, found: OrganizationProviders) -> str:
+    """Say in a word or two whether a provider can answer, and whether the next call goes to it."""
     if one.reason is not None:
         return one.reason.replace("_", " ")
-    if one.status != "failing":
-        return "usable"
-    is_in_calls = one.health is not None and one.health.status == "failing"
-    return f"failing: {kind_of(one.health) if one.health and is_in_calls else 'its test'}".replace("_", " ")
+    standing = "usable"
+    if one.status == "failing":
+        is_in_calls = one.health is not None and one.health.status == "failing"
+        standing = f"failing: {kind_of(one.health) if one.health and is_in_calls else 'its test'}".replace("_", " ")
+    return f"{standing}, answers" if one.provider.key in found.next_call.values() else standing
 
 
 def _effective(one: OrganizationProvider) -> Table:
