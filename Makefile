@@ -12,9 +12,14 @@ CONSOLE := src/voxplane/server/static/index.html
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# A developer's environment also runs the service, and two installations side by side break each other.
+ifneq ($(wildcard $(VENV)/.dev),)
+$(VENV)/.run: $(VENV)/.dev ;
+else
 $(VENV)/.run: requirements/run.txt requirements/console.txt pyproject.toml tools/venv.sh
 	@PYTHON=$(PYTHON) sh tools/venv.sh $(VENV) requirements/build.txt requirements/run.txt requirements/console.txt
 	@touch $@
+endif
 
 ui/node_modules/.package-lock.json: ui/package-lock.json | $(VENV)/.run
 	@echo "Setting up the console's tools in ui/node_modules (once, about 15 seconds)…" >&2

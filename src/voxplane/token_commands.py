@@ -40,7 +40,7 @@ def token_create(
         raise typer.BadParameter(f"Give --scope ({', '.join(Scope)}), --administrator or --platform.")
     new = model(
         AccessTokenCreate,
-        name=name or f"{account()} at a terminal",
+        name=name or f"{account()}'s token",
         scopes=sorted(each.value for each in wanted),
         expires_in_days=expires_in_days,
     )
