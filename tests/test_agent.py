@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -371,6 +372,9 @@ def test_a_worker_says_how_to_run_and_what_it_reads(
         ("URL", "http://far.example", "VOXPLANE_URL: The control plane's address must begin with https://"),
         ("URL", "voxplane", "VOXPLANE_URL: The control plane's address cannot be read: write an address that"),
         ("TOKEN", "vxp_a\nb", "VOXPLANE_TOKEN: This cannot be a token"),
+        ("PIPER", "inprocess", "VOXPLANE_PIPER is neither http nor in-process."),
+        ("SNAPSHOT_DIR", "/dev/null/snapshots", "VOXPLANE_SNAPSHOT_DIR: name a folder that this worker may write to"),
+        ("AGENT_PORT", "70000", "VOXPLANE_AGENT_PORT: Input should be less than or equal to 65535"),
         ("TOKEN", "vxp_unknown", "The control plane does not know this token: it was revoked, has ended, or never"),
     ],
 )
@@ -392,7 +396,7 @@ async def test_a_control_plane_that_is_away_is_said_and_no_reason_not_to_start(
     monkeypatch.setenv("VOXPLANE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("VOXPLANE_TOKEN", "vxp_token")
     await introduce(AgentSettings.read())
-    assert "No answer from http://127.0.0.1:9 (ClientConnectorError). Until it does, calls are" in caplog.text
+    assert "No answer from http://127.0.0.1:9 (ClientConnectorError). Until it does, no call is" in caplog.text
 
 
 @pytest.mark.parametrize("address", ["livekit.example.com", "ftp://livekit.example.com", "wss://"])
@@ -410,3 +414,18 @@ async def test_a_livekit_that_cannot_be_reached_is_said_in_a_sentence(monkeypatc
     server = agent_server(AgentSettings.read(), max_retry=0, port=0, num_idle_processes=0)
     with anyio.fail_after(60), pytest.raises(Unreachable, match="LiveKit cannot be reached"):
         await serve(server, False)  # noqa: FBT003 - not the development mode
+
+
+async def test_a_worker_beside_another_says_which_setting_gives_it_a_port_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in (("URL", "ws://127.0.0.1:9"), ("API_KEY", KEY), ("API_SECRET", SECRET)):
+        monkeypatch.setenv(f"LIVEKIT_{name}", value)
+    monkeypatch.setenv("VOXPLANE_TOKEN", "vxp_token")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        monkeypatch.setenv("VOXPLANE_AGENT_PORT", str(other.getsockname()[1]))
+        server = agent_server(AgentSettings.read(), max_retry=0, num_idle_processes=0)
+        with anyio.fail_after(60), pytest.raises(ConfigurationError, match="VOXPLANE_AGENT_PORT names another one"):
+            await serve(server, False)  # noqa: FBT003 - not the development mode

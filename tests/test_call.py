@@ -18,6 +18,7 @@ from anyio.from_thread import start_blocking_portal
 from examples.call import machine
 from examples.call.__main__ import Outcome, ask_piper, call, why_unanswered
 from examples.call.audio import Caller, Ear
+from examples.call.organization import PLACEHOLDER, prepare
 from examples.call.scripted_model import ScriptedModel, StandIn
 from livekit.agents import Agent
 from livekit.agents.language import LanguageCode
@@ -31,14 +32,14 @@ from tests.vendors.vendor import PROXIES
 from voxplane import Client
 from voxplane import call as call_module
 from voxplane.call import Call
-from voxplane.errors import NoPrimaryProvider, Unauthenticated, Unavailable
+from voxplane.errors import NoPrimaryProvider
 from voxplane.http import http_session
 from voxplane.livekit import preload
 from voxplane.livekit.llm import LinkLLM
 from voxplane.livekit.stt import LinkSTT
 from voxplane.livekit.tts import LinkTTS
 from voxplane.schemas import ConfigWrite, OrderWrite, OrganizationProvider, ProviderType, SecretsWrite
-from voxplane.server.auth import Principal, Scope
+from voxplane.server.auth import Principal
 from voxplane.server.control_plane import ControlPlane
 from voxplane.speech import weights
 
@@ -110,7 +111,7 @@ async def desk(plane: ControlPlane, administrator: Principal, piper_url: str) ->
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(served(plane))
         said: list[str] = []
-        await machine.prepare(plane, said.append)
+        await prepare(plane, said.append)
         token = await stack.enter_async_context(machine.worker_token(plane))
         assert len(said) == 3
         await speak_from(plane, administrator, piper_url)
@@ -149,7 +150,7 @@ async def test_a_call_is_heard_answered_and_spoken_on_the_organizations_settings
     assert wrong(outcome.answered, transcript(tmp_path / "first.wav")) <= 0.2
     assert outcome.providers == {"stt": ["whisper"], "tts": ["piper"], "llm": ["openai"]}
     assert outcome.at == desk.client.at
-    assert desk.model.keys == [machine.PLACEHOLDER]
+    assert desk.model.keys == [PLACEHOLDER]
     assert desk.model.requests[0]["model"] == "gpt-4o-mini"
     before = desk.client.at
     await change(plane, administrator, "piper", lengthScale=2.0)
@@ -253,7 +254,7 @@ async def test_a_change_in_mid_call_is_used_from_the_next_turn_on(
         group.start_soon(talk.moves_on)
         await rotate(plane, administrator)
     await talk.turn()
-    assert talk.desk.model.keys == [machine.PLACEHOLDER, "sk-rotated"]
+    assert talk.desk.model.keys == [PLACEHOLDER, "sk-rotated"]
     assert talk.session.stt is stt
 
 
@@ -282,7 +283,7 @@ async def test_a_change_while_the_caller_speaks_loses_nothing_of_what_is_said(
     assert [wrong(QUESTION, heard) <= 0.2 for heard in talk.heard] == [True, True]
     assert closed == [2, 2, 2]
     await talk.turn()
-    assert talk.desk.model.keys == [machine.PLACEHOLDER, machine.PLACEHOLDER, "sk-rotated"]
+    assert talk.desk.model.keys == [PLACEHOLDER, PLACEHOLDER, "sk-rotated"]
 
 
 async def test_what_nobody_answers_holds_up_a_change_for_a_while_only(
@@ -397,7 +398,7 @@ async def test_whoever_the_agent_hands_over_to_has_the_providers_and_follows_the
     assert talk.agent.stt is None
     await ask_after(first)
     await ask_after(Agent(instructions="You know nothing."))
-    assert talk.desk.model.keys == [machine.PLACEHOLDER] * 2 + ["sk-rotated"] * 3
+    assert talk.desk.model.keys == [PLACEHOLDER] * 2 + ["sk-rotated"] * 3
     assert talk.call.record.answered == {"stt": {}, "tts": {}, "llm": {"openai": 5}}
 
 
@@ -411,7 +412,7 @@ async def test_a_dead_key_stays_dropped_while_its_chain_changes(
     order = OrderWrite(order=["openai", "groq"])
     await plane.providers.order_organization_providers(administrator, ProviderType.LLM, order)
     await until(lambda: [each.provider.key for each in desk.client.chain("llm")] == order.order)
-    desk.model.refused = {machine.PLACEHOLDER}
+    desk.model.refused = {PLACEHOLDER}
 
     async def asked() -> list[str]:
         desk.model.keys.clear()
@@ -423,7 +424,7 @@ async def test_a_dead_key_stays_dropped_while_its_chain_changes(
 
     async with Talk(desk).going() as talk:
         assert talk.session.interruption_detection == "vad", "LiveKit's own would send what is said to LiveKit"
-        assert await asked() == [machine.PLACEHOLDER, "sk-groq"]
+        assert await asked() == [PLACEHOLDER, "sk-groq"]
         async with anyio.create_task_group() as group:
             group.start_soon(talk.moves_on)
             await change(plane, administrator, "groq", temperature=0.1)
@@ -462,61 +463,6 @@ async def test_a_key_that_is_taken_back_ends_a_call_for_which_nothing_stands_in(
     with anyio.fail_after(30):
         await talk.call.ended.wait()
     assert len(talk.call.record.revisions) == 1, "there was nothing to go on with"
-
-
-async def test_what_the_organization_has_set_is_left_alone_by_the_demonstration(
-    plane: ControlPlane, administrator: Principal
-) -> None:
-    await plane.providers.update_provider_secrets(
-        administrator, "deepgram", SecretsWrite(secrets={"apiKey": "a-real-key"})
-    )
-    await plane.providers.update_provider_secrets(administrator, "openai", SecretsWrite(secrets={"apiKey": "sk-real"}))
-    await change(plane, administrator, "piper", voice="en_GB-alan-medium")
-    before = await plane.providers.get_organization_providers(administrator)
-    said: list[str] = []
-    await machine.prepare(plane, said.append)
-    assert said == []
-    async with machine.worker_token(plane) as token:
-        live = await plane.access.authenticate(token)
-        assert live.scopes == {Scope.WORKER_RESOLVE}
-    with pytest.raises(Unauthenticated):
-        await plane.access.authenticate(token)
-    assert await plane.providers.get_organization_providers(administrator) == before
-
-
-async def test_a_whisper_without_a_model_of_its_own_gets_the_one_that_is_there(
-    plane: ControlPlane, administrator: Principal, models: Path
-) -> None:
-    """Its default is not what this machine has; what an organization chose itself is left alone."""
-    assert not (models / "whisper" / "base").exists()
-    await plane.providers.upsert_organization_provider_config(administrator, "whisper", ConfigWrite(is_enabled=True))
-    said: list[str] = []
-    await machine.prepare(plane, said.append)
-    assert "whisper hears with tiny.en (undo: voxplane config reset whisper model)" in said[0]
-    assert (await plane.providers.get_organization_provider(administrator, "whisper")).config["model"] == "tiny.en"
-    await change(plane, administrator, "whisper", model="small")
-    await machine.prepare(plane, said.append)
-    assert len(said) == 3, "nothing more was changed"
-    assert (await plane.providers.get_organization_provider(administrator, "whisper")).config["model"] == "small"
-
-
-async def test_no_placeholder_stands_in_where_the_vendors_own_model_is_to_answer(
-    plane: ControlPlane, administrator: Principal, models: Path
-) -> None:
-    assert models.name
-    said: list[str] = []
-    await machine.prepare(plane, said.append, is_vendors=True)
-    assert [each.split()[2] for each in said] == ["whisper", "piper"]
-    assert not (await plane.providers.get_organization_provider(administrator, "openai")).usable
-
-
-async def test_what_does_not_start_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VOXPLANE_MODELS_DIR", str(tmp_path / "none"))  # so there is no voice to start with
-    log = tmp_path / "call.log"
-    with pytest.raises(Unavailable, match=r"Piper did not start\. What it said is at the end of .*call\.log\."):
-        async with machine.piper(log, "http://127.0.0.1:9"):
-            raise AssertionError("it did")
-    assert log.read_text()
 
 
 async def test_neither_a_redirect_nor_a_proxy_gets_a_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -257,14 +257,14 @@ def test_settings_go_back_to_their_defaults_by_name_or_together(run: Run) -> Non
 def test_the_ranking_shows_who_answers_and_why_the_others_do_not(run: Run) -> None:
     lines = [line.split() for line in run("config", "get").out.splitlines()]
     assert lines[0] == ["Type", "Provider", "Rank", "Priority", "State", "Model", "Notices"]
-    assert ["tts", "piper", "primary", "100", "usable,", "answers", "en_US-lessac-medium"] in lines
+    assert ["tts", "piper", "primary", "100", "usable", "(next", "call)", "en_US-lessac-medium"] in lines
     assert ["llm", "groq", "off", "0", "disabled", "openai/gpt-oss-120b"] in lines
     assert ["llm", "openai", "primary", "100", "secrets", "missing", "gpt-4o-mini"] in [line[:7] for line in lines]
     assert len(run("config", "get", "--json").json["providers"]) == 12
     run("config", "set", "whisper", "--enable")
     ranks = {line[1]: line[2:6] for line in map(str.split, run("config", "get").out.splitlines())}
     assert ranks["deepgram"] == ["primary", "100", "secrets", "missing"]
-    assert ranks["whisper"] == ["fallback", "1", "0", "usable,"]
+    assert ranks["whisper"] == ["fallback", "1", "0", "usable"]
 
 
 def test_the_order_of_a_type_is_set_in_one_command(run: Run) -> None:
@@ -630,7 +630,7 @@ def test_what_workers_report_is_in_every_table_with_what_to_do(run: Run, setting
 
     anyio.run(reported)
     [line] = [each for each in run("config", "get").out.splitlines() if "piper" in each]
-    assert line.split()[:6] == ["tts", "piper", "primary", "100", "failing:", "unavailable,"]
+    assert line.split()[:6] == ["tts", "piper", "primary", "100", "failing:", "unavailable"]
     what = r"failing in calls since [0-9: -]+ UTC: unavailable \(1 report, the last by worker\); its package, "
     assert re.search(what, run("config", "get", "piper").err)
     [found] = [each for each in run("doctor", "--json").json["findings"] if each["subject"] == "default: tts"]

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import cast
 
@@ -24,6 +25,7 @@ from tests.conftest import stored_rows, token_for, worker_of
 from tests.served import served
 from tests.test_changes import until
 from voxplane import Client, SyncClient, channel
+from voxplane.background import background
 from voxplane.errors import (
     ConfigurationError,
     NoPrimaryProvider,
@@ -352,6 +354,15 @@ async def test_what_a_worker_raises_of_its_own_goes_on_as_it_was_raised(url: str
         await to_thread.run_sync(use)
 
 
+async def test_a_client_is_entered_once(url: str, token: str) -> None:
+    client = Client(url, token)
+    async with client:
+        with pytest.raises(ConfigurationError, match="A client is entered once"):
+            await client.__aenter__()
+    with pytest.raises(ConfigurationError, match="make another one"):
+        await client.__aenter__()
+
+
 async def test_a_worker_that_is_cancelled_in_mid_call_ends(url: str, token: str) -> None:
     """Leaving raises no second cancellation: one that is its own context, say, which anyio would follow for ever."""
     entered, left = anyio.Event(), list[BaseException | None]()
@@ -666,7 +677,7 @@ async def test_code_without_an_event_loop_waits_for_changes_until_its_client_is_
 
 
 @pytest.mark.drill
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, 1, 2])
 async def test_the_page_on_workers_means_what_it_says(
     number: int, url: str, token: str, plane: ControlPlane, administrator: Principal, tmp_path: Path
 ) -> None:
@@ -676,11 +687,26 @@ async def test_the_page_on_workers_means_what_it_says(
     await plane.providers.upsert_organization_provider_config(administrator, "cartesia", ConfigWrite(is_enabled=True))
     page = Path(__file__).parent.parent / "docs" / "worker.md"
     found = re.findall(r"^```py\n(.*?)^```$", await to_thread.run_sync(page.read_text), re.MULTILINE | re.DOTALL)
-    assert len(found) == 2
+    assert len(found) == 3
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VOXPLANE_")}  # noqa: TID251 - for a program
     environment |= {"VOXPLANE_URL": url, "VOXPLANE_TOKEN": token}
+
+    async def change_now_and_then() -> None:
+        for priority in count():
+            await anyio.sleep(0.3)
+            change = ConfigWrite(priority=100 + priority % 2)
+            await plane.providers.upsert_organization_provider_config(administrator, "openai", change)
+
     with anyio.fail_after(60):
-        ran = await anyio.run_process([sys.executable, "-c", found[number]], env=environment, cwd=tmp_path)
+        async with background(change_now_and_then):
+            ran = await anyio.run_process([sys.executable, "-c", found[number]], env=environment, cwd=tmp_path)
     printed = ran.stdout.decode().splitlines()
-    expected = [["openai gpt-4o-mini", "then groq"], ["openai gpt-4o-mini and piper en_US-lessac-medium"]][number]
-    assert printed[: len(expected)] == expected
+    expected = [
+        [r"openai gpt-4o-mini", r"then groq", r"current \S+ \(.*\)"],
+        [r"No stt provider can answer\..*deepgram \(secrets missing\)\.", r"changed, now at \S+"],
+        [r"openai gpt-4o-mini and piper en_US-lessac-medium"],
+    ][number]
+    assert len(printed) == len(expected)
+    assert all(map(re.fullmatch, expected, printed)), printed
+    shown = await plane.providers.get_organization_provider(administrator, "openai")
+    assert (shown.health is not None) is (number == 1)

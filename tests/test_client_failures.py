@@ -26,7 +26,7 @@ from tests.test_client import Clock, Service, files, token, url
 from voxplane import Client, channel
 from voxplane.agent import client_for
 from voxplane.agent_settings import AgentSettings
-from voxplane.client import FIRST_RETRY_SECONDS, MAX_STALE
+from voxplane.client import FIRST_RETRY_SECONDS, MAX_STALE, RETRY_AT_MOST_SECONDS, pause_seconds
 from voxplane.errors import ConfigurationError, OrganizationNotFound, Unauthenticated, Unreachable
 from voxplane.provider import UI
 from voxplane.providers.openai import OpenAIConfig
@@ -324,6 +324,19 @@ def test_a_revoked_worker_is_told_within_thirty_seconds_whatever_became_of_its_c
     assert longest < channel.SILENCE_SECONDS
 
 
+@pytest.mark.parametrize("asked_for", [0.0, 5.0, 60.0])
+def test_a_revoked_worker_without_a_stream_is_told_as_soon(asked_for: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that is not answered, the longest pause after it, whatever was asked for, and a slow answer."""
+
+    def longest(_least: float, most: float) -> float:
+        return most
+
+    monkeypatch.setattr("voxplane.client.random.uniform", longest)
+    pauses = [pause_seconds(asked_for, delay) for delay in (FIRST_RETRY_SECONDS, 8.0, RETRY_AT_MOST_SECONDS)]
+    assert channel.REQUEST_SECONDS + max(pauses) + channel.REQUEST_SECONDS < 30
+    assert min(pauses) > min(asked_for, 5.0), "it is not as if nothing had been asked for, nor all at one moment"
+
+
 @pytest.mark.parametrize("status", [None, 429, 200])
 async def test_without_a_stream_a_worker_asks(
     plane: ControlPlane,
@@ -360,7 +373,7 @@ async def test_without_a_stream_a_worker_asks(
 async def test_the_longer_streams_fail_the_longer_a_worker_waits(
     url: str, token: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And never for less than it was asked to; that its secrets expired meanwhile is said."""
+    """That its secrets expired meanwhile is said."""
     clock, pauses = Clock(), list[tuple[float, float]]()
     way = Way(
         lambda _request, number: refusal(503, "unavailable", "0" if len(pauses) < 9 else None) if number > 1 else None
@@ -376,7 +389,7 @@ async def test_the_longer_streams_fail_the_longer_a_worker_waits(
         assert "expired" not in caplog.text
         clock.now += MAX_STALE.total_seconds()
         await until(lambda: "its secrets have expired: no call" in caplog.text)
-    assert [most for _, most in pauses[:8]] == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert [most for _, most in pauses[:8]] == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 18.0, 18.0]
     assert set(way.asked[2:9]) == {"resolve"}
 
 
@@ -407,7 +420,7 @@ async def test_a_line_that_is_cut_soon_after_an_outage_is_tried_again_at_once(
     way = Cut(lambda _request, number: refusal(503, "unavailable") if 1 < number < 10 else None)
     async with way.to(url) as address, Client(address, token, monotonic=clock) as client:
         await until(lambda: len(pauses) > 9)
-    assert pauses[6:10] == [30.0, 30.0, 0.5, 0.5]
+    assert pauses[6:10] == [18.0, 18.0, 0.5, 0.5]
 
 
 async def test_an_answer_that_comes_by_the_drop_is_given_up(

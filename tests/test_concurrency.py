@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -25,6 +27,7 @@ from voxplane.server.database import Location, installation_key, reading
 from voxplane.server.embedded import EmbeddedPostgres
 from voxplane.server.envelope import Keyring
 from voxplane.server.settings import Settings
+from voxplane.server.write import begin
 
 PROVIDERS = "/api/organizations/current/providers"
 OPENAI = f"{PROVIDERS}/openai"
@@ -270,6 +273,23 @@ async def test_a_write_that_is_given_up_goes_to_its_end(
     assert after.revision - before.revision == returned == 200
     assert plane.changes.mark() - mark == returned
     check_books(superuser, settings, after.revision)
+
+
+@pytest.mark.parametrize("raised", [LookupError, asyncio.CancelledError])
+async def test_a_write_that_seems_to_have_failed_is_looked_at(
+    plane: ControlPlane, administrator: Principal, raised: type[BaseException]
+) -> None:
+    """Whom the event loop itself cancels while it is committed has written it: what was read before does not hold."""
+    changes, mark = plane.changes, plane.changes.mark()
+
+    async def fail() -> None:
+        unsealed, at = plane.workers._keys, datetime.now(UTC)  # pyright: ignore[reportPrivateUsage] - as writes have it
+        async with begin(plane.database, changes, administrator, unsealed, at):
+            raise raised
+
+    with pytest.raises(raised):
+        await fail()
+    assert changes.mark() == mark + 1
 
 
 async def _cancel_after(passes: int, scope: anyio.CancelScope) -> None:

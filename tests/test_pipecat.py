@@ -31,6 +31,7 @@ import pytest
 from aiohttp import web
 from examples.call import machine
 from examples.call.__main__ import ask_piper
+from examples.call.organization import PLACEHOLDER, prepare
 from examples.call.scripted_model import ScriptedModel, StandIn
 from google.auth.exceptions import RefreshError
 from livekit import rtc
@@ -1188,7 +1189,7 @@ class Job:
 @pytest.fixture
 async def worker_token(plane: ControlPlane, administrator: Principal, piper_url: str) -> AsyncIterator[str]:
     """A worker's token of an organization that is heard by Whisper, answered by OpenAI and spoken to by Piper."""
-    await machine.prepare(plane, lambda _: None)
+    await prepare(plane, lambda _: None)
     await speak_from(plane, administrator, piper_url)
     async with machine.worker_token(plane) as token:
         yield token
@@ -1198,14 +1199,14 @@ async def test_the_example_for_pipecat_answers(plane: ControlPlane, worker_token
     line = Line()
     phone = Phone(question, line)
     async with AsyncExitStack() as stack:
-        vendor = await stack.enter_async_context(LLMVendor(keys={machine.PLACEHOLDER}))
+        vendor = await stack.enter_async_context(LLMVendor(keys={PLACEHOLDER}))
         vendor.say("We are open from nine to five. ")
         client = await stack.enter_async_context(Client(await stack.enter_async_context(served(plane)), worker_token))
         group = await stack.enter_async_context(asyncio.TaskGroup())
         group.create_task(pipecat_agent.answer(client, phone, Aimed(vendor)))
         await line.until(lambda: bool(line.of(TTSStoppedFrame)))
         await phone.hang_up()
-    assert [request.key for request in vendor.requests] == [machine.PLACEHOLDER]
+    assert [request.key for request in vendor.requests] == [PLACEHOLDER]
     asked = vendor.requests[0].body["messages"]
     assert wrong(QUESTION, asked[-1]["content"]) <= 0.2
     assert asked[0]["content"] == "Be brief."
@@ -1218,7 +1219,7 @@ async def test_the_example_for_pipecat_ends_when_what_it_is_on_is_taken_back(
 ) -> None:
     line = Line()
     async with AsyncExitStack() as stack:
-        vendor = await stack.enter_async_context(LLMVendor(keys={machine.PLACEHOLDER}))
+        vendor = await stack.enter_async_context(LLMVendor(keys={PLACEHOLDER}))
         vendor.say("We are open from nine to five. ")
         client = await stack.enter_async_context(Client(await stack.enter_async_context(served(plane)), worker_token))
         group = await stack.enter_async_context(asyncio.TaskGroup())
@@ -1247,7 +1248,7 @@ async def test_the_example_for_livekit_answers(
         await Line().until(lambda: bool(model.requests), at_times=True)
         for end in job.ended:
             await end("the caller hung up")
-    assert model.keys == [machine.PLACEHOLDER]
+    assert model.keys == [PLACEHOLDER]
     assert "Greet the caller" in str(model.requests[0]["messages"])
 
 

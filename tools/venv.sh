@@ -27,12 +27,18 @@ if [ ! -x "$folder/bin/pip" ]; then
     fi
     "$PYTHON" -m venv --clear "$folder"
 fi
+# uv does in seconds what takes pip minutes, but does not know pip's settings, such as a registry of one's own. The
+# authorities that it trusts are the machine's, which may have one of its own, or where there are none those that it brings.
+with_uv() {
+    [ -x "$folder/bin/uv" ] || return 1
+    "$folder/bin/uv" pip install --quiet --python "$folder/bin/python" --require-hashes --no-deps --no-build-isolation \
+        --only-binary :all: --no-binary docopt --no-binary srt "$@" 2>"$folder/.uv.log"
+}
 for lock in "$@"; do
-    # uv does in seconds what takes pip minutes, but does not know pip's settings, such as a registry of one's own.
-    if [ -x "$folder/bin/uv" ] && "$folder/bin/uv" pip install --quiet --python "$folder/bin/python" --require-hashes \
-        --no-deps --no-build-isolation --only-binary :all: --no-binary docopt --no-binary srt -r "$lock"; then
+    if with_uv --system-certs -r "$lock" || with_uv -r "$lock"; then
         continue
     fi
+    [ ! -x "$folder/bin/uv" ] || echo "uv finds no registry ($folder/.uv.log says why): pip goes on, in minutes…" >&2
     "$folder/bin/pip" install --quiet --disable-pip-version-check --require-hashes --no-deps \
         --no-build-isolation --use-pep517 --only-binary :all: --no-binary docopt,srt -r "$lock"
 done

@@ -22,19 +22,21 @@ import anyio
 import httpx
 from examples.call import machine
 from examples.call.audio import Caller, Ear
+from examples.call.organization import prepare
 from examples.call.scripted_model import Scripted, ScriptedModel
 from livekit.plugins import silero
 from rich.console import Console
 
 from voxplane import Client
 from voxplane.call import Call
-from voxplane.errors import VoxplaneError
+from voxplane.errors import NoPrimaryProvider, Unavailable, VoxplaneError
 from voxplane.livekit import preload
 from voxplane.server import logs
 from voxplane.server.settings import Settings
 
 if TYPE_CHECKING:
     from voxplane.registry import ProviderRegistry
+    from voxplane.schemas import ProviderReport
 
 QUESTION = "Hello. Are you open today?"
 # Short, because the caller waits. LiveKit's own turn detector is under another licence than this, and would send what
@@ -116,11 +118,27 @@ def _end(over: anyio.Event, _event: object) -> None:
 
 
 async def ask_piper(text: str, base_url: str = machine.PIPER) -> bytes:
-    """Have a text spoken, as a wav."""
+    """Have a text spoken, as a wav.
+
+    Raises:
+        Unavailable: the Piper server did not do it.
+    """
     async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
-        answer = await client.post(f"{base_url}/synthesize", json={"text": text})
-        answer.raise_for_status()
-        return answer.content
+        try:
+            answer = await client.post(f"{base_url}/synthesize", json={"text": text})
+            return answer.raise_for_status().content
+        except httpx.HTTPError as error:
+            message = f"Piper at {base_url} did not speak the question ({type(error).__name__})."
+            raise Unavailable(message) from None
+
+
+class ScriptedClient(Client):
+    """A worker that reports nothing of language models, for none of them was asked: a script answered."""
+
+    def report(self, report: ProviderReport) -> None:
+        """Report what was seen of a provider that was asked."""
+        if report.provider not in {each.provider.key for each in self.chain("llm")}:
+            super().report(report)
 
 
 async def demonstrate(question: str, answer: Path, *, is_vendors: bool) -> bool:
@@ -144,13 +162,12 @@ async def demonstrate(question: str, answer: Path, *, is_vendors: bool) -> bool:
         say("Looking for Piper, or starting it…")
         await stack.enter_async_context(machine.piper(log))
         say("Looking for the control plane, or starting it…")
-        url, plane = await stack.enter_async_context(machine.control_plane(settings, log))
-        await machine.prepare(plane, say, is_vendors=is_vendors)
-        token = await stack.enter_async_context(machine.worker_token(plane))
+        url, token, plane = await stack.enter_async_context(machine.control_plane(settings, log))
+        await prepare(plane, say, is_vendors=is_vendors)
         model = ScriptedModel()
         scripted = await stack.enter_async_context(model.served())
         wav = await ask_piper(question)
-        client = await stack.enter_async_context(Client(url, token))
+        client = await stack.enter_async_context(Client(url, token) if is_vendors else ScriptedClient(url, token))
         say("Calling…")
         registry = None if is_vendors else Scripted(scripted)
         outcome = await call(client, question=wav, answer=answer, registry=registry)
@@ -194,10 +211,16 @@ def main() -> None:
     options.add_argument("--answer", type=Path, default=Path("answer.wav"), help="where the answer is written")
     options.add_argument("--vendor", action="store_true", help="have the organization's own language model answer")
     chosen = options.parse_args()
+    if not chosen.question.strip():
+        options.error("--question: there is nothing to say.")
+    if not chosen.answer.parent.is_dir() or chosen.answer.is_dir():
+        options.error("--answer: name a file in a folder that exists.")
     made = partial(demonstrate, chosen.question, chosen.answer, is_vendors=chosen.vendor)
     try:
         sys.exit(not anyio.run(made))
-    except VoxplaneError as error:  # a model that is not here, say: a sentence says what to do
+    except NoPrimaryProvider as error:
+        sys.exit(f"{error.message} `voxplane doctor` tells what to do.")
+    except VoxplaneError as error:  # a model that is not here, say
         sys.exit(error.message)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import json
 import logging
 import signal
@@ -34,6 +35,7 @@ from voxplane.client import Client
 from voxplane.errors import ConfigurationError, Unreachable, VoxplaneError
 from voxplane.livekit import preload
 from voxplane.schemas import ProviderType
+from voxplane.speech.weights import piper_in_process
 
 if TYPE_CHECKING:
     from livekit.agents.vad import VAD
@@ -104,9 +106,11 @@ async def introduce(settings: AgentSettings) -> None:
         me = await _client(settings, settings.organization).check()
     except Unreachable as error:
         then = (
-            "from the snapshots on disk" if settings.snapshot_dir else "not at all, for VOXPLANE_SNAPSHOT_DIR is unset"
+            "calls are answered from the snapshots on disk"
+            if settings.snapshot_dir
+            else "no call is answered, for VOXPLANE_SNAPSHOT_DIR is unset"
         )
-        log.warning("%s Until it does, calls are answered %s.", error.message, then)
+        log.warning("%s Until it does, %s.", error.message, then)
         return
     whose = "a fleet's: jobs name their organization" if me.organization is None else me.organization.slug
     log.info("the control plane lets this worker in as %s (%s)", me.name, whose)
@@ -188,6 +192,8 @@ def agent_server(
 
     `options` go to LiveKit's `AgentServer`.
     """
+    if settings.agent_port is not None:
+        options = {"port": settings.agent_port, **options}
     server = AgentServer(host="127.0.0.1", setup_fnc=prepare, initialize_process_timeout=_LOAD_SECONDS, **options)
     server.rtc_session(takes, agent_name=settings.agent_name)
     return server
@@ -203,6 +209,7 @@ def run(command: Command, takes: Callable[[JobContext], Awaitable[None]] = answe
         VoxplaneError: the control plane does not let this worker in.
     """
     check(AgentSettings, *([] if command == "console" else [LiveKitSettings]))
+    piper_in_process()  # where Piper speaks is this machine's, and read when it does
     settings = AgentSettings.read()
     anyio.run(introduce, settings)
     server = agent_server(settings, takes)
@@ -220,6 +227,7 @@ async def serve(server: AgentServer, devmode: bool) -> None:  # noqa: FBT001 - a
 
     Raises:
         Unreachable: LiveKit does not let this worker in, after all its attempts.
+        ConfigurationError: the port of its health check is taken.
     """
     async with background(partial(_stop_on_signal, server)):
         try:
@@ -229,6 +237,12 @@ async def serve(server: AgentServer, devmode: bool) -> None:  # noqa: FBT001 - a
             if isinstance(error, RuntimeError):  # what LiveKit makes of its last attempt to connect
                 message = "LiveKit cannot be reached. Are LIVEKIT_URL and its API key right?"
                 raise Unreachable(message) from error
+            if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+                message = (
+                    "The port of LiveKit's health check is taken on this machine, by another worker say: "
+                    "VOXPLANE_AGENT_PORT names another one, and 0 any that is free."
+                )
+                raise ConfigurationError(message) from None
             raise
 
 
@@ -250,6 +264,8 @@ async def _drain(server: AgentServer, until: anyio.CancelScope) -> None:
         await server.drain()
     except TimeoutError:
         log.warning("calls are still under way at the end of LiveKit's drain_timeout: they are closed")
+    except Exception as error:  # noqa: BLE001 - LiveKit's own, and the worker is to be closed all the same
+        log.error("calls cannot be waited for (%s): they are closed", type(error).__name__)  # noqa: TRY400 - its text is LiveKit's
     until.cancel()
 
 
@@ -258,7 +274,7 @@ def main(takes: Callable[[JobContext], Awaitable[None]] = answer) -> None:
     logging.basicConfig(level=logging.INFO)
     parser = argparse.ArgumentParser(
         description="Run LiveKit's agent worker on the organizations' providers.",
-        epilog=f"It reads the environment:\n{described()}",
+        epilog="\n".join(["It reads the environment:", *(f"  {name:<24}{text}" for name, text in described().items())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     said = "in production (start), at a desk (dev), or on this machine's microphone and loudspeaker (console)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
@@ -68,6 +69,15 @@ def _token(token: SecretStr) -> SecretStr:
         return SecretStr(bare_token(token.get_secret_value()))
 
 
+def _writable(folder: Path) -> Path:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        raise PydanticCustomError("folder", "name a folder that this worker may write to") from None
+
+
 @contextmanager
 def _as_a_finding() -> Generator[None]:
     try:
@@ -90,7 +100,7 @@ class AgentSettings(_Settings):
     organization: str = Field(
         default="current", description="The organization of calls whose job names none; by default the token's own."
     )
-    snapshot_dir: Path | None = Field(
+    snapshot_dir: Annotated[Path, AfterValidator(_writable)] | None = Field(
         default=None, description="Where the last snapshot is kept, encrypted, to start without the control plane."
     )
     ca_file: Path | None = Field(
@@ -98,6 +108,13 @@ class AgentSettings(_Settings):
         description="Certificates (PEM) by which the control plane's own is trusted, if no public authority signed it.",
     )
     agent_name: str = Field(default="voxplane", description="The name that LiveKit dispatches jobs by.")
+    agent_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="The port of LiveKit's health check on this machine, each worker's own: 8081 unless set, and with "
+        "`dev` any that is free, as with 0.",
+    )
     instructions: str = Field(
         default="You are a helpful voice assistant. Answer in one or two short sentences, without lists or symbols.",
         description="What the language model is told before the call.",
@@ -121,12 +138,11 @@ class LiveKitSettings(_Settings):
     api_secret: Annotated[SecretStr, Field(min_length=1)] = Field(description="The API key's secret.")
 
 
-def described() -> str:
-    """Return the variables that a worker reads, a line for each, for a terminal."""
-    lines: list[tuple[str, str]] = []
+def described() -> dict[str, str]:
+    """Return the variables that a worker reads, and what each is for."""
+    lines: dict[str, str] = {}
     for each in (AgentSettings, LiveKitSettings):
         for name, field in each.model_fields.items():
             needed = " Needed." if field.is_required() else ""
-            lines.append((f"{each.model_config.get('env_prefix', '')}{name.upper()}", f"{field.description}{needed}"))
-    width = max(len(name) for name, _ in lines)
-    return "\n".join(f"  {name:<{width}}  {text}" for name, text in lines)
+            lines[f"{each.model_config.get('env_prefix', '')}{name.upper()}"] = f"{field.description}{needed}"
+    return lines

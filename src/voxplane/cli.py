@@ -16,6 +16,7 @@ import anyio
 import typer
 
 from voxplane import errors
+from voxplane.agent_settings import described
 from voxplane.audit_commands import audit
 from voxplane.command import Json, Key, Organization, account, installed_catalogue, model, read_settings, run, run_for
 from voxplane.errors import Invalid, VoxplaneError
@@ -113,7 +114,7 @@ def serve() -> None:
     anyio.run(serve_until_stopped, settings, backend_options={"use_uvloop": sys.platform != "win32"})
 
 
-@app.command()
+@app.command(epilog="\n\n".join(f"{name}: {text}" for name, text in described().items()))
 def agent(
     command: Annotated[
         Literal["start", "dev", "console"], typer.Argument(help="In production, at a desk, or on this machine's audio.")
@@ -121,8 +122,7 @@ def agent(
 ) -> None:
     """Run LiveKit's agent worker on the organizations' providers. It needs the extra `livekit`.
 
-    It reads VOXPLANE_URL and VOXPLANE_TOKEN, and but for `console` LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET;
-    docs/reference/settings.md lists the rest.
+    It reads the environment, all of LIVEKIT_… but for `console`:
     """
     try:
         from voxplane import agent as worker  # noqa: PLC0415 - a worker's packages, which a control plane can do without
@@ -306,14 +306,14 @@ def _rank(one: OrganizationProvider, found: OrganizationProviders) -> str:
 
 
 def _standing(one: OrganizationProvider, found: OrganizationProviders) -> str:
-    """Say in a word or two whether a provider can answer, and whether the next call goes to it."""
+    """Say in a word or two whether a provider can answer, and that the next call goes to it where it does."""
     if one.reason is not None:
         return one.reason.replace("_", " ")
     standing = "usable"
     if one.status == "failing":
         is_in_calls = one.health is not None and one.health.status == "failing"
         standing = f"failing: {kind_of(one.health) if one.health and is_in_calls else 'its test'}".replace("_", " ")
-    return f"{standing}, answers" if one.provider.key in found.next_call.values() else standing
+    return f"{standing} (next call)" if one.provider.key in found.next_call.values() else standing
 
 
 def _effective(one: OrganizationProvider) -> Table:

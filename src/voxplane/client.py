@@ -49,7 +49,9 @@ if TYPE_CHECKING:
 
 MAX_STALE = timedelta(hours=24)
 FIRST_RETRY_SECONDS = 0.5
-_RETRY_AT_MOST_SECONDS = 30.0
+RETRY_AT_MOST_SECONDS = 18.0
+"""The longest pause. A worker without a stream learns by its next question that its token was revoked: with a stream
+that is not answered before the pause and a slow answer after it within 30 seconds, whatever a gateway asks for."""
 _LASTED_SECONDS = 15.0  # less than the silence after which a stream is taken for cut
 _START_SECONDS = 8.0  # a caller is waiting
 _SAVES_IN_MAX_STALE = 24
@@ -116,7 +118,7 @@ class Client:
         self._resolution: Resolution | None = None
         self._chains: dict[str, tuple[ResolvedProviderConfig, ...]] = {}
         self._contact = _now()
-        self._is_following = self._has_left = False
+        self._is_following = self._has_begun = self._has_left = False
         self._refusal: VoxplaneError = Unauthenticated()
         self._saved = float("-inf")
         self._moved = anyio.Event()
@@ -131,7 +133,11 @@ class Client:
         Raises:
             Unauthenticated, PermissionDenied, OrganizationNotFound: the control plane turned this worker away.
             Unreachable: it does not answer, and there is no snapshot on disk that may be used.
+            ConfigurationError: it was entered before.
         """
+        if self._has_begun:
+            raise ConfigurationError("A client is entered once: make another one.")
+        self._has_begun = True
         await self._context.__aenter__()
         return self
 
@@ -413,7 +419,7 @@ class Client:
                 if not self._lease.is_revoked:
                     log.error("turned away by the control plane (%s): secrets are dropped", error.code)  # noqa: TRY400 - the reason is the whole story
                 await self._turned_away(error)
-                delay, opened = _RETRY_AT_MOST_SECONDS, math.inf
+                delay, opened = RETRY_AT_MOST_SECONDS, math.inf
             except VoxplaneError as error:
                 log.warning("changes do not arrive (%s): retrying%s", error.code, self._expiry)
                 wait = (error.retry_after_seconds or 0.0) if isinstance(error, Unreachable) else 0.0
@@ -422,8 +428,8 @@ class Client:
             # One that ends sooner than it was waited for is no reason to come back faster; one that was cut is.
             if self._monotonic() - opened > min(delay, _LASTED_SECONDS):
                 delay = FIRST_RETRY_SECONDS
-            await anyio.sleep(wait + random.uniform(0, delay))  # noqa: S311 - spreads a fleet that lost us at one moment
-            delay = min(2 * delay, _RETRY_AT_MOST_SECONDS)
+            await anyio.sleep(pause_seconds(wait, delay))
+            delay = min(2 * delay, RETRY_AT_MOST_SECONDS)
 
     @property
     def _expiry(self) -> str:
@@ -454,6 +460,13 @@ class Client:
 
     def _new_lease(self) -> Lease:
         return Lease(self._max_stale.total_seconds(), self._monotonic)
+
+
+def pause_seconds(asked_for: float, delay: float) -> float:
+    """Return how long to wait before the next attempt: what was asked for, within reason, and up to `delay` more."""
+    asked_for = min(asked_for, RETRY_AT_MOST_SECONDS / 2)
+    more = min(delay, RETRY_AT_MOST_SECONDS - asked_for)
+    return asked_for + random.uniform(0, more)  # noqa: S311 - spreads a fleet that lost us at one moment
 
 
 def _snapshot_file(folder: Path, url: str, organization: str, token: str) -> SnapshotFile:

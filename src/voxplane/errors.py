@@ -154,7 +154,7 @@ class VersionNotFound(NotFound):
 
 
 class NoPrimaryProvider(NotFound):
-    """No provider of this type is enabled."""
+    """No provider of this type can answer: none is enabled, or none of those that are can be used."""
 
     code = "no_primary_provider"
     title = "No primary provider"

@@ -114,7 +114,7 @@ def _retiring(found: RetiringModels) -> Table:
         (
             each.organization.slug,
             one.provider.key,
-            "primary" if one.is_primary else ("on" if one.is_enabled else "off"),
+            "primary" if one.is_primary else ("fallback" if one.is_enabled else "off"),
             one.notice.model or one.notice.voice,
             _when(one.notice),
             one.notice.replacement,

@@ -61,8 +61,9 @@ class Reports:
                 try:
                     await self._send(list(batch.values()))
                 except Invalid as error:
-                    log.warning("the control plane refused reports: they are dropped")
-                    self._put_back(_without(batch, error))
+                    wrong = _wrong(batch, error)
+                    log.warning("the control plane refused reports, which are dropped: %s", wrong)
+                    self._put_back({key: each for key, each in batch.items() if key not in wrong})
                 except Unreachable:
                     log.warning("reports could not be sent")
                     self._put_back(batch)
@@ -77,7 +78,8 @@ class Reports:
         self._waiting = batch | self._waiting
 
 
-def _without(batch: dict[str, ProviderReport], error: Invalid) -> dict[str, ProviderReport]:
-    """Return those of a batch that nothing is wrong with; none when what is wrong is not in one of them."""
-    wrong = {int(found[1]) for each in error.errors if (found := _INDEX.match(each.pointer))}
-    return {key: each for index, (key, each) in enumerate(batch.items()) if index not in wrong} if wrong else {}
+def _wrong(batch: dict[str, ProviderReport], error: Invalid) -> dict[str, str]:
+    """Return the codes of what is wrong, by provider; of all where it is in none of them."""
+    keys = [*batch]
+    found = {keys[int(at[1])]: each.code for each in error.errors if (at := _INDEX.match(each.pointer))}
+    return found or dict.fromkeys(keys, ", ".join(each.code for each in error.errors))

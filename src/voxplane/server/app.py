@@ -20,12 +20,12 @@ from voxplane import errors
 from voxplane.errors import FieldError, InternalError, Invalid, VoxplaneError
 from voxplane.schemas import Problem
 from voxplane.server import api, examples, reference
+from voxplane.server.admission import Admission
 from voxplane.server.answers import RecentAnswers
 from voxplane.server.console import add_console
 from voxplane.server.door import note_denial, plane_of
 from voxplane.server.observation import Metrics, Observation
 from voxplane.server.problem import problem_response
-from voxplane.server.turnstile import Turnstile
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -68,7 +68,7 @@ def create_app(plane: ControlPlane | None = None) -> FastAPI:
     app.add_exception_handler(VoxplaneError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_parameter)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_middleware(Turnstile)
+    app.add_middleware(Admission)
     if plane is not None:
         app.add_middleware(
             RecentAnswers,

@@ -1,4 +1,4 @@
-"""HTTP as `voxplane serve` speaks it: uvicorn's, with bounds and gathered writes."""
+"""HTTP as `voxplane serve` speaks it: uvicorn's, with bounds and coalesced writes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from voxplane.server.gathered import GatheredTransport
+from voxplane.server.write_coalescing import CoalescingTransport
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,13 +25,13 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Take a connection."""
-        self._gathered = GatheredTransport(transport)
-        super().connection_made(self._gathered)
+        self._coalescing = CoalescingTransport(transport)
+        super().connection_made(self._coalescing)
 
     @override
     def eof_received(self) -> None:
         """Send what is there: the connection is closed below us when this returns."""
-        self._gathered.flush()
+        self._coalescing.flush()
 
     @override
     def data_received(self, data: bytes) -> None:

@@ -165,10 +165,13 @@ async def begin(
         KeyUnavailable: the installation is sealed: what cannot be put on record is not done.
         OrganizationNotFound: the principal is bound to none, or it is gone.
     """
-    async with begin_as(database, principal, None, unsealed, at) as write:
-        yield write
-        await write.record()
-    changes.note(principal.tenant)
+    try:
+        async with begin_as(database, principal, None, unsealed, at) as write:
+            yield write
+            await write.record()
+    finally:
+        # Also when it seems to have failed: who is cancelled as it is committed has written it all the same.
+        changes.note(principal.tenant)
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 from typing_extensions import override
 
-from voxplane.server.gathered import GatheredTransport
+from voxplane.server.write_coalescing import CoalescingTransport
 
 
 class Below(asyncio.Transport):
@@ -53,8 +53,8 @@ class Line(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.below = Below(transport)
-        self.gathered = GatheredTransport(self.below)
-        self.plain = GatheredTransport(transport)
+        self.coalescing = CoalescingTransport(self.below)
+        self.plain = CoalescingTransport(transport)
         self.made.set()
 
     @override
@@ -72,18 +72,18 @@ async def connected() -> AsyncGenerator[tuple[Line, asyncio.StreamReader]]:
         try:
             yield line, reader
         finally:
-            line.gathered.close()
+            line.coalescing.close()
             writer.close()
             await writer.wait_closed()
 
 
 async def test_a_head_and_a_body_leave_in_one_piece() -> None:
     async with connected() as (line, reader):
-        line.gathered.write(b"head ")
-        line.gathered.write(b"body")
+        line.coalescing.write(b"head ")
+        line.coalescing.write(b"body")
         assert line.below.sent == []
         assert await reader.readexactly(9) == b"head body"
-        line.gathered.write(b"next")
+        line.coalescing.write(b"next")
         assert await reader.readexactly(4) == b"next"
         assert line.below.sent == [b"head body", b"next"]
 
@@ -92,7 +92,7 @@ async def test_much_leaves_at_once_so_that_its_writer_is_told_to_pause() -> None
     async with connected() as (line, reader):
         sent = 0
         while not line.is_paused:
-            line.gathered.write(b"x" * 40_000)
+            line.coalescing.write(b"x" * 40_000)
             sent += 40_000
             assert sent < 100_000_000
         assert sum(map(len, line.below.sent)) >= sent - 40_000
@@ -101,16 +101,16 @@ async def test_much_leaves_at_once_so_that_its_writer_is_told_to_pause() -> None
 
 async def test_what_was_written_leaves_before_the_connection_is_closed() -> None:
     async with connected() as (line, reader):
-        line.gathered.write(b"last words")
-        line.gathered.close()
-        assert line.gathered.is_closing()
+        line.coalescing.write(b"last words")
+        line.coalescing.close()
+        assert line.coalescing.is_closing()
         assert await reader.read() == b"last words"
 
 
 async def test_nothing_is_sent_to_who_is_gone(caplog: pytest.LogCaptureFixture) -> None:
     async with connected() as (line, reader):
-        line.gathered.write(b"too late")
-        line.gathered.abort()
+        line.coalescing.write(b"too late")
+        line.coalescing.abort()
         await anyio.lowlevel.checkpoint()
         await anyio.lowlevel.checkpoint()
         assert line.below.sent == []

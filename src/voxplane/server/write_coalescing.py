@@ -1,6 +1,6 @@
 """Writes to a connection that leave in one piece at the next round of the event loop.
 
-uvloop makes a system call of each write, at once. Gathered, an answer's head and body are one call, and the events of
+uvloop makes a system call of each write, at once. Coalesced, an answer's head and body are one call, and the events of
 many followers leave one right after the other: sent as they come about, each wakes its reader, who then takes the core
 away from the next.
 """
@@ -15,8 +15,8 @@ from typing_extensions import override
 _AT_ONCE_BYTES = 64 * 1024
 
 
-class GatheredTransport(asyncio.Transport):
-    """A connection that sends at the next round what was written to it; all else is for the connection below it."""
+class CoalescingTransport(asyncio.Transport):
+    """A connection that sends at the next round what was written to it, and hands on what else uvicorn asks of one."""
 
     def __init__(self, below: asyncio.Transport) -> None:
         """Send over the connection `below`."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _A_ROUND = 3
 
 
-class Turnstile:
+class Admission:
     """ASGI middleware that begins with so many requests of the API in a round of the event loop."""
 
     def __init__(self, app: ASGIApp) -> None:
