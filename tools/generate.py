@@ -187,6 +187,7 @@ def settings_page() -> Iterator[str]:
     yield "## Agent workers"
     yield ""
     yield "Read by `voxplane agent`, beside LiveKit's own `LIVEKIT_URL`, `LIVEKIT_API_KEY` and `LIVEKIT_API_SECRET`."
+    yield "The engines of its machine read `VOXPLANE_MODELS_DIR` and `VOXPLANE_PIPER` ([speech](../speech.md))."
     yield "What each is for: [worker](../worker.md)."
     agent = AgentSettings.model_json_schema()
     yield from _table(
