@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -369,6 +370,9 @@ def test_a_secret_given_as_an_argument_is_refused_and_not_repeated(
     assert stored_rows(superuser) == before
 
 
+APPROVING = ("--approve-origin", "http://127.0.0.1:5999")
+
+
 @pytest.mark.parametrize(
     ("arguments", "stdin", "said"),
     [
@@ -377,7 +381,11 @@ def test_a_secret_given_as_an_argument_is_refused_and_not_repeated(
         (["openai", "--file", "-"], "***", "secrets/apiKey: This is a placeholder, not a secret"),
         (["openai", "--file", "-", "--approve-origin", "ftp://x"], "k", "approvedOrigins/0: To approve an origin"),
         (["openai", "clientSecret"], "", "secrets: There is no such field. Valid: apiKey."),
-        (["piper"], "", "Piper (local) needs no secrets."),
+        (["piper"], "", "Piper (local) needs no secrets. Where its calls may go is approved with --approve-origin"),
+        (["piper", "apiKey", *APPROVING], "", "Piper (local) needs no secrets."),
+        (["piper", "--file", "-", *APPROVING], "k", "Piper (local) needs no secrets."),
+        (["piper", "--label", "mine", *APPROVING], "", "Piper (local) needs no secrets."),
+        (["piper", "--approve-origin", "http://speech.example"], "", "write one that starts with https://"),
         (["nobody"], "", "No provider has this key"),
     ],
 )
@@ -405,12 +413,70 @@ def test_a_secret_is_approved_for_the_named_address_alone(run: Run) -> None:
     address = "https://gateway.example/v1"
     run("config", "set", "openai", f"baseUrl={address}")
     assert run("secrets", "set", "openai", "--file", "-", stdin=CANARY).code == 0
-    refused = run("config", "get", "openai")
-    assert "not usable: destination unapproved (`voxplane secrets set openai --approve-origin" in refused.err
+    assert "not usable: destination unapproved" in run("config", "get", "openai").err
     run("secrets", "set", "openai", "--file", "-", "--approve-origin", address, stdin=CANARY)
     approved = run("config", "get", "openai", "--json").json
     assert approved["usable"]
     assert approved["approvedOrigins"] == ["https://gateway.example:443/v1"]
+
+
+def advised(run: Run, key: str) -> list[str]:
+    """Return the arguments of the command that is to help a provider whose address is not approved."""
+    said = run("config", "get", key, "--organization", "acme").err
+    found = re.search(r"not usable: destination unapproved \(`voxplane (.*?)`", said)
+    assert found is not None, said
+    return shlex.split(found[1])
+
+
+def shown(run: Run, key: str) -> dict[str, Any]:
+    return run("config", "get", key, "--organization", "acme", "--json").json
+
+
+def test_the_address_of_a_provider_without_secrets_is_approved_as_advised(run: Run) -> None:
+    here = ("--organization", "acme")
+    run("organization", "create", "acme")
+    run("config", "set", "piper", "baseUrl=http://127.0.0.1:5999", "--enable", *here)
+    set_it = ["secrets", "set", "piper", *here]
+    assert advised(run, "piper") == [*set_it, "--approve-origin", "http://127.0.0.1:5999"]
+    assert "`voxplane secrets set piper --organization acme --approve-origin http" in run("doctor", "--all").out
+    answer = run(*advised(run, "piper"))
+    assert (answer.code, answer.err) == (0, "Piper (local): enabled, priority 0, usable.\n")
+    assert shown(run, "piper")["approvedOrigins"] == ["http://127.0.0.1:5999"]
+    both = ("--approve-origin", "http://127.0.0.1:5999", "--approve-origin", "https://speech.example")
+    assert run(*set_it, *both, "--json").json["approvedOrigins"] == [
+        "http://127.0.0.1:5999",
+        "https://speech.example:443",
+    ]
+    # The default address gave way to those, and comes back by the same way, or with the removal.
+    run("config", "set", "piper", "--unset", "baseUrl", *here)
+    assert advised(run, "piper")[-1] == "http://127.0.0.1:5000"
+    assert run(*advised(run, "piper")).code == 0
+    assert shown(run, "piper")["usable"]
+    run("config", "set", "piper", "baseUrl=http://[::1]:5999", *here)
+    assert run(*advised(run, "piper")).code == 0
+    removed = run("secrets", "remove", "piper", *here).err
+    assert removed.startswith("The approved addresses are removed.\nPiper (local): enabled, priority 0, not usable: ")
+    assert shown(run, "piper")["approvedOrigins"] == ["http://127.0.0.1:5000"]
+
+
+def test_a_stored_secret_is_approved_for_another_address_as_advised_without_being_entered_again(run: Run) -> None:
+    run("organization", "create", "acme")
+    stored = run("secrets", "set", "openai", "--file", "-", "--organization", "acme", stdin=CANARY)
+    assert stored.code == 0
+    run("config", "set", "openai", "baseUrl=https://gateway.example/v1", "--enable", "--organization", "acme")
+    run("config", "set", "openai-tts", "--enable", "--organization", "acme")
+    answer = run(*advised(run, "openai"))
+    assert (answer.code, "usable" in answer.err) == (0, True)
+    one = shown(run, "openai")
+    assert (one["usable"], one["approvedOrigins"]) == (True, ["https://gateway.example:443/v1"])
+    assert one["secretFields"][0]["version"] == 1
+    # One that uses another's key is told to have its own, and makes itself none that is empty.
+    tts = ("openai-tts", "--organization", "acme")
+    assert advised(run, "openai-tts") == ["secrets", "set", *tts, "--approve-origin", "https://api.openai.com/v1"]
+    refused = run(*advised(run, "openai-tts"), "--rebind")
+    assert (refused.code, "OpenAI TTS uses the secrets of openai" in refused.err) == (1, True)
+    assert run(*advised(run, "openai-tts"), "--file", "-", stdin=CANARY).code == 0
+    assert shown(run, "openai-tts")["usable"]
 
 
 def test_other_secrets_of_a_provider_move_to_a_new_address_only_when_told(run: Run) -> None:
@@ -421,6 +487,8 @@ def test_other_secrets_of_a_provider_move_to_a_new_address_only_when_told(run: R
     assert refused.code == 1
     assert "say rebind: apiKey." in refused.err
     assert run(*more, "--rebind", "--json", stdin=CANARY).json["approvedOrigins"] == [f"{second}:443"]
+    nowhere = run("secrets", "set", "azure-openai", "--rebind")
+    assert (nowhere.code, "give it with --approve-origin" in nowhere.err) == (2, True)
 
 
 def test_secrets_are_removed_one_by_one_or_together(run: Run) -> None:

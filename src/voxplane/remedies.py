@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
+
+from voxplane.destination import Origin
 
 if TYPE_CHECKING:
     from voxplane.schemas import FailureKind, OrganizationProvider, ProviderHealth, Unusable
@@ -10,11 +13,12 @@ if TYPE_CHECKING:
 _REMEDIES: dict[Unusable, str] = {
     "disabled": "`voxplane config set {key} --enable` switches it on",
     "secrets_missing": "`voxplane secrets set {key}` stores one",
-    "destination_unapproved": "`voxplane secrets set {key} --approve-origin ADDRESS` approves where calls go",
+    "destination_unapproved": "`voxplane secrets set {key}{approval}` approves where calls go, and nowhere else",
     "invalid_config": "`voxplane config set {key}{settings}` mends it",
     "undecryptable": "`voxplane secrets remove {key}`, then store it again",
 }
-
+_WITH_ITS_OWN = "`voxplane secrets set {key}{approval}` stores a key of its own, approved for where calls go"
+"""What helps one that uses another provider's key, which nobody approved for its address."""
 
 _IF_FAILING: dict[FailureKind, str] = {
     "authentication": "`voxplane secrets set {key}` stores another key",
@@ -42,7 +46,21 @@ def remedy(one: OrganizationProvider, organization: str) -> str:
         return ""
     wrong = dict.fromkeys(each.pointer.split("/")[2] for each in one.notices if each.code == "setting_invalid")
     settings = "".join(f" {name}=…" for name in wrong)
-    return _REMEDIES.get(one.reason, "").format(key=_named(one, organization), settings=settings)
+    helps = _REMEDIES.get(one.reason, "")
+    if one.reason == "destination_unapproved" and _is_shared(one):
+        helps = _WITH_ITS_OWN
+    return helps.format(key=_named(one, organization), settings=settings, approval=_approval(one))
+
+
+def _approval(one: OrganizationProvider) -> str:
+    """Return the options that approve where calls go: all of it, as what was approved before gives way."""
+    addresses = [f" --approve-origin {shlex.quote(Origin.parse(each).in_short)}" for each in one.origins]
+    # What is stored need not be entered again.
+    return "".join(addresses) + (" --rebind" if one.secret_fields and not _is_shared(one) else "")
+
+
+def _is_shared(one: OrganizationProvider) -> bool:
+    return any(each.shared_from for each in one.secret_fields)
 
 
 def failing(one: OrganizationProvider, organization: str) -> str:

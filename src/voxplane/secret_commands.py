@@ -22,6 +22,7 @@ from voxplane.terminal import say, say_state, show, table
 
 if TYPE_CHECKING:
     from voxplane.provider import AnyProvider
+    from voxplane.schemas import OrganizationProvider
     from voxplane.schemas.secrets import StoredSecrets
     from voxplane.server.auth import Principal
     from voxplane.server.control_plane import ControlPlane
@@ -33,7 +34,7 @@ secrets = typer.Typer(help="Store and remove an organization's secrets of a prov
 def secrets_set(
     context: typer.Context,
     key: Key,
-    field: Annotated[str, typer.Argument(help="Which secret.", metavar="NAME")] = "apiKey",
+    field: Annotated[str | None, typer.Argument(help="Which secret; apiKey otherwise.", metavar="NAME")] = None,
     file: Annotated[
         Path | None,
         typer.Option(help="Read the value from a file; - is standard input. Asked for otherwise."),
@@ -41,10 +42,18 @@ def secrets_set(
     label: Annotated[str | None, typer.Option(help="A name for the person who looks later.")] = None,
     approve_origin: Annotated[
         list[str] | None,
-        typer.Option(help="The only address it may be sent to, in place of the provider's own; repeat for more."),
+        typer.Option(
+            help="The only address that calls may go to, and secrets with them, in place of the provider's own; "
+            "repeat for more."
+        ),
     ] = None,
     rebind: Annotated[
-        bool, typer.Option("--rebind", help="Approve it for the provider's other stored secrets too.")
+        bool,
+        typer.Option(
+            "--rebind",
+            help="Approve the address for the provider's other stored secrets too; without NAME and --file, no secret "
+            "is asked for.",
+        ),
     ] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Test it first, and store it only if the provider does not refuse it.")
@@ -52,16 +61,20 @@ def secrets_set(
     organization: Organization = "default",
     as_json: Json = False,
 ) -> None:
-    """Store a secret. Its value is never an argument: those can be seen by every account of a machine."""
+    """Store a secret, or only approve where calls may go: with --rebind, or of a provider that needs no secrets.
+
+    A value is never an argument: those can be seen by every account of a machine.
+    """
     if context.args:
         # What is too much here is most likely the value, so unlike the usual message this one does not repeat it.
         raise typer.BadParameter("The value is never an argument: it is asked for, or give --file.")
-    provider = _provider_with(key, field)
-    value = _secret_value(file, field)
-    _warn(provider, field, value)
+    provider = _provider(key)
+    values = _entered(provider, field, file, rebind=rebind)
+    if not values:
+        _require_approval(provider, approve_origin, label)
     write = model(
         SecretsWrite,
-        secrets={field: value},
+        secrets=values,
         label=label,
         approved_origins=approve_origin,
         rebind=rebind,
@@ -70,6 +83,8 @@ def secrets_set(
 
     async def change(plane: ControlPlane, who: Principal) -> StoredSecrets:
         present = await plane.providers.get_organization_provider(who, key)
+        if not values:
+            _require_own(present)
         return await plane.verification.store_secrets(who, key, write, if_match=present.etag)
 
     try:
@@ -80,24 +95,60 @@ def secrets_set(
         raise
     if as_json:
         show(one, as_json)
-        return
+    else:
+        _say_stored(one, organization, was_to_be_checked=check)
+
+
+def _say_stored(one: StoredSecrets, organization: str, *, was_to_be_checked: bool) -> None:
     say_state(one, organization)
     if one.untested is not None:
         say(f"Saved, not checked: {one.untested.message}", style="yellow")
-    elif check and one.verification is not None:
+    elif was_to_be_checked and one.verification is not None:
         say(" ".join(part for part in (one.verification.sentence, one.verification.advice) if part))
 
 
-def _provider_with(key: str, field: str) -> AnyProvider:
-    """Return the provider of a secret: what has no place to go is refused before anybody is asked for it."""
+def _provider(key: str) -> AnyProvider:
     registry = ProviderRegistry()
     registry.initialize()
-    provider = registry.get_provider_by_key(key)
+    return registry.get_provider_by_key(key)
+
+
+def _entered(provider: AnyProvider, field: str | None, file: Path | None, *, rebind: bool) -> dict[str, str]:
+    """Return a secret by its name; nothing where an address alone is to be approved.
+
+    What has no place to go is refused before anybody is asked for it.
+    """
+    if field is None and file is None and (rebind or not provider.secret_names):
+        return {}
     if not provider.secret_names:
-        raise errors.ConfigurationError(f"{provider.name} needs no secrets.")
-    if field not in provider.secret_names:
-        raise Invalid([unknown_field("/secrets", field, provider.secret_names)])
-    return provider
+        raise _needs_no_secrets(provider)
+    name = field or "apiKey"
+    if name not in provider.secret_names:
+        raise Invalid([unknown_field("/secrets", name, provider.secret_names)])
+    value = _secret_value(file, name)
+    _warn(provider, name, value)
+    return {name: value}
+
+
+def _require_approval(provider: AnyProvider, approved: list[str] | None, label: str | None) -> None:
+    if not provider.secret_names and (approved is None or label is not None):
+        raise _needs_no_secrets(provider)
+    if approved is None:
+        raise typer.BadParameter("--rebind approves an address: give it with --approve-origin.")
+
+
+def _needs_no_secrets(provider: AnyProvider) -> errors.ConfigurationError:
+    message = f"{provider.name} needs no secrets. Where its calls may go is approved with --approve-origin alone."
+    return errors.ConfigurationError(message)
+
+
+def _require_own(present: OrganizationProvider) -> None:
+    """Refuse an approval that would be stored with no secrets, in place of those of another provider."""
+    source = next((each.shared_from for each in present.secret_fields if each.shared_from), None)
+    if source is not None:
+        name = present.provider.name
+        message = f"{name} uses the secrets of {source}: to approve another address, store one of its own."
+        raise errors.ConfigurationError(message)
 
 
 def _warn(provider: AnyProvider, field: str, value: str) -> None:
@@ -152,14 +203,19 @@ def secrets_remove(
     ] = None,
     organization: Organization = "default",
 ) -> None:
-    """Remove a secret, or all secrets of a provider."""
+    """Remove a secret, or all secrets of a provider and the approved addresses with them."""
 
-    async def change(plane: ControlPlane, who: Principal) -> None:
+    async def change(plane: ControlPlane, who: Principal) -> OrganizationProvider:
         if field is None:
             await plane.providers.remove_provider_secrets(who, key)
         else:
             write = model(SecretsWrite, secrets={field: None})
             await plane.providers.update_provider_secrets(who, key, write)
+        return await plane.providers.get_organization_provider(who, key)
 
-    run_for(organization, change)
-    say("Removed.")
+    one = run_for(organization, change)
+    if one.secret_fields or one.reason == "retired":
+        say("Removed.")
+        return
+    say("The approved addresses are removed.")
+    say_state(one, organization)

@@ -593,3 +593,44 @@ def test_what_cannot_be_opened_is_removed_and_entered_again(
 def test_a_provider_that_needs_no_key_says_so(open_console: OpenConsole) -> None:
     page = open_console("/providers/vosk/credentials")
     expect(page.get_by_role("tabpanel")).to_have_text(re.compile(r"Vosk.* needs no key\."))
+
+
+def test_an_address_of_a_provider_without_a_key_is_approved_and_taken_back(
+    open_console: OpenConsole, service: Service
+) -> None:
+    service.configure("piper", config={"baseUrl": "http://127.0.0.1:5999"}, isEnabled=True, priority=1000)
+    page = open_console()
+    attention = page.locator("[data-attention=piper]")
+    expect(attention).to_contain_text("its address is not approved")
+    expect(attention).not_to_contain_text("key")
+    attention.get_by_role("link").click()
+    tab = page.get_by_role("tabpanel")
+    unapproved = tab.get_by_text("The settings send calls to http://127.0.0.1:5999. That address is not approved")
+    expect(unapproved).to_be_visible()
+    expect(tab.get_by_role("button", name="Remove approved addresses")).to_have_count(0)
+    page.get_by_role("button", name="Approve address").click()
+    dialog = page.get_by_role("alertdialog", name="Send calls to http://127.0.0.1:5999?")
+    expect(dialog).not_to_contain_text("key")
+    dialog.get_by_role("button", name="Approve address").click()
+    expect(unapproved).to_have_count(0)
+    expect(tab.get_by_role("listitem")).to_have_text(["http://127.0.0.1:5000", "http://127.0.0.1:5999"])
+    assert service.provider("piper")["usable"]
+    tab.get_by_role("button", name="Remove approved addresses").click()
+    dialog = page.get_by_role("alertdialog", name="Remove the approved addresses of Piper (local)?")
+    expect(dialog).to_contain_text("Only http://127.0.0.1:5000 is approved then")
+    dialog.get_by_role("button", name="Remove approved addresses").click()
+    expect(unapproved).to_be_visible()
+    expect(tab.get_by_role("listitem")).to_have_text(["http://127.0.0.1:5000"])
+    assert service.provider("piper")["approvedOrigins"] == ["http://127.0.0.1:5000"]
+    page.get_by_role("tab", name="History").click()
+    expect(tab).to_contain_text(
+        re.compile(r"Approved addresses removed by .*Approved addresses changed by ", re.DOTALL)
+    )
+
+
+def test_who_may_not_approve_an_address_is_told_whom_to_ask(open_console: OpenConsole, service: Service) -> None:
+    service.configure("vosk", config={"serverUrl": "ws://127.0.0.1:2700"})
+    page = open_console("/providers/vosk/credentials", scopes=("livekit:read", "livekit:write"))
+    tab = page.get_by_role("tabpanel")
+    expect(tab.get_by_text("To have it approved, ask a secrets admin of your organization.")).to_be_visible()
+    expect(tab.get_by_role("button")).to_have_count(0)

@@ -18,6 +18,11 @@ interface Property {
   "x-ui"?: { widget?: string; patternHint?: { pattern: string; message: string } };
 }
 
+/** Whether there is a key of it at all: a provider on one's own machines may have none. */
+export function hasSecrets({ secretsSchema }: Pick<Provider, "secretsSchema">): boolean {
+  return Object.keys(secretsSchema.properties ?? {}).length > 0;
+}
+
 export function secretSchema(definition: Pick<Provider, "secretsSchema">, name: string): SecretSchema {
   const properties = definition.secretsSchema.properties as Record<string, Property> | undefined;
   const property = properties?.[name] ?? {};

@@ -98,7 +98,7 @@ function spoken(name: string): string {
 const refusals: Record<string, string> = {
   permission_denied: "The role does not allow it",
   destination_change_requires_admin_secrets: "It would send calls to an address that is not approved",
-  destination_unapproved: "The key may not be sent to the address in the settings",
+  destination_unapproved: "The address in the settings is not approved",
   restore_refused: "The old settings no longer fit",
 };
 const parts: Record<string, string> = {
@@ -315,7 +315,7 @@ export const en = {
     retired: "no longer offered by this installation",
     secrets_missing: "API key missing",
     invalid_config: "its settings need attention",
-    destination_unapproved: "its address is not approved for the stored key",
+    destination_unapproved: "its address is not approved",
     undecryptable: "its stored key cannot be opened",
   },
   failures: {
@@ -460,6 +460,8 @@ export const en = {
     keysRemoved: (names: string, who: string) => `${names} removed by ${who}`,
     keysAllRemoved: (who: string) => `All keys removed by ${who}`,
     keysApproved: (who: string) => `Label or approved addresses of the keys changed by ${who}`,
+    addressesApproved: (who: string) => `Approved addresses changed by ${who}`,
+    addressesRemoved: (who: string) => `Approved addresses removed by ${who}`,
     compare: "Compare",
     compareName: (revision: number) => `Compare v${revision} with another version`,
     compareTitle: "Compare versions",
@@ -652,6 +654,21 @@ export const en = {
     approveTitle: (origins: string) => `Send the stored key to ${origins}?`,
     approveBody: (name: string) =>
       `Whoever runs that address can read the key of ${name}. Approve it only if you know who that is.`,
+    /** The same of a provider that has no key. */
+    withoutKey: {
+      sentTo: "Where calls may go",
+      sentToHelp: "Calls go to these addresses and no others.",
+      unapproved: (origins: string) =>
+        `The settings send calls to ${origins}. That address is not approved, so no call goes there.`,
+      approveTitle: (origins: string) => `Send calls to ${origins}?`,
+      approveBody: (name: string) =>
+        `Whoever runs that address gets what calls send to ${name}. Approve it only if you know who that is.`,
+      askAdmin: "To have it approved, ask a secrets admin of your organization.",
+    },
+    removeApproved: "Remove approved addresses",
+    removeApprovedTitle: (name: string) => `Remove the approved addresses of ${name}?`,
+    removeApprovedBody: (origins: string | null) =>
+      `${origins === null ? "No address is approved" : `Only ${origins} is approved`} then, until somebody approves another one.`,
     approveToo: (origin: string) => `May also be sent to ${origin}, where the settings point`,
     address: "Address that it may be sent to",
     addressHelp: "Such as https://my-resource.openai.azure.com. The key goes there and nowhere else.",
@@ -751,7 +768,7 @@ export const en = {
       sealed: () => "keys cannot be opened at the moment",
       invalid_config: () => "the settings are not valid",
       secrets_missing: () => "no key is set",
-      destination_unapproved: () => "the key is not approved for the address",
+      destination_unapproved: () => "the address is not approved",
       undecryptable: () => "the stored key cannot be opened",
       too_often: () => "asked often enough for this minute",
       key_refused: (name: string) => `${name} refused the key`,
