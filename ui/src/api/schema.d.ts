@@ -3959,7 +3959,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `organization_not_found`: There is no such organization for this token. `no_primary_provider`: No provider of this type is enabled. */
+            /** @description `organization_not_found`: There is no such organization for this token. `no_primary_provider`: No provider of this type can answer: none is enabled, or none of those that are can be used. */
             404: {
                 headers: {
                     [name: string]: unknown;
