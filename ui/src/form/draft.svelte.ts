@@ -1,10 +1,11 @@
 import { createContext } from "svelte";
 import type { OrganizationProvider, ProblemField, Schemas } from "../api/client";
 import { text } from "../messages";
+import type { Finding } from "./finding";
 import { isSame, type JsonObject, pointerParts, withField } from "./json";
 import { isMarked } from "./number";
 import { type Field, type Layout, Profile } from "./profile";
-import { type Finding, Validation } from "./validation";
+import { Validation } from "./validation";
 
 /** What a setting is: the definition's, the organization's own, or changed and not saved. */
 export type Standing = "default" | "unset" | "overridden" | "pinned" | "unsaved";

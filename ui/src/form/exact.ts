@@ -1,6 +1,6 @@
 import { text } from "../messages";
 import { isObject, pointerTo } from "./json";
-import type { Finding } from "./validation";
+import type { Finding } from "./finding";
 
 const UNSTORABLE = /[\0\p{Surrogate}]/u;
 const UNNAMEABLE = /[\0-\x1f\x7f\p{Surrogate}]/u;

@@ -1,16 +1,11 @@
 import { type OutputUnit, type Schema as AnySchema, Validator } from "@cfworker/json-schema";
 import { text } from "../messages";
 import { inexact } from "./exact";
+import type { Finding } from "./finding";
 import { isObject, type JsonObject, pointerParts, pointerTo } from "./json";
 import { isMarked } from "./number";
 import { formOf } from "./pattern";
 import { choicesOf, type Field, type Layout, type Schema } from "./profile";
-
-/** What is wrong with one setting: where, and what would be valid. */
-export interface Finding {
-  pointer: string;
-  message: string;
-}
 
 // These only say that something within them was found.
 const WRAPPERS = new Set(["properties", "additionalProperties", "items", "allOf", "oneOf", "if", "$ref"]);
