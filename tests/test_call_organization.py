@@ -127,8 +127,11 @@ async def test_a_key_of_ones_own_is_not_replaced_though_it_cannot_be_used(desk: 
     await desk.store("openai", "sk-real", "https://eu.api.openai.com")
     await desk.set("openai", is_enabled=is_enabled)
     before = await desk.standing()
-    assert [each for each in await desk.prepare() if "openai" in each] == []
-    assert (await desk.standing())["openai"] == before["openai"]
+    said = [each for each in await desk.prepare() if "openai" in each]
+    assert said == ([] if is_enabled else ["openai: is on"])
+    assert (await desk.standing())["openai"] == (True, before["openai"][1], ["mine"])
+    await desk.undo()
+    assert await desk.standing() == before
 
 
 async def test_an_organization_that_can_take_a_call_is_left_alone(desk: Desk) -> None:

@@ -38,10 +38,11 @@ async def prepare(plane: ControlPlane, say: Callable[[str], None], *, is_vendors
     if hears in {None, "whisper"}:
         done = await _complete(plane, admin, whisper, {"model": WHISPER} if _lacks_model(whisper) else {})
         _tell(say, done)
-    if answers is None and not (is_vendors or any(each.is_set for each in openai.secret_fields)):
-        secrets = SecretsWrite(secrets={"apiKey": PLACEHOLDER}, label="stands for a script on this machine")
-        await plane.providers.update_provider_secrets(admin, "openai", secrets)
-        _tell(say, ("openai: has a placeholder for a key", "secrets remove openai"))
+    if answers is None and not is_vendors:
+        if not any(each.is_set for each in openai.secret_fields):
+            secrets = SecretsWrite(secrets={"apiKey": PLACEHOLDER}, label="stands for a script on this machine")
+            await plane.providers.update_provider_secrets(admin, "openai", secrets)
+            _tell(say, ("openai: has a placeholder for a key", "secrets remove openai"))
         _tell(say, await _complete(plane, admin, openai, {}))
     if speaks in {None, "piper"}:
         is_here = piper.config["baseUrl"] == PIPER

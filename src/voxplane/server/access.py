@@ -78,6 +78,7 @@ class AccessService:
         self._revocations = 0
         self._asking: WeakValueDictionary[bytes, SharedAnswer[Principal]] = WeakValueDictionary()
         changes.on_doubt(self._forget_callers)
+        changes.on_revocation(self._forget_callers)
 
     @property
     def is_sealed(self) -> bool:
@@ -339,7 +340,7 @@ class AccessService:
         log.info("platform token revoked", id=token_id)
 
     async def revoke_token(self, principal: Principal, token_id: str) -> None:
-        """Revoke a token for good. This process forgets it at once, others within the cache's few seconds.
+        """Revoke a token for good. This process forgets it at once, others when they hear of it.
 
         Raises:
             TokenNotFound: the organization has no such live token.
@@ -351,7 +352,7 @@ class AccessService:
             if not await TokenStore(write.store.connection, principal.tenant).revoke(token_id, write.at):
                 raise TokenNotFound
             await write.audit("token.revoke", token_id, {})
-            await write.store.ring(write.state.revision)
+            await write.store.ring_of_tokens()
         self._forget_callers()
         # This process may have heard the bell while it still knew the token.
         self._changes.wake(principal.tenant)

@@ -104,6 +104,7 @@ class Changes:
         self._has_ended = False
         self._look_is_due = anyio.Event()
         self._on_doubt: list[Callable[[], None]] = []
+        self._on_revocation: list[Callable[[], None]] = []
         self.is_live = False
         """Whether the changes of other processes arrive."""
 
@@ -125,6 +126,10 @@ class Changes:
     def on_doubt(self, forget: Callable[[], None]) -> None:
         """Have `forget` called whenever nothing that was read until then is vouched for any longer."""
         self._on_doubt.append(forget)
+
+    def on_revocation(self, forget: Callable[[], None]) -> None:
+        """Have `forget` called whenever a token was revoked, also by another process."""
+        self._on_revocation.append(forget)
 
     @contextmanager
     def subscribe(self, organization_id: UUID) -> Generator[Subscription]:
@@ -180,6 +185,11 @@ class Changes:
                 self.wake(followed)
             return
         self.note(organization_id)
+        if what == "tokens":
+            for forget in self._on_revocation:
+                forget()
+            self.wake(organization_id)
+            return
         changed, revision = {key for key in keys.split(",") if key}, read_revision(what)
         for subscription in self._subscriptions.get(organization_id, ()):
             if what == "health":

@@ -360,7 +360,11 @@ class Store:
         """Have whoever follows the organization look whether they still may: nothing that they read changed."""
         await self._run("SELECT pg_notify('voxplane', %(payload)s)", payload=self._payload(revision, ()))
 
-    def _payload(self, what: int | Literal["health"], keys: Sequence[str]) -> str:
+    async def ring_of_tokens(self) -> None:
+        """Have every process forget who it recognised, and the organization's followers look whether they still may."""
+        await self._run("SELECT pg_notify('voxplane', %(payload)s)", payload=self._payload("tokens", ()))
+
+    def _payload(self, what: int | Literal["health", "tokens"], keys: Sequence[str]) -> str:
         return f"{self._organization_id}:{what}:{','.join(keys)}"
 
     async def put_sightings(

@@ -22,6 +22,7 @@ from typing import Any, Generic, TypeVar
 from voxplane.errors import ConfigurationError, MissingDependency, ModelMissing
 
 M = TypeVar("M")
+_SAID_MODELS = 10
 
 
 def models_folder() -> Path:
@@ -134,10 +135,22 @@ def _find(engine: str, name: str, *needs: str) -> str:
     for file in [place / need for need in needs] or [place]:
         if not file.exists():
             raise ModelMissing(
-                f"{file.relative_to(models_folder()).as_posix()} is not in the models folder of this machine: "
-                "put the model there, or set VOXPLANE_MODELS_DIR to the folder that has it."
+                f"{file.relative_to(models_folder()).as_posix()} is not in the models folder of this machine: put the "
+                f"model there, or set VOXPLANE_MODELS_DIR to the folder that has it.{_those_there(engine, *needs)} "
+                "docs/speech.md says how to add one."
             )
     return str(place)
+
+
+def _those_there(engine: str, *needs: str) -> str:
+    """Say which models of an engine the folder has, with a space before it; nothing where there is none."""
+    folder = models_folder() / engine
+    if needs:  # a folder, whose name may be one of a folder within a folder
+        found = [each.parent for at in ("*", "*/*") for each in folder.glob(f"{at}/{needs[0]}")]
+        names = [each.relative_to(folder).as_posix() for each in found]
+    else:
+        names = [each.stem for each in folder.glob("*.onnx")]
+    return f" It has: {', '.join(sorted(names)[:_SAID_MODELS])}." if names else ""
 
 
 def _environment(name: str) -> str | None:
