@@ -358,6 +358,7 @@ async def test_a_change_its_revision_its_history_its_record_and_its_notification
         assert moved == {}
         (organization_id,) = heads
         what = heads[organization_id] if mutation.records else "health"
+        what = "tokens" if mutation.action == "token.revoke" else what
         assert rung == [f"{organization_id}:{what}:{','.join(mutation.changed)}"] * mutation.rings
     if mutation.records:
         event = await _newest(desk, route, answer)

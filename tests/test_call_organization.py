@@ -122,14 +122,21 @@ async def test_what_is_off_is_switched_on_with_its_own_settings_and_off_again(de
     assert await desk.standing() == before
 
 
-@pytest.mark.parametrize("is_enabled", [True, False])
-async def test_a_key_of_ones_own_is_not_replaced_though_it_cannot_be_used(desk: Desk, is_enabled: bool) -> None:  # noqa: FBT001 - a case
-    await desk.store("openai", "sk-real", "https://eu.api.openai.com")
+@pytest.mark.parametrize(
+    ("is_enabled", "approved", "said"),
+    [(False, (), ["openai: is on"]), (False, (ELSEWHERE,), []), (True, (ELSEWHERE,), [])],
+)
+async def test_a_key_of_ones_own_is_not_replaced(
+    desk: Desk,
+    is_enabled: bool,  # noqa: FBT001 - a case
+    approved: tuple[str, ...],
+    said: list[str],
+) -> None:
+    await desk.store("openai", "sk-real", *approved)
     await desk.set("openai", is_enabled=is_enabled)
     before = await desk.standing()
-    said = [each for each in await desk.prepare() if "openai" in each]
-    assert said == ([] if is_enabled else ["openai: is on"])
-    assert (await desk.standing())["openai"] == (True, before["openai"][1], ["mine"])
+    assert [each for each in await desk.prepare() if "openai" in each] == said
+    assert (await desk.standing())["openai"] == (is_enabled or bool(said), {}, ["mine"])
     await desk.undo()
     assert await desk.standing() == before
 
@@ -170,6 +177,25 @@ async def test_a_whisper_without_a_model_of_its_own_gets_the_one_that_is_there(d
     assert await desk.prepare() == []
 
 
+async def test_what_a_placeholder_does_not_help_gets_none(desk: Desk) -> None:
+    """A key is wanted at an address that nobody approved; one that is approved already stays so."""
+    await desk.set("openai", is_enabled=True, baseUrl="https://gateway.example/v1")
+    assert [each for each in await desk.prepare() if "openai" in each] == []
+    write = SecretsWrite(approved_origins=["https://gateway.example/v1"])
+    await desk.plane.providers.update_provider_secrets(desk.administrator, "openai", write)
+    assert [each for each in await desk.prepare() if "openai" in each] == ["openai: has a placeholder for a key"]
+    await desk.undo()
+    shown = await desk.plane.providers.get_organization_provider(desk.administrator, "openai")
+    assert (shown.reason, shown.approved_origins) == ("secrets_missing", ("https://gateway.example:443/v1",))
+
+
+async def test_a_whisper_elsewhere_keeps_its_model(desk: Desk) -> None:
+    write = SecretsWrite(approved_origins=[ELSEWHERE])
+    await desk.plane.providers.update_provider_secrets(desk.administrator, "whisper", write)
+    await desk.set("whisper", is_enabled=True, baseUrl=ELSEWHERE)
+    assert [each for each in await desk.prepare() if "whisper" in each] == []
+
+
 async def test_no_placeholder_stands_in_where_the_vendors_own_model_is_to_answer(desk: Desk) -> None:
     assert [each.split(":")[0] for each in await desk.prepare(is_vendors=True)] == ["whisper", "piper"]
     assert PLACEHOLDER not in str(await desk.standing())
@@ -186,11 +212,12 @@ async def test_the_control_plane_is_found_or_started_as_the_environment_has_it(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """What answers on its port may be of another data folder, and does not know the token."""
-    asked: list[str] = []
+    asked, shown = list[str](), list[str]()
 
     async def other(request: web.Request) -> web.Response:
         asked.append(request.path)
-        return web.Response(status=200 if request.path == "/healthz" else 401)
+        shown.append(request.headers["Authorization"].partition(" ")[2])
+        return web.json_response({"subject": "x", "name": "x", "kind": "token", "organization": None, "scopes": []})
 
     app = web.Application()
     app.router.add_get("/{path:.*}", other)
@@ -202,14 +229,23 @@ async def test_the_control_plane_is_found_or_started_as_the_environment_has_it(
     set_environment(monkeypatch, settings)
     try:
         theirs = settings.model_copy(update={"port": port})
-        async with machine.control_plane(theirs, tmp_path / "log") as (url, token, _), httpx.AsyncClient() as client:
+        async with (
+            machine.control_plane(theirs, tmp_path / "log") as (url, token, plane),
+            httpx.AsyncClient() as client,
+        ):
             assert asked == ["/api/me"]
+            assert token not in shown, "a stranger gets no worker's token"
+            with pytest.raises(Unauthenticated):
+                await plane.access.authenticate(shown[0])
             assert not url.endswith(f":{port}")
             ready: Any = (await client.get(f"{url}/readyz")).json()
             assert ready["secrets"] == "open", "it has the keyring that is named"
             ours = settings.model_copy(update={"host": "0.0.0.0", "port": httpx.URL(url).port})  # noqa: S104 - nothing binds it
             async with machine.control_plane(ours, tmp_path / "log") as (found, _, _):
                 assert found == url
+            for host in ("192.0.2.1", "voxplane.example"):  # a worker would not go there without TLS
+                away = settings.model_copy(update={"host": host, "port": httpx.URL(url).port})
+                assert machine._address(away) is None  # pyright: ignore[reportPrivateUsage] - what would be started takes seconds
             me = await client.get(f"{url}/api/me", headers={"Authorization": f"Bearer {token}"})
             assert me.json()["name"] == "make call"
     finally:

@@ -437,22 +437,24 @@ def test_the_address_of_a_provider_without_secrets_is_approved_as_advised(run: R
     run("organization", "create", "acme")
     run("config", "set", "piper", "baseUrl=http://127.0.0.1:5999", "--enable", *here)
     set_it = ["secrets", "set", "piper", *here]
-    assert advised(run, "piper") == [*set_it, "--approve-origin", "http://127.0.0.1:5999"]
+    usual, other = ("--approve-origin", "http://127.0.0.1:5000"), ("--approve-origin", "http://127.0.0.1:5999")
+    assert advised(run, "piper") == [*set_it, *usual, *other], "what is approved already stays"
     assert "`voxplane secrets set piper --organization acme --approve-origin http" in run("doctor", "--all").out
     answer = run(*advised(run, "piper"))
     assert (answer.code, answer.err) == (0, "Piper (local): enabled, priority 0, usable.\n")
-    assert shown(run, "piper")["approvedOrigins"] == ["http://127.0.0.1:5999"]
-    both = ("--approve-origin", "http://127.0.0.1:5999", "--approve-origin", "https://speech.example")
+    assert shown(run, "piper")["approvedOrigins"] == ["http://127.0.0.1:5000", "http://127.0.0.1:5999"]
+    both = (*other, "--approve-origin", "https://speech.example")
     assert run(*set_it, *both, "--json").json["approvedOrigins"] == [
         "http://127.0.0.1:5999",
         "https://speech.example:443",
     ]
-    # The default address gave way to those, and comes back by the same way, or with the removal.
+    # The default address gave way to those that were named, and comes back as advised, or with the removal.
     run("config", "set", "piper", "--unset", "baseUrl", *here)
     assert advised(run, "piper")[-1] == "http://127.0.0.1:5000"
     assert run(*advised(run, "piper")).code == 0
     assert shown(run, "piper")["usable"]
     run("config", "set", "piper", "baseUrl=http://[::1]:5999", *here)
+    assert "--approve-origin 'http://[::1]:5999'`" in run("config", "get", "piper", *here).err
     assert run(*advised(run, "piper")).code == 0
     removed = run("secrets", "remove", "piper", *here).err
     assert removed.startswith("The approved addresses are removed.\nPiper (local): enabled, priority 0, not usable: ")
@@ -468,8 +470,14 @@ def test_a_stored_secret_is_approved_for_another_address_as_advised_without_bein
     answer = run(*advised(run, "openai"))
     assert (answer.code, "usable" in answer.err) == (0, True)
     one = shown(run, "openai")
-    assert (one["usable"], one["approvedOrigins"]) == (True, ["https://gateway.example:443/v1"])
+    usual, gateway = "https://api.openai.com:443/v1", "https://gateway.example:443/v1"
+    assert (one["usable"], one["approvedOrigins"]) == (True, [usual, gateway])
     assert one["secretFields"][0]["version"] == 1
+    assert shown(run, "openai-tts")["usable"], "who uses the same key at the usual address goes on"
+    here = ("--organization", "acme")
+    assert (
+        run("secrets", "set", "openai", "--approve-origin", "https://gateway.example/v1", "--rebind", *here).code == 0
+    )
     # One that uses another's key is told to have its own, and makes itself none that is empty.
     tts = ("openai-tts", "--organization", "acme")
     assert advised(run, "openai-tts") == ["secrets", "set", *tts, "--approve-origin", "https://api.openai.com/v1"]

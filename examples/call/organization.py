@@ -38,11 +38,11 @@ async def prepare(plane: ControlPlane, say: Callable[[str], None], *, is_vendors
     if hears in {None, "whisper"}:
         done = await _complete(plane, admin, whisper, {"model": WHISPER} if _lacks_model(whisper) else {})
         _tell(say, done)
-    if answers is None and not is_vendors:
+    if answers is None and not is_vendors and set(openai.origins) <= set(openai.approved_origins):
         if not any(each.is_set for each in openai.secret_fields):
             secrets = SecretsWrite(secrets={"apiKey": PLACEHOLDER}, label="stands for a script on this machine")
             await plane.providers.update_provider_secrets(admin, "openai", secrets)
-            _tell(say, ("openai: has a placeholder for a key", "secrets remove openai"))
+            _tell(say, ("openai: has a placeholder for a key", "secrets remove openai apiKey"))
         _tell(say, await _complete(plane, admin, openai, {}))
     if speaks in {None, "piper"}:
         is_here = piper.config["baseUrl"] == PIPER
@@ -54,11 +54,12 @@ async def _complete(
 ) -> tuple[str, str] | None:
     """Switch a provider on, with settings that it has not; return what was done, and what undoes it."""
     key = provider.provider.key
+    provider = await plane.providers.get_organization_provider(admin, key)  # as the step before left it
     added = {name: value for name, value in settings.items() if name not in provider.overrides}
     if provider.is_enabled and not added:
         return None
     change = ConfigWrite(config={**provider.overrides, **added}, is_enabled=True)
-    await plane.providers.upsert_organization_provider_config(admin, key, change)
+    await plane.providers.upsert_organization_provider_config(admin, key, change, if_match=provider.etag)
     undo = [f"config set {key}", *(f"--unset {name}" for name in added)]
     done = [f"{name} is {value}" for name, value in added.items()]
     if not provider.is_enabled:
@@ -75,6 +76,8 @@ def _tell(say: Callable[[str], None], done: tuple[str, str] | None) -> None:
 
 
 def _lacks_model(whisper: OrganizationProvider) -> bool:
+    if "baseUrl" in whisper.overrides:  # it is elsewhere
+        return False
     try:
         whisper_model(str(whisper.config["model"]))
     except ModelMissing:

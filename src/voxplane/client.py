@@ -426,9 +426,12 @@ class Client:
             finally:
                 self._is_following = False
             # One that ends sooner than it was waited for is no reason to come back faster; one that was cut is.
-            if self._monotonic() - opened > min(delay, _LASTED_SECONDS):
+            lasted = max(0.0, self._monotonic() - opened)
+            if lasted > min(delay, _LASTED_SECONDS):
                 delay = FIRST_RETRY_SECONDS
-            await anyio.sleep(pause_seconds(wait, delay))
+            # It may have been dead for as long as it lasted.
+            rest = max(FIRST_RETRY_SECONDS, RETRY_AT_MOST_SECONDS - lasted)
+            await anyio.sleep(pause_seconds(wait, min(delay, rest)))
             delay = min(2 * delay, RETRY_AT_MOST_SECONDS)
 
     @property

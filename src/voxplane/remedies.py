@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _REMEDIES: dict[Unusable, str] = {
     "disabled": "`voxplane config set {key} --enable` switches it on",
     "secrets_missing": "`voxplane secrets set {key}` stores one",
-    "destination_unapproved": "`voxplane secrets set {key}{approval}` approves where calls go, and nowhere else",
+    "destination_unapproved": "`voxplane secrets set {key}{approval}` approves where calls go too",
     "invalid_config": "`voxplane config set {key}{settings}` mends it",
     "undecryptable": "`voxplane secrets remove {key}`, then store it again",
 }
@@ -53,8 +53,10 @@ def remedy(one: OrganizationProvider, organization: str) -> str:
 
 
 def _approval(one: OrganizationProvider) -> str:
-    """Return the options that approve where calls go: all of it, as what was approved before gives way."""
-    addresses = [f" --approve-origin {shlex.quote(Origin.parse(each).in_short)}" for each in one.origins]
+    """Return the options that approve where calls go, beside what is approved already, which gives way otherwise."""
+    approved: tuple[str, ...] = () if _is_shared(one) else one.approved_origins
+    wanted = dict.fromkeys((*approved, *one.origins))
+    addresses = [f" --approve-origin {shlex.quote(Origin.parse(each).in_short)}" for each in wanted]
     # What is stored need not be entered again.
     return "".join(addresses) + (" --rebind" if one.secret_fields and not _is_shared(one) else "")
 
