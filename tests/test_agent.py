@@ -390,6 +390,17 @@ async def test_a_worker_does_not_start_with_what_no_call_can_begin_with(
     assert said in str(ended.value)
 
 
+def test_a_folder_of_snapshots_is_looked_at_where_a_worker_starts_and_by_no_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that has become full, or read-only, has the last snapshots all the same."""
+    monkeypatch.setenv("VOXPLANE_TOKEN", "vxp_token")
+    for place in ("/dev/null/snapshots", str(tmp_path / "snapshots")):
+        monkeypatch.setenv("VOXPLANE_SNAPSHOT_DIR", place)
+        assert str(AgentSettings.read().snapshot_dir) == place
+    assert not (tmp_path / "snapshots").exists()
+
+
 async def test_a_control_plane_that_is_away_is_said_and_no_reason_not_to_start(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

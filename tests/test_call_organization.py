@@ -189,6 +189,19 @@ async def test_what_a_placeholder_does_not_help_gets_none(desk: Desk) -> None:
     assert (shown.reason, shown.approved_origins) == ("secrets_missing", ("https://gateway.example:443/v1",))
 
 
+async def test_nobody_speaks_on_a_placeholder(desk: Desk) -> None:
+    """OpenAI's voices use the key of its models."""
+    await desk.plane.providers.upsert_organization_provider_config(
+        desk.administrator, "openai-tts", ConfigWrite(is_enabled=True, priority=900)
+    )
+    before = await desk.standing()
+    assert (await desk.prepare())[1:3] == ["groq: has a placeholder for a key", "groq: is on"]
+    shown = await desk.plane.providers.get_organization_providers(desk.administrator)
+    assert dict(shown.next_call) == {"stt": "whisper", "tts": "piper", "llm": "groq"}
+    await desk.undo()
+    assert await desk.standing() == before
+
+
 async def test_a_whisper_elsewhere_keeps_its_model(desk: Desk) -> None:
     write = SecretsWrite(approved_origins=[ELSEWHERE])
     await desk.plane.providers.update_provider_secrets(desk.administrator, "whisper", write)

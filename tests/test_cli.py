@@ -487,6 +487,16 @@ def test_a_stored_secret_is_approved_for_another_address_as_advised_without_bein
     assert shown(run, "openai-tts")["usable"]
 
 
+@pytest.mark.parametrize("key", ["groq", "openai-tts"])
+def test_where_nothing_is_stored_no_address_is_approved_by_itself(run: Run, key: str) -> None:
+    """A key that is stored later would go there unasked, or be none for who shares another's."""
+    answer = run("secrets", "set", key, "--approve-origin", "https://gateway.example", "--rebind")
+    assert (answer.code, "has no stored secrets: store one, and approve the address with it." in answer.err) == (
+        1,
+        True,
+    )
+
+
 def test_other_secrets_of_a_provider_move_to_a_new_address_only_when_told(run: Run) -> None:
     first, second = "https://one.openai.azure.com", "https://two.openai.azure.com"
     assert run("secrets", "set", "azure-openai", "--file", "-", "--approve-origin", first, stdin=CANARY).code == 0

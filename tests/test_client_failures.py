@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,10 +27,18 @@ from voxplane import Client, channel
 from voxplane.agent import client_for
 from voxplane.agent_settings import AgentSettings
 from voxplane.client import FIRST_RETRY_SECONDS, MAX_STALE, RETRY_AT_MOST_SECONDS, pause_seconds
-from voxplane.errors import ConfigurationError, OrganizationNotFound, Unauthenticated, Unreachable
+from voxplane.errors import (
+    ConfigurationError,
+    FieldError,
+    Invalid,
+    OrganizationNotFound,
+    Unauthenticated,
+    Unreachable,
+)
 from voxplane.provider import UI
 from voxplane.providers.openai import OpenAIConfig
 from voxplane.registry import ProviderRegistry
+from voxplane.reports import Reports
 from voxplane.schemas import (
     MAX_REPORTS,
     AccessTokenCreate,
@@ -473,6 +481,52 @@ async def test_an_answer_that_comes_by_the_drop_is_given_up(
         with pytest.raises(Unreachable, match="No answer from"):
             async with Client(address, token):
                 pytest.fail("it started")
+
+
+@pytest.mark.parametrize("status", [200, 503])
+async def test_a_stream_that_comes_by_the_drop_and_says_nothing_is_given_up(
+    url: str, token: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Comments, or a refusal that does not end: a token that was revoked meanwhile would never be missed."""
+    monkeypatch.setattr(channel, "SILENCE_SECONDS", 0.5)
+    if status != 200:
+        monkeypatch.setattr(channel, "REQUEST_SECONDS", 1.0)
+
+    class Dripping(Way):
+        """A way on which the stream of changes goes on without an event."""
+
+        @override
+        async def forward(self, request: web.Request) -> web.StreamResponse:
+            if self.asked[-1] != "changes":
+                return await super().forward(request)
+            answer = web.StreamResponse(status=status, headers={"Content-Type": "text/event-stream"})
+            await answer.prepare(request)
+            while True:
+                await answer.write(b": still here\n\n")
+                await anyio.sleep(0.02)
+
+    way = Dripping()
+    async with way.to(url) as address, Client(address, token):
+        await until(lambda: way.asked[-2:] == ["resolve", "changes"] and len(way.asked) > 3)
+
+
+async def test_reports_that_are_refused_are_named_with_the_reason(caplog: pytest.LogCaptureFixture) -> None:
+    """Also where what is wrong is in none of them."""
+    wrong = [FieldError("/reports/0/kind", "kind", "x"), FieldError("/reports/7/kind", "other", "x")]
+    sent: list[list[str]] = []
+
+    async def send(batch: Sequence[ProviderReport]) -> None:
+        sent.append([each.provider for each in batch])
+        if wrong:
+            raise Invalid([wrong.pop(0)])
+
+    reports = Reports(send)
+    for key in ("groq", "openai"):
+        reports.add(ProviderReport(provider=key, outcome="recovered"))
+    await reports.flush()
+    assert sent == [["groq", "openai"], ["openai"]]
+    assert "refused reports, which are dropped: {'groq': 'kind'}" in caplog.text
+    assert "refused reports, which are dropped: {'openai': 'other'}" in caplog.text
 
 
 @pytest.mark.parametrize("wrong", ["", " ", "vxp_a b", "vxp_é", "vxp_a\nb", "Bearer vxp_a"])

@@ -32,13 +32,14 @@ fi
 with_uv() {
     [ -x "$folder/bin/uv" ] || return 1
     "$folder/bin/uv" pip install --quiet --python "$folder/bin/python" --require-hashes --no-deps --no-build-isolation \
-        --only-binary :all: --no-binary docopt --no-binary srt "$@" 2>"$folder/.uv.log"
+        --only-binary :all: --no-binary docopt --no-binary srt "$@" 2>>"$folder/.uv.log"
 }
 for lock in "$@"; do
+    : >"$folder/.uv.log"
     if with_uv --system-certs -r "$lock" || with_uv -r "$lock"; then
         continue
     fi
-    [ ! -x "$folder/bin/uv" ] || echo "uv finds no registry ($folder/.uv.log says why): pip goes on, in minutes…" >&2
+    [ ! -x "$folder/bin/uv" ] || echo "uv did not install $lock ($folder/.uv.log says why): pip does it, in minutes…" >&2
     "$folder/bin/pip" install --quiet --disable-pip-version-check --require-hashes --no-deps \
         --no-build-isolation --use-pep517 --only-binary :all: --no-binary docopt,srt -r "$lock"
 done

@@ -34,16 +34,19 @@ async def prepare(plane: ControlPlane, say: Callable[[str], None], *, is_vendors
     shown = await plane.providers.get_organization_providers(admin)
     found = {each.provider.key: each for each in shown.providers}
     hears, answers, speaks = (shown.next_call.get(each) for each in _TYPES)
-    whisper, openai, piper = (found[each] for each in ("whisper", "openai", "piper"))
+    whisper, piper = found["whisper"], found["piper"]
+    # A voice of OpenAI's would speak on its model's key, and be asked with what stands for one.
+    model = found["groq" if found["openai-tts"].is_enabled else "openai"]
     if hears in {None, "whisper"}:
         done = await _complete(plane, admin, whisper, {"model": WHISPER} if _lacks_model(whisper) else {})
         _tell(say, done)
-    if answers is None and not is_vendors and set(openai.origins) <= set(openai.approved_origins):
-        if not any(each.is_set for each in openai.secret_fields):
+    if answers is None and not is_vendors and set(model.origins) <= set(model.approved_origins):
+        if not any(each.is_set for each in model.secret_fields):
             secrets = SecretsWrite(secrets={"apiKey": PLACEHOLDER}, label="stands for a script on this machine")
-            await plane.providers.update_provider_secrets(admin, "openai", secrets)
-            _tell(say, ("openai: has a placeholder for a key", "secrets remove openai apiKey"))
-        _tell(say, await _complete(plane, admin, openai, {}))
+            key = model.provider.key
+            await plane.providers.update_provider_secrets(admin, key, secrets, if_match=model.etag)
+            _tell(say, (f"{key}: has a placeholder for a key", f"secrets remove {key} apiKey"))
+        _tell(say, await _complete(plane, admin, model, {}))
     if speaks in {None, "piper"}:
         is_here = piper.config["baseUrl"] == PIPER
         _tell(say, await _complete(plane, admin, piper, {"voice": VOICE} if is_here else {}))

@@ -22,6 +22,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from functools import partial
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import anyio
@@ -38,6 +39,8 @@ from voxplane.schemas import ProviderType
 from voxplane.speech.weights import piper_in_process
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from livekit.agents.vad import VAD
 
     from voxplane.registry import ProviderRegistry
@@ -211,6 +214,8 @@ def run(command: Command, takes: Callable[[JobContext], Awaitable[None]] = answe
     check(AgentSettings, *([] if command == "console" else [LiveKitSettings]))
     piper_in_process()  # where Piper speaks is this machine's, and read when it does
     settings = AgentSettings.read()
+    if settings.snapshot_dir is not None:
+        _check_folder(settings.snapshot_dir)
     anyio.run(introduce, settings)
     server = agent_server(settings, takes)
     if command == "console":
@@ -220,6 +225,17 @@ def run(command: Command, takes: Callable[[JobContext], Awaitable[None]] = answe
         cli.run_app(server)
     else:
         anyio.run(serve, server, command == "dev")
+
+
+def _check_folder(folder: Path) -> None:
+    """See that snapshots can be kept: once, where the worker starts. A call goes on with those that are there."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            return
+    except OSError:
+        message = "The worker cannot start. VOXPLANE_SNAPSHOT_DIR: name a folder that this worker may write to."
+        raise ConfigurationError(message) from None
 
 
 async def serve(server: AgentServer, devmode: bool) -> None:  # noqa: FBT001 - anyio passes arguments by position

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
@@ -69,15 +68,6 @@ def _token(token: SecretStr) -> SecretStr:
         return SecretStr(bare_token(token.get_secret_value()))
 
 
-def _writable(folder: Path) -> Path:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            return folder
-    except OSError:
-        raise PydanticCustomError("folder", "name a folder that this worker may write to") from None
-
-
 @contextmanager
 def _as_a_finding() -> Generator[None]:
     try:
@@ -100,7 +90,7 @@ class AgentSettings(_Settings):
     organization: str = Field(
         default="current", description="The organization of calls whose job names none; by default the token's own."
     )
-    snapshot_dir: Annotated[Path, AfterValidator(_writable)] | None = Field(
+    snapshot_dir: Path | None = Field(
         default=None, description="Where the last snapshot is kept, encrypted, to start without the control plane."
     )
     ca_file: Path | None = Field(

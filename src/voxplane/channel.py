@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 from collections.abc import AsyncGenerator, Mapping
@@ -146,25 +147,32 @@ class Channel:
         """
         headers = {"Accept": _EVENT_STREAM, "Last-Event-ID": at}
         place = f"{self._home}/changes"
+        # From the question on: a stream that is slow to open has said nothing either.
+        silent_at = asyncio.get_running_loop().time() + SILENCE_SECONDS
         answer = await self._send("GET", place, headers=headers, silence_seconds=SILENCE_SECONDS)
         try:
             if answer.headers.get("Content-Type", "").partition(";")[0].strip() != _EVENT_STREAM:
                 raise self._not_ours(answer)
-            yield self._events(answer)
+            yield self._events(answer, silent_at)
         finally:
             answer.close()
 
-    async def _events(self, answer: ClientResponse) -> AsyncGenerator[Event]:
+    async def _events(self, answer: ClientResponse, silent_at: float) -> AsyncGenerator[Event]:
         yield Event("open")
         said: dict[str, str] = {}
         try:
-            async for line in answer.content:
+            while True:
+                async with asyncio.timeout_at(silent_at):  # comments say nothing of whether this worker may go on
+                    line = await answer.content.readline()
+                if not line:
+                    return
                 name, _, value = line.decode().rstrip("\r\n").partition(":")
                 if name:
                     said[name] = value.removeprefix(" ")
                 elif not value:  # else a comment
                     if "data" in said:
                         yield _event(said)
+                        silent_at = asyncio.get_running_loop().time() + SILENCE_SECONDS
                     said = {}
         except (ClientError, TimeoutError, ValueError):
             raise Unreachable("The stream of changes broke.") from None
@@ -204,7 +212,11 @@ class Channel:
             raise self._unanswered(error) from None
         if answer.status in _SUCCESS:
             return answer
-        content = await self._read(answer)
+        try:
+            with anyio.fail_after(REQUEST_SECONDS):
+                content = await self._read(answer)
+        except TimeoutError as error:
+            raise self._unanswered(error) from None
         try:
             error = from_problem(json.loads(content))
         except (ValueError, KeyError, TypeError, AttributeError):

@@ -122,7 +122,8 @@ def agent(
 ) -> None:
     """Run LiveKit's agent worker on the organizations' providers. It needs the extra `livekit`.
 
-    It reads the environment, all of LIVEKIT_… but for `console`:
+    It reads the variables below, LIVEKIT_… not for `console`. The engines of its machine read VOXPLANE_MODELS_DIR and
+    VOXPLANE_PIPER: docs/speech.md.
     """
     try:
         from voxplane import agent as worker  # noqa: PLC0415 - a worker's packages, which a control plane can do without

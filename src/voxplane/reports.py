@@ -80,6 +80,9 @@ class Reports:
 
 def _wrong(batch: dict[str, ProviderReport], error: Invalid) -> dict[str, str]:
     """Return the codes of what is wrong, by provider; of all where it is in none of them."""
-    keys = [*batch]
-    found = {keys[int(at[1])]: each.code for each in error.errors if (at := _INDEX.match(each.pointer))}
-    return found or dict.fromkeys(keys, ", ".join(each.code for each in error.errors))
+    keys = dict(enumerate(batch))
+    found: dict[str, str] = {}
+    for each in error.errors:
+        if (at := _INDEX.match(each.pointer)) and (key := keys.get(int(at[1]))):
+            found[key] = each.code
+    return found or dict.fromkeys(batch, ", ".join(each.code for each in error.errors))

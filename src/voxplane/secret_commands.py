@@ -143,10 +143,13 @@ def _needs_no_secrets(provider: AnyProvider) -> errors.ConfigurationError:
 
 
 def _require_own(present: OrganizationProvider) -> None:
-    """Refuse an approval that would be stored with no secrets, in place of those of another provider."""
+    """Refuse an approval that would be stored with no secrets, also in place of those of another provider."""
+    name = present.provider.name
+    if present.secret_fields and not any(each.is_set for each in present.secret_fields):
+        message = f"{name} has no stored secrets: store one, and approve the address with it."
+        raise errors.ConfigurationError(message)
     source = next((each.shared_from for each in present.secret_fields if each.shared_from), None)
     if source is not None:
-        name = present.provider.name
         message = f"{name} uses the secrets of {source}: to approve another address, store one of its own."
         raise errors.ConfigurationError(message)
 

@@ -6,6 +6,7 @@ history, an audit row and the notification are then written together or not at a
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -169,9 +170,10 @@ async def begin(
         async with begin_as(database, principal, None, unsealed, at) as write:
             yield write
             await write.record()
-    finally:
-        # Also when it seems to have failed: who is cancelled as it is committed has written it all the same.
-        changes.note(principal.tenant)
+    except asyncio.CancelledError:
+        changes.note(principal.tenant)  # who is cancelled as it is committed has written it all the same
+        raise
+    changes.note(principal.tenant)
 
 
 @asynccontextmanager
