@@ -26,6 +26,7 @@ from examples.call.__main__ import ask_piper
 from examples.call.scripted_model import ScriptedModel
 from livekit.agents import AgentServer
 
+from tests.conftest import token_for
 from tests.dispatcher import KEY, SECRET, Dispatcher
 from tests.served import served
 from tests.speech.fakes import serving
@@ -388,6 +389,21 @@ async def test_a_worker_does_not_start_with_what_no_call_can_begin_with(
         with pytest.raises(SystemExit) as ended:
             await anyio.to_thread.run_sync(main, answer)
     assert said in str(ended.value)
+
+
+async def test_a_machine_without_sound_is_told_what_a_console_needs(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    monkeypatch.setattr(sys, "argv", ["livekit_agent.py", "console"])
+    monkeypatch.setenv("VOXPLANE_TOKEN", await token_for(plane, Scope.WORKER_RESOLVE))
+    async with served(plane) as url:
+        monkeypatch.setenv("VOXPLANE_URL", url)
+        with pytest.raises(SystemExit) as ended:
+            await anyio.to_thread.run_sync(main, answer)
+    assert "The console needs PortAudio" in str(ended.value)
 
 
 def test_a_folder_of_snapshots_is_looked_at_where_a_worker_starts_and_by_no_call(

@@ -562,6 +562,15 @@ def test_tokens_are_listed_without_their_values_and_revoked(run: Run) -> None:
     assert "`voxplane token list` lists them." in again.err
 
 
+def test_a_fleets_token_is_listed_with_its_organizations(run: Run) -> None:
+    assert run("token", "fleet", "default", "--name", "machine 7").code == 0
+    run("token", "create", "--platform", "--name", "setup")
+    listed = run("token", "list", "--platform", "--json").json["tokens"]
+    assert {each["name"]: each["organizations"] for each in listed} == {"machine 7": ["default"], "setup": None}
+    assert "default" in run("token", "list", "--platform").out
+    assert "Organizations" not in run("token", "list").out
+
+
 def test_an_account_without_a_name_can_work_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def nobody() -> str:
         raise KeyError("getpwuid(): uid not found: 123456")

@@ -189,7 +189,9 @@ async def test_no_organization_can_make_or_see_one(fleet: Fleet) -> None:
     check_problem(await fleet.client.delete(f"{path}/{fleet.token.id}", headers=headers), 404, "token_not_found")
     assert await fleet.key_of("acme") == "sk-acme"
     shown = (await fleet.plane.access.get_platform_tokens()).tokens
-    assert [(each.id, each.name, each.scopes) for each in shown] == [(fleet.token.id, "fleet", ("worker:resolve",))]
+    assert [(each.id, each.name, each.scopes, each.organizations) for each in shown] == [
+        (fleet.token.id, "fleet", ("worker:resolve",), ("acme", "bolt"))
+    ]
     assert fleet.token.value not in repr(shown)
 
 

@@ -22,6 +22,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from functools import partial
+from importlib import import_module
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -208,7 +209,7 @@ def run(command: Command, takes: Callable[[JobContext], Awaitable[None]] = answe
     `console` talks to the microphone and the loudspeaker of this machine instead of a room.
 
     Raises:
-        ConfigurationError: settings are missing or not valid; the message names each.
+        ConfigurationError: settings are missing or not valid, and the message names each; or this machine has no sound.
         VoxplaneError: the control plane does not let this worker in.
     """
     check(AgentSettings, *([] if command == "console" else [LiveKitSettings]))
@@ -219,12 +220,22 @@ def run(command: Command, takes: Callable[[JobContext], Awaitable[None]] = answe
     anyio.run(introduce, settings)
     server = agent_server(settings, takes)
     if command == "console":
+        _check_sound()
         from livekit.agents import cli  # noqa: PLC0415 - deprecated there, and the one that has a console
 
         sys.argv = [sys.argv[0], command]
         cli.run_app(server)
     else:
         anyio.run(serve, server, command == "dev")
+
+
+def _check_sound() -> None:
+    """See that this machine's microphone and loudspeaker can be reached: LiveKit would end in a traceback."""
+    try:
+        import_module("sounddevice")
+    except OSError:
+        message = "The console needs PortAudio, which this machine lacks. On Debian: apt-get install libportaudio2."
+        raise ConfigurationError(message) from None
 
 
 def _check_folder(folder: Path) -> None:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from voxplane.command import Json, Organization, account, model, run, run_for
-from voxplane.schemas import AccessTokenCreate
+from voxplane.schemas import AccessTokenCreate, PlatformToken
 from voxplane.server.auth import ADMINISTRATOR_SCOPES, Principal, Scope
 from voxplane.server.control_plane import ControlPlane, local_administrator
 from voxplane.terminal import say, show, table
 
 if TYPE_CHECKING:
-    from voxplane.schemas import CreatedAccessToken
+    from voxplane.schemas import AccessToken, CreatedAccessToken
 
 token = typer.Typer(help="Create, list and revoke access tokens.", no_args_is_help=True)
 
@@ -67,20 +67,22 @@ def token_list(
     everything: Annotated[bool, typer.Option("--all", help="Those that were revoked, too.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List an organization's access tokens; their values are known to nobody."""
-    if platform:
-        found = run(lambda plane: plane.access.get_platform_tokens())
-    else:
-        found = run_for(organization, lambda plane, who: plane.access.get_tokens(who))
+    """List access tokens: an organization's, or those bound to none. Their values are known to nobody."""
+    found = (
+        run(lambda plane: plane.access.get_platform_tokens())
+        if platform
+        else run_for(organization, lambda plane, who: plane.access.get_tokens(who))
+    )
     kept = tuple(each for each in found.tokens if everything or each.revoked_at is None)
     shown = found.model_copy(update={"tokens": kept})
-    rows = [
-        (each.id, each.name, " ".join(each.scopes), each.created_at.date(), each.expires_at, each.revoked_at)
-        for each in shown.tokens
-    ]
-    columns = ("Id", "Name", "Scopes", "Created", "Expires", "Revoked")
+    columns = ("Id", "Name", "Scopes", "Created", "Expires", "Revoked", *(["Organizations"] if platform else []))
     empty = "No token is in force: --all lists those that were revoked." if found.tokens else "There is no token yet."
-    show(shown, as_json, lambda: table(*columns, rows=rows), empty)
+    show(shown, as_json, lambda: table(*columns, rows=map(_row, kept)), empty)
+
+
+def _row(one: AccessToken) -> tuple[object, ...]:
+    row = (one.id, one.name, " ".join(one.scopes), one.created_at.date(), one.expires_at, one.revoked_at)
+    return (*row, " ".join(one.organizations or ())) if isinstance(one, PlatformToken) else row
 
 
 @token.command("fleet")

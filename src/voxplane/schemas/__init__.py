@@ -468,6 +468,19 @@ class AccessTokens(Wire):
     tokens: tuple[AccessToken, ...]
 
 
+class PlatformToken(AccessToken):
+    """An access token that is bound to no organization, without its value."""
+
+    organizations: tuple[str, ...] | None
+    """The slugs of those that a fleet's token may act for; None for a token of the platform."""
+
+
+class PlatformTokens(Wire):
+    """The access tokens that are bound to no organization."""
+
+    tokens: tuple[PlatformToken, ...]
+
+
 class AccessTokenCreate(Sparse):
     """A new access token."""
 

@@ -28,6 +28,8 @@ from voxplane.schemas import (
     CreatedAccessToken,
     Organization,
     Organizations,
+    PlatformToken,
+    PlatformTokens,
 )
 from voxplane.server import auth, store, token_store
 from voxplane.server.auth import ORGANIZATION_SCOPES, Principal, Scope
@@ -320,11 +322,19 @@ class AccessService:
         self._forget_callers()
         log.info("fleet token changed", id=token_id, organizations=len(set(organizations)))
 
-    async def get_platform_tokens(self) -> AccessTokens:
+    async def get_platform_tokens(self) -> PlatformTokens:
         """Return the access tokens that are bound to no organization, newest first. For the operator's own machine."""
         async with self._database.transaction(platform=True) as connection:
             rows = await token_store.platform_tokens(connection)
-        return AccessTokens(tokens=tuple(AccessToken(**_shown(row)) for row in rows))
+            named = {each for row in rows for each in row.organizations or ()}
+            slugs = {each.id: each.slug for each in await store.organizations_named(connection, [], sorted(named))}
+
+        def fleet(row: TokenRow) -> tuple[str, ...] | None:
+            if row.organizations is None:
+                return None
+            return tuple(sorted(slugs.get(each, str(each)) for each in row.organizations))
+
+        return PlatformTokens(tokens=tuple(PlatformToken(**_shown(row), organizations=fleet(row)) for row in rows))
 
     async def revoke_platform_token(self, token_id: str) -> None:
         """Revoke a token that is bound to no organization. For the operator's own machine.
