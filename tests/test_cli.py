@@ -463,12 +463,15 @@ def test_the_address_of_a_provider_without_secrets_is_approved_as_advised(run: R
 
 def test_a_stored_secret_is_approved_for_another_address_as_advised_without_being_entered_again(run: Run) -> None:
     run("organization", "create", "acme")
-    stored = run("secrets", "set", "openai", "--file", "-", "--organization", "acme", stdin=CANARY)
+    label = ("--label", "the team's \u202e")
+    stored = run("secrets", "set", "openai", "--file", "-", *label, "--organization", "acme", stdin=CANARY)
     assert stored.code == 0
     run("config", "set", "openai", "baseUrl=https://gateway.example/v1", "--enable", "--organization", "acme")
     run("config", "set", "openai-tts", "--enable", "--organization", "acme")
     answer = run(*advised(run, "openai"))
     assert (answer.code, "usable" in answer.err) == (0, True)
+    # Whose secret it was that is approved now: a colleague may have stored another.
+    assert re.search(r'secret apiKey: set \(version 1, "the team\'s \\u202e", by \S.*, 20\S+ \S+ UTC\)', answer.err)
     one = shown(run, "openai")
     usual, gateway = "https://api.openai.com:443/v1", "https://gateway.example:443/v1"
     assert (one["usable"], one["approvedOrigins"]) == (True, [usual, gateway])
@@ -481,6 +484,9 @@ def test_a_stored_secret_is_approved_for_another_address_as_advised_without_bein
     # One that uses another's key is told to have its own, and makes itself none that is empty.
     tts = ("openai-tts", "--organization", "acme")
     assert advised(run, "openai-tts") == ["secrets", "set", *tts, "--approve-origin", "https://api.openai.com/v1"]
+    assert (
+        "secret apiKey: set (shared from openai; version 1" in run("config", "set", "openai-tts", "speed=2", *here).err
+    )
     refused = run(*advised(run, "openai-tts"), "--rebind")
     assert (refused.code, "OpenAI TTS uses the secrets of openai" in refused.err) == (1, True)
     assert run(*advised(run, "openai-tts"), "--file", "-", stdin=CANARY).code == 0

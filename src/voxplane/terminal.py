@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from voxplane.schemas import OrganizationProvider
+    from voxplane.schemas import OrganizationProvider, SecretField
 
 # Into a file or a pipe, a table keeps its lines whole.
 out = Console(width=None if sys.stdout.isatty() else 200)
@@ -135,10 +135,19 @@ def say_state(one: OrganizationProvider, organization: str) -> None:
     switch = "enabled" if one.is_enabled else "disabled"
     say(f"{one.provider.name}: {switch}, priority {one.priority}, {_state(one, organization)}.")
     for field in one.secret_fields:
-        shared = f" (shared from {field.shared_from})" if field.shared_from else ""
-        say(f"  secret {field.name}: {'set' if field.is_set else 'not set'}{shared}")
+        say(f"  secret {field.name}: {_standing(field)}")
     for notice in one.notices:
         say(f"  {notice.message}", style="yellow")
+
+
+def _standing(field: SecretField) -> str:
+    """Say which secret it is, as far as that may be known: what was just approved for an address may be another's."""
+    if not field.is_set:
+        return "not set"
+    shared = f"shared from {field.shared_from}; " if field.shared_from else ""
+    label = f", {compact(field.label)}" if field.label else ""
+    when = f"{field.updated_at:%Y-%m-%d %H:%M} UTC" if field.updated_at else ""
+    return f"set ({shared}version {field.version}{label}, by {visible(field.updated_by or '')}, {when})"
 
 
 def _state(one: OrganizationProvider, organization: str) -> str:
