@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -445,11 +444,6 @@ def laid_out(framework: Framework, config: ResolvedProviderConfig) -> Construct:
     return provider.construct(framework, config.config, secrets, config.origins)
 
 
-async def made(plan: Construct) -> Any:
-    """Make an object in a thread: one of Pipecat's classes signs in where it is made, and the vendor is in this one."""
-    return await asyncio.to_thread(plan.make)
-
-
 async def close(plugin: Any) -> None:
     client = plugin._client
     if isinstance(plugin, llm.LLM):
@@ -503,7 +497,7 @@ async def asked(framework: Framework, plugin: Any) -> Answer:
 async def test_a_request_carries_what_the_organization_set_and_nothing_else(
     vendor: LLMVendor, case: Case, framework: Framework
 ) -> None:
-    plugin = await made(vendor.aimed(laid_out(framework, resolved(case))))
+    plugin = vendor.aimed(laid_out(framework, resolved(case))).make()
     try:
         assert await asked(framework, plugin) == Answer(SAID)
     finally:
@@ -523,7 +517,7 @@ async def test_a_request_carries_what_the_organization_set_and_nothing_else(
 
 @one_of_each
 async def test_livekit_gets_a_tool_call(vendor: LLMVendor, name: str) -> None:
-    plugin = await made(vendor.aimed(laid_out("livekit", resolved(CASES[name]))))
+    plugin = vendor.aimed(laid_out("livekit", resolved(CASES[name]))).make()
     vendor.call("get_weather", city="Oslo")
     try:
         assert await asked_livekit(plugin) == Answer("", [("get_weather", {"city": "Oslo"})])
@@ -536,7 +530,7 @@ async def test_livekit_gets_a_tool_call(vendor: LLMVendor, name: str) -> None:
 async def test_two_organizations_spend_their_own_keys(vendor: LLMVendor, name: str) -> None:
     vendor.keys.add("sk-organization-2")
     plans = [laid_out("livekit", resolved(CASES[name], key)) for key in (KEY, "sk-organization-2")]
-    one, other = [await made(vendor.aimed(plan)) for plan in plans]
+    one, other = [vendor.aimed(plan).make() for plan in plans]
     try:
         for plugin in (one, other, one):
             assert await asked_livekit(plugin) == Answer(SAID)
@@ -556,7 +550,7 @@ async def failure(plugin: llm.LLM[Any], *, patience: float = PATIENCE) -> APIErr
 
 @one_of_each
 async def test_livekit_tells_the_kinds_of_failure_apart(vendor: LLMVendor, name: str) -> None:
-    plugin = await made(vendor.aimed(laid_out("livekit", resolved(CASES[name]))))
+    plugin = vendor.aimed(laid_out("livekit", resolved(CASES[name]))).make()
     vendors_path = "/" + CASES[name].path.split("/")[1]
     bad_key = 400 if name == "gemini" else 401
     out_of_quota = 402 if name == "anthropic" else 429
@@ -580,7 +574,7 @@ async def test_livekit_tells_the_kinds_of_failure_apart(vendor: LLMVendor, name:
 
 @pytest.mark.parametrize("name", ["entra-v1", "entra-dated"])
 async def test_a_sign_in_that_entra_refuses_is_a_bad_key(vendor: LLMVendor, name: str) -> None:
-    plugin = await made(vendor.aimed(laid_out("livekit", resolved(CASES[name], "sk-wrong"))))
+    plugin = vendor.aimed(laid_out("livekit", resolved(CASES[name], "sk-wrong"))).make()
     try:
         error = await failure(plugin)
         assert isinstance(error, APIStatusError)
@@ -598,18 +592,27 @@ async def test_a_sign_in_that_entra_refuses_is_a_bad_key(vendor: LLMVendor, name
 
 async def test_an_application_that_entra_does_not_know_is_a_bad_key() -> None:
     async with Elsewhere(web.HTTPBadRequest()) as entra:
-        plugin = await made(entra.aimed(laid_out("livekit", resolved(CASES["entra-v1"]))))
+        plugin = entra.aimed(laid_out("livekit", resolved(CASES["entra-v1"]))).make()
         assert getattr(await failure(plugin), "status_code", None) == 401
         await close(plugin)
 
 
 async def test_a_service_account_that_google_refuses_is_told_by_google_s_word(vendor: LLMVendor) -> None:
-    plugin = await made(vendor.aimed(laid_out("livekit", resolved(CASES["vertex"], "sk-wrong"))))
+    plugin = vendor.aimed(laid_out("livekit", resolved(CASES["vertex"], "sk-wrong"))).make()
     error = await failure(plugin)
     await close(plugin)
     assert isinstance(error, APIConnectionError)  # LiveKit makes no difference between this and a lost connection
     assert examine(error).kind == "authentication"
     assert {each.path for each in vendor.requests} == {"/oauth2.googleapis.com/token"}
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+async def test_nothing_is_asked_where_a_model_is_made(vendor: LLMVendor, framework: Framework) -> None:
+    """A call that changes over to it would stand still meanwhile, and all others of the process."""
+    for case in CASES.values():
+        plugin = vendor.aimed(laid_out(framework, resolved(case))).make()
+        assert vendor.requests == []
+        await close(plugin)
 
 
 async def test_a_token_of_entra_serves_until_shortly_before_it_ends(
@@ -656,7 +659,7 @@ PIPECAT_SETTINGS: dict[str, JsonObject] = {
 
 @one_of_each
 async def test_pipecat_s_services_hold_the_settings(vendor: LLMVendor, name: str) -> None:
-    service = await made(vendor.aimed(laid_out("pipecat", resolved(CASES[name]))))
+    service = vendor.aimed(laid_out("pipecat", resolved(CASES[name]))).make()
     held = {setting: getattr(service._settings, setting) for setting in PIPECAT_SETTINGS[name]}
     assert held == PIPECAT_SETTINGS[name]
     assert isinstance(service._settings, type(service).Settings)
@@ -666,7 +669,7 @@ async def test_pipecat_s_services_hold_the_settings(vendor: LLMVendor, name: str
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 async def test_prompts_are_cached_where_asked_for(vendor: LLMVendor, framework: Framework) -> None:
     case = Case("anthropic", {"promptCaching": True}, "", {})
-    plugin = await made(vendor.aimed(laid_out(framework, resolved(case))))
+    plugin = vendor.aimed(laid_out(framework, resolved(case))).make()
     await asked(framework, plugin)
     await close(plugin)
     assert "'cache_control': {'type': 'ephemeral'}" in str(vendor.requests[0].body)
@@ -719,7 +722,7 @@ async def test_nothing_of_the_environment_is_spent(
 ) -> None:
     for name in PROXIES if case is CASES["vertex"] else ():
         monkeypatch.delenv(name)
-    plugin = await made(vendor.aimed(laid_out(framework, resolved(case))))
+    plugin = vendor.aimed(laid_out(framework, resolved(case))).make()
     try:
         assert await asked(framework, plugin) == Answer(SAID)
         if framework == "livekit":
@@ -750,7 +753,7 @@ async def test_no_redirect_is_followed_and_nothing_tried_again(
     vendor: LLMVendor, name: str, framework: Framework
 ) -> None:
     async with Elsewhere(web.HTTPTemporaryRedirect(vendor.url + CASES[name].path)) as redirecting:
-        plugin = await made(redirecting.aimed(laid_out(framework, resolved(CASES[name]))))
+        plugin = redirecting.aimed(laid_out(framework, resolved(CASES[name]))).make()
         with pytest.raises((APIError, *REFUSALS)):
             await asked(framework, plugin)
         await close(plugin)
@@ -761,7 +764,7 @@ async def test_no_redirect_is_followed_and_nothing_tried_again(
 @one_of_each
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 async def test_a_failed_request_is_not_tried_again(vendor: LLMVendor, name: str, framework: Framework) -> None:
-    plugin = await made(vendor.aimed(laid_out(framework, resolved(CASES[name]))))
+    plugin = vendor.aimed(laid_out(framework, resolved(CASES[name]))).make()
     vendor.fail("/" + CASES[name].path.split("/")[1], "500")
     with pytest.raises((APIError, *REFUSALS)):
         await asked(framework, plugin)

@@ -908,6 +908,9 @@ def set_canaries(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
         monkeypatch.setenv(name, url)
 
 
+BAD_THEN_GOOD = (("vertex", "sk-wrong"), ("openai", KEY))
+
+
 class Aimed(Loopback):
     """The providers, where those that have no address to set lead to a vendor on loopback all the same."""
 
@@ -936,8 +939,7 @@ async def test_every_model_answers_on_its_organizations_key(name: str, monkeypat
         for proxy in PROXIES if name == "vertex" else ():
             monkeypatch.delenv(proxy)
         config = test_llm_vendors.resolved(case, KEY)
-        # In a thread: one of Pipecat's classes signs in where it is made, and the vendor is in this one.
-        built = await asyncio.to_thread(build_llm, [config], report=reports.append, registry=Aimed(vendor))
+        built = build_llm([config], report=reports.append, registry=Aimed(vendor))
         async with running([built], line) as worker:
             await worker.queue_frame(LLMContextFrame(LLMContext([{"role": "user", "content": "How is it?"}])))
             await line.until(lambda: bool(line.of(LLMFullResponseEndFrame)))
@@ -946,6 +948,20 @@ async def test_every_model_answers_on_its_organizations_key(name: str, monkeypat
     assert {request.key for request in vendor.requests} <= {KEY, f"token-of-{KEY}"}
     assert [each for each in vendor.requests if "canary" in repr(each).lower()] == []
     assert (elsewhere.requests, reports, line.errors) == ([], [], [])
+
+
+async def test_a_service_account_that_google_refuses_is_told_by_google_s_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    line, reports = Line(), Reports()
+    for proxy in PROXIES:
+        monkeypatch.delenv(proxy, raising=False)
+    async with LLMVendor(keys={KEY}) as vendor:
+        configs = [test_llm_vendors.resolved(test_llm_vendors.CASES[name], key) for name, key in BAD_THEN_GOOD]
+        built = build_llm(configs, report=reports.append, registry=Aimed(vendor))
+        async with running([built], line) as worker:
+            await worker.queue_frame(LLMContextFrame(LLMContext([{"role": "user", "content": "How is it?"}])))
+            await line.until(lambda: bool(line.of(LLMFullResponseEndFrame)))
+        assert "".join(frame.text for frame in line.of(LLMTextFrame)) == "All is well."
+    assert [(each.provider, each.kind) for each in reports] == [("google", "authentication")]
 
 
 @pytest.mark.parametrize("name", ["nova-3", "flux", "eleven-turbo", "eleven-v4", "sonic", "gpt"])

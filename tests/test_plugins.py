@@ -90,8 +90,7 @@ HANDED_ON = {
     (PIPECAT + "azure.llm:AzureLLMService", "settings.extra"): OPENAI_CREATE,
     (PIPECAT + "groq.llm:GroqLLMService", "settings.extra"): "groq.resources.chat.completions:AsyncCompletions.create",
     (PIPECAT + "google.llm:GoogleLLMService", "settings.extra"): "google.genai.types:GenerateContentConfig",
-    (PIPECAT + "google.vertex.llm:GoogleVertexLLMService", "settings.extra"):
-        "google.genai.types:GenerateContentConfig",
+    ("voxplane.pipecat.vertex:GoogleVertexLLMService", "settings.extra"): "google.genai.types:GenerateContentConfig",
     (PIPECAT + "anthropic.llm:AnthropicLLMService", "settings.extra"):
         "anthropic.resources.messages:AsyncMessages.create",
     (PIPECAT + "deepgram.stt:DeepgramSTTService", "settings.extra"): "deepgram.listen.v1.client:AsyncV1Client.connect",
@@ -468,10 +467,10 @@ def test_every_model_has_the_class_that_was_meant_for_it(provider: AnyProvider, 
             "google",
             {"backend": "vertex", "project": "calls-1"},
             "google:LLM",
-            "google.vertex.llm:GoogleVertexLLMService",
+            "voxplane.pipecat.vertex:GoogleVertexLLMService",
         ),
-        ("azure-openai", {"apiSurface": "dated"}, "openai:LLM", "azure.llm:AzureLLMService"),
-        ("whisper", {"baseUrl": "http://127.0.0.1:8000/v1"}, "openai:STT", "openai.stt:OpenAISTTService"),
+        ("azure-openai", {"apiSurface": "dated"}, "openai:LLM", PIPECAT + "azure.llm:AzureLLMService"),
+        ("whisper", {"baseUrl": "http://127.0.0.1:8000/v1"}, "openai:STT", PIPECAT + "openai.stt:OpenAISTTService"),
     ],
 )
 def test_a_surface_has_the_class_that_was_meant_for_it(
@@ -480,7 +479,7 @@ def test_a_surface_has_the_class_that_was_meant_for_it(
     provider = REGISTRY.get_provider_by_key(key)
     effective = provider.validate({**NEEDED.get(key, {}), **overrides}).effective()
     assert provider.plugin("livekit", effective).target == LIVEKIT + livekit
-    assert provider.plugin("pipecat", effective).target == PIPECAT + pipecat
+    assert provider.plugin("pipecat", effective).target == pipecat
 
 
 def test_classes_of_models_are_named_for_definitions_that_exist() -> None:

@@ -396,9 +396,8 @@ PIPECAT = (
         derived_from=("safetySettings",),
         leaves_out=_NOT_ON_GEMINI,
     ),
-    # It signs in where it is made, and blocks meanwhile.
     Plugin(
-        target="pipecat.services.google.vertex.llm:GoogleVertexLLMService",
+        target="voxplane.pipecat.vertex:GoogleVertexLLMService",
         requires="pipecat-ai",
         when=_ON_VERTEX,
         takes=_PIPECAT_TAKES,
