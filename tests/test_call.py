@@ -20,11 +20,12 @@ from examples.call.__main__ import Outcome, ask_piper, call, why_unanswered
 from examples.call.audio import Caller, Ear
 from examples.call.organization import PLACEHOLDER, prepare
 from examples.call.scripted_model import ScriptedModel, StandIn
-from livekit.agents import Agent
+from livekit.agents import Agent, function_tool
 from livekit.agents.language import LanguageCode
-from livekit.agents.llm import ChatContext
+from livekit.agents.llm import ChatChunk, ChatContext, ChoiceDelta, FunctionToolCall
 from livekit.agents.stt import SpeechData, SpeechEvent, SpeechEventType
 from livekit.plugins import silero
+from typing_extensions import override
 
 from tests.served import served
 from tests.test_changes import until
@@ -369,6 +370,63 @@ async def test_a_revoked_token_ends_a_call_in_the_middle_of_a_turn(
     await until(lambda: closed == {"whisper", "openai", "piper"})
     assert len(talk.answers) == len(talk.desk.model.keys) == 1
     assert len(talk.call.record.revisions) == 1
+
+
+def note(monkeypatch: pytest.MonkeyPatch, whose: Any, name: str) -> list[str]:
+    """Have the calls of a method of an object put down, and made."""
+    made, method = list[str](), getattr(whose, name)
+
+    async def noted(*arguments: Any, **options: Any) -> Any:
+        made.append(name)
+        return await method(*arguments, **options)
+
+    monkeypatch.setattr(whose, name, noted)
+    return made
+
+
+async def test_a_revoked_token_ends_a_call_whose_tool_goes_on(
+    talk: Talk, plane: ControlPlane, administrator: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LiveKit waits for tools before it closes a session, and would let the caller be heard meanwhile."""
+    monkeypatch.setattr("voxplane.call._LAST_SECONDS", 2.0)
+    engines = [talk.session.stt, talk.session.llm, talk.session.tts]
+    closed = [note(monkeypatch, each, "aclose") for each in engines]
+    heard = note(monkeypatch, engines[0].plugin, "recognize")
+    began, goes_on, is_over = anyio.Event(), anyio.Event(), anyio.Event()
+
+    class Slow(Agent):
+        @function_tool
+        async def look_up(self) -> str:
+            """Look something up in a slow system."""
+            began.set()
+            await goes_on.wait()
+            is_over.set()
+            return "done"
+
+        @override
+        async def llm_node(self, chat_ctx: Any, tools: Any, model_settings: Any) -> AsyncGenerator[ChatChunk]:
+            wanted = FunctionToolCall(name="look_up", arguments="{}", call_id="1")
+            yield ChatChunk(id="1", delta=ChoiceDelta(role="assistant", tool_calls=[wanted]))
+
+    agent = Slow(instructions="Look it up.")
+    talk.session.update_agent(agent)
+    await until(lambda: talk.agent is agent)
+    talk.session.generate_reply()
+    with anyio.fail_after(20):
+        await began.wait()
+    for token in (await plane.access.get_tokens(administrator)).tokens:
+        await plane.access.revoke_token(administrator, token.id)
+    await until(lambda: all(closed))
+    talk.caller.say(talk.desk.question)
+    with anyio.fail_after(10):
+        await talk.call.ended.wait()
+    assert not is_over.is_set()
+    await anyio.sleep(1)
+    assert heard == []
+    assert talk.agent.stt is None
+    assert [each.link.is_open for each in engines] == [False] * 3
+    goes_on.set()
+    await is_over.wait()
 
 
 async def test_whoever_the_agent_hands_over_to_has_the_providers_and_follows_their_changes(

@@ -7,6 +7,7 @@ import socket
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import anyio
 import httpx
@@ -202,6 +203,18 @@ async def test_nobody_speaks_on_a_placeholder(desk: Desk) -> None:
     assert await desk.standing() == before
 
 
+async def test_a_key_that_is_stored_is_used_and_no_placeholder_beside_it(desk: Desk) -> None:
+    """Also where OpenAI's voices are on."""
+    own = SecretsWrite(secrets={"apiKey": "sk-own-1234567890"})
+    await desk.plane.providers.update_provider_secrets(desk.administrator, "openai", own)
+    for key, is_enabled in (("openai", False), ("openai-tts", True)):
+        write = ConfigWrite(is_enabled=is_enabled)
+        await desk.plane.providers.upsert_organization_provider_config(desk.administrator, key, write)
+    assert "openai: is on" in await desk.prepare()
+    shown = await desk.plane.providers.get_organization_provider(desk.administrator, "groq")
+    assert (shown.is_enabled, shown.secret_fields[0].is_set) == (False, False)
+
+
 async def test_a_whisper_elsewhere_keeps_its_model(desk: Desk) -> None:
     write = SecretsWrite(approved_origins=[ELSEWHERE])
     await desk.plane.providers.update_provider_secrets(desk.administrator, "whisper", write)
@@ -226,11 +239,12 @@ async def test_the_control_plane_is_found_or_started_as_the_environment_has_it(
 ) -> None:
     """What answers on its port may be of another data folder, and does not know the token."""
     asked, shown = list[str](), list[str]()
+    another = {"id": str(uuid4()), "slug": "default", "name": "Default"}
 
     async def other(request: web.Request) -> web.Response:
         asked.append(request.path)
         shown.append(request.headers["Authorization"].partition(" ")[2])
-        return web.json_response({"subject": "x", "name": "x", "kind": "token", "organization": None, "scopes": []})
+        return web.json_response({"subject": "x", "name": "x", "kind": "token", "organization": another, "scopes": []})
 
     app = web.Application()
     app.router.add_get("/{path:.*}", other)

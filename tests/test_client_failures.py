@@ -510,6 +510,33 @@ async def test_a_stream_that_comes_by_the_drop_and_says_nothing_is_given_up(
         await until(lambda: way.asked[-2:] == ["resolve", "changes"] and len(way.asked) > 3)
 
 
+async def test_a_stream_that_says_something_now_and_then_is_stayed_with(
+    url: str, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "SILENCE_SECONDS", 0.6)
+
+    class Ticking(Way):
+        """A way on which the stream of changes has a heartbeat every now and then."""
+
+        beats = 0
+
+        @override
+        async def forward(self, request: web.Request) -> web.StreamResponse:
+            if self.asked[-1] != "changes":
+                return await super().forward(request)
+            answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            await answer.prepare(request)
+            while True:
+                await answer.write(b"event: heartbeat\ndata: {}\n\n")
+                self.beats += 1
+                await anyio.sleep(0.2)
+
+    way = Ticking()
+    async with way.to(url) as address, Client(address, token):
+        await until(lambda: way.beats > 10)
+        assert way.asked.count("changes") == 1
+
+
 async def test_reports_that_are_refused_are_named_with_the_reason(caplog: pytest.LogCaptureFixture) -> None:
     """Also where what is wrong is in none of them."""
     wrong = [FieldError("/reports/0/kind", "kind", "x"), FieldError("/reports/7/kind", "other", "x")]
@@ -587,15 +614,22 @@ async def test_an_answer_that_is_no_stream_is_no_contact(url: str, token: str, c
 
 
 async def test_whichever_question_is_refused_the_secrets_are_dropped(url: str, token: str, tmp_path: Path) -> None:
-    refused: list[str] = []
-    way = Way(lambda _request, _number: refusal(401, "unauthenticated") if way.asked[-1] in refused else None)
+    refused: set[str] = set()
+
+    def turn_away(_request: web.Request, _number: int) -> web.Response | None:
+        if way.asked[-1] not in refused:
+            return None
+        refused.update(("resolve", "reports", "changes"))  # else it might be let in again at once
+        return refusal(401, "unauthenticated")
+
+    way = Way(turn_away)
     for question in ("resolve", "reports"):
         refused.clear()
         async with way.to(url) as address, Client(address, token, snapshot_folder=tmp_path) as client:
             await until(lambda client=client: client.freshness.state == "current")
             held = client.primary("llm")
             (tmp_path / f"{files(tmp_path)[0].name}.draft").touch()  # of a worker that was killed
-            refused.append(question)
+            refused.add(question)
             if question == "resolve":
                 with pytest.raises(Unauthenticated):
                     await client.resolve()

@@ -28,6 +28,7 @@ from tests.test_changes import until
 from tests.test_crash import served as served_by_a_process
 from tests.test_crash import token as token_of_a_process
 from tests.test_door import by_policy, documented, recognised, shown_to_a_caller, unrecognised
+from voxplane.errors import Unauthenticated
 from voxplane.schemas import (
     ConfigWrite,
     OrderWrite,
@@ -42,7 +43,9 @@ from voxplane.server import changes as changes_module
 from voxplane.server.auth import Principal, Scope
 from voxplane.server.changes import Changes, Subscription
 from voxplane.server.control_plane import ControlPlane, local_administrator
+from voxplane.server.position import Position
 from voxplane.server.settings import Settings
+from voxplane.server.stream import events
 
 Superuser = psycopg.Connection[tuple[object, ...]]
 HEARTBEAT = 0.2
@@ -371,6 +374,26 @@ async def test_a_token_that_another_process_revokes_ends_its_streams_at_once_and
             assert (await remaining.reaches(revision))[-1].kind == "change"
         again = await server.client.get(PATH.format("current"), headers={"Authorization": f"Bearer {token}"})
         assert again.status_code == 401
+
+
+async def test_a_token_that_is_revoked_while_its_follower_is_let_in_ends_the_stream_all_the_same() -> None:
+    """It was read a moment before, and what wakes the follower comes while that answer is on its way."""
+    looked = 0
+
+    async def let_in() -> None:
+        nonlocal looked
+        looked += 1
+        if looked == 2:
+            raise Unauthenticated
+        changes.wake(organization)
+
+    changes, organization = Changes(), uuid4()
+    with changes.subscribe(organization) as subscription:
+        at = Position("a" * 32, 1)
+        changes.wake(organization)
+        with anyio.fail_after(5):
+            said = [each async for each in events(subscription, at, str(at), let_in, 60)]
+    assert (looked, len(said)) == (2, 2)
 
 
 async def test_a_token_that_expires_ends_its_stream(server: Served, superuser: Superuser) -> None:

@@ -102,14 +102,17 @@ async def control_plane(settings: Settings, log: Path) -> AsyncGenerator[tuple[s
         ours = {"VOXPLANE_HOST": "127.0.0.1", "VOXPLANE_PORT": port, "VOXPLANE_DATA_DIR": str(settings.data_dir)}
         environment = {**os.environ, **ours}  # noqa: TID251 - the service reads its settings from it
         command = [sys.executable, "-m", "voxplane", "serve"]
-        with log.open("ab") as output:
-            process = await anyio.open_process(command, env=environment, stdin=DEVNULL, stdout=output, stderr=output)
-        async with worker_token(plane) as token, process:
-            try:
-                await _started(process, f"{url}/healthz", "The control plane", log)
-                yield url, token, plane
-            finally:
-                _end(process)
+        async with worker_token(plane) as token:
+            with log.open("ab") as output:
+                process = await anyio.open_process(
+                    command, env=environment, stdin=DEVNULL, stdout=output, stderr=output
+                )
+            async with process:
+                try:
+                    await _started(process, f"{url}/healthz", "The control plane", log)
+                    yield url, token, plane
+                finally:
+                    _end(process)
 
 
 async def _is_of(plane: ControlPlane, url: str) -> bool:

@@ -35,13 +35,15 @@ async def prepare(plane: ControlPlane, say: Callable[[str], None], *, is_vendors
     found = {each.provider.key: each for each in shown.providers}
     hears, answers, speaks = (shown.next_call.get(each) for each in _TYPES)
     whisper, piper = found["whisper"], found["piper"]
-    # A voice of OpenAI's would speak on its model's key, and be asked with what stands for one.
-    model = found["groq" if found["openai-tts"].is_enabled else "openai"]
+    model = found["openai"]
+    if found["openai-tts"].is_enabled and not _has_key(model):
+        # OpenAI's voice speaks on the key of its model, and would be asked with what stands for one.
+        model = found["groq"]
     if hears in {None, "whisper"}:
         done = await _complete(plane, admin, whisper, {"model": WHISPER} if _lacks_model(whisper) else {})
         _tell(say, done)
     if answers is None and not is_vendors and set(model.origins) <= set(model.approved_origins):
-        if not any(each.is_set for each in model.secret_fields):
+        if not _has_key(model):
             secrets = SecretsWrite(secrets={"apiKey": PLACEHOLDER}, label="stands for a script on this machine")
             key = model.provider.key
             await plane.providers.update_provider_secrets(admin, key, secrets, if_match=model.etag)
@@ -76,6 +78,10 @@ def _tell(say: Callable[[str], None], done: tuple[str, str] | None) -> None:
         # Whoever makes a call from a clone has the command in its environment, and not in his PATH.
         command = os.path.relpath(Path(sys.executable).with_name("voxplane"))
         say(f"default organization, {done[0]} (undo: {command} {done[1]})")
+
+
+def _has_key(provider: OrganizationProvider) -> bool:
+    return any(each.is_set for each in provider.secret_fields)
 
 
 def _lacks_model(whisper: OrganizationProvider) -> bool:

@@ -43,6 +43,8 @@ Chains: TypeAlias = "dict[ProviderType, tuple[ResolvedProviderConfig, ...]]"
 _UNANSWERED_SECONDS = 15.0
 """After so long without an answer what the caller said is taken for dropped: it was noise, or too short."""
 _LOOK_AGAIN_SECONDS = 0.05
+_LAST_SECONDS = 5.0
+"""How long the session of a call that has to end may wait for its tools."""
 
 log = logging.getLogger("voxplane.agent")
 
@@ -267,14 +269,22 @@ class Call:
                 await anyio.sleep(_LOOK_AGAIN_SECONDS)
             if self._is_revoked:
                 log.error("the control plane turned this worker away: the call ends")
-                await self._close_session()
-                await self._close_engines()  # they hold keys
+                await self._end()
                 return
             if not await self._change_over():
                 log.error("a key of this call was taken back, and nothing stands in for it: the call ends")
-                await self._close_session()
-                await self._close_engines()
+                await self._end()
                 return
+
+    async def _end(self) -> None:
+        """End the call, the use of its keys at once: a tool that goes on holds up the end of its session."""
+        self.agent.update_options(stt=None)  # else it goes on to hear
+        for link in self._links.values():
+            link.drop()
+        await self._close_engines()
+        with anyio.move_on_after(_LAST_SECONDS):
+            await self.session.aclose()
+        self.ended.set()
 
     async def _change_over(self) -> bool:
         """Use what the client has now, and close what that replaces; False when it may not go on with what stays."""

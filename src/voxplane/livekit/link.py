@@ -115,6 +115,11 @@ class Link:
         """Whether LiveKit may try in the background if it answers again."""
         return self.is_open and self._clock() >= self._failed_at + PROBE_AFTER_SECONDS
 
+    def drop(self) -> None:
+        """Ask it no more, whatever it answered: its key is no longer this call's."""
+        self._is_dropped = True
+        self.failure = "authentication"
+
     def see(self, error: Exception) -> None:
         """Look at an exception where the plugin tells of it: when it is raised once more, it forgets what caused it."""
         self._seen = (error, examine(error))

@@ -332,7 +332,7 @@ class AccessService:
         def fleet(row: TokenRow) -> tuple[str, ...] | None:
             if row.organizations is None:
                 return None
-            return tuple(sorted(slugs.get(each, str(each)) for each in row.organizations))
+            return tuple(sorted(slugs[each] for each in row.organizations))
 
         return PlatformTokens(tokens=tuple(PlatformToken(**_shown(row), organizations=fleet(row)) for row in rows))
 

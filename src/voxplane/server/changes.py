@@ -62,14 +62,18 @@ class Subscription:
         """Whether this process is about to stop."""
 
     async def wait(self, timeout_seconds: float) -> None:
-        """Wait for something to be told, or for the time to pass."""
+        """Wait for something to be told, or for the time to pass.
+
+        What arrives from then on wakes whoever waits next, also if it was taken already: a follower's token, which is
+        looked at in between, may have been revoked after it was read.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 await self._arrived.wait()
+        self._arrived.clear()
 
     def take(self) -> News:
         """Return what is to be told; there may be nothing in it."""
-        self._arrived.clear()
         news, self._news = self._news, News()
         return news
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import anyio
 from starlette.responses import StreamingResponse
 
 from voxplane.errors import Unavailable, VoxplaneError
@@ -45,15 +44,17 @@ async def events(
     yield f"retry: {_RETRY_MILLISECONDS}\n\n".encode()
     if last_event_id != str(at):
         yield _moved(at, None, kind="change" if _is_behind(last_event_id, at) else "reset")
+    seconds = heartbeat_seconds
     while not subscription.has_ended:
-        await subscription.wait(heartbeat_seconds)
+        await subscription.wait(seconds)
         try:
             await let_in()
         except Unavailable:
-            await anyio.sleep(_ASK_AGAIN_SECONDS)
+            seconds = _ASK_AGAIN_SECONDS
             continue
         except VoxplaneError:
             return
+        seconds = heartbeat_seconds
         news = subscription.take()
         said = b""
         revision = at.revision if news.revision is None else news.revision
