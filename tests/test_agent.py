@@ -254,13 +254,14 @@ async def test_a_job_starts_from_the_snapshot_on_disk_and_fails_at_once_without_
             await fleet.dispatcher.dispatch("nothing", "")
         await until(lambda: "call nothing cannot be answered" in fleet.logged())
     assert fleet.result("away")["answered"].strip() == fleet.model.answer_to("open")
-    assert "starting from the snapshot on disk" in fleet.logged()
+    assert "Starting from the snapshot on disk" in fleet.logged()
     revisions = fleet.result("away")["revisions"]
     answered = answered_by("openai")
     assert fleet.ended() == {
         "away": {"job": "away", "organization": "acme", "revisions": revisions, "answered": answered}
     }
-    assert "Is VOXPLANE_URL right, and the control plane up? There is no usable snapshot on disk" in fleet.logged()
+    said = "There is no usable snapshot on disk either. Is VOXPLANE_URL right, and the control plane up?"
+    assert said in fleet.logged()
     assert not (fleet.folder / "nothing.json").exists()
     assert set(fleet.model.keys) == {"acme-openai"}
 
@@ -418,12 +419,33 @@ def test_a_folder_of_snapshots_is_looked_at_where_a_worker_starts_and_by_no_call
 
 
 async def test_a_control_plane_that_is_away_is_said_and_no_reason_not_to_start(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("VOXPLANE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("VOXPLANE_TOKEN", "vxp_token")
     await introduce(AgentSettings.read())
     assert "No answer from http://127.0.0.1:9 (ClientConnectorError). Until it does, no call is" in caplog.text
+    monkeypatch.setenv("VOXPLANE_SNAPSHOT_DIR", str(tmp_path))
+    await introduce(AgentSettings.read())
+    assert "no call is answered, for there is no snapshot in VOXPLANE_SNAPSHOT_DIR yet" in caplog.text
+    (tmp_path / "snapshot").touch()
+    await introduce(AgentSettings.read())
+    assert "Until it does, calls are answered from the snapshots on disk." in caplog.text
+
+
+async def test_a_fleets_worker_without_jobs_has_to_be_told_whose_calls_it_takes(
+    plane: ControlPlane, administrator: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = AccessTokenCreate(name="fleet", scopes=[Scope.WORKER_RESOLVE])
+    token = await plane.access.create_fleet_token(local_administrator(None, "test"), new, [administrator.tenant])
+    monkeypatch.setenv("VOXPLANE_TOKEN", token.value)
+    async with served(plane) as url:
+        monkeypatch.setenv("VOXPLANE_URL", url)
+        await introduce(AgentSettings.read())
+        with pytest.raises(ConfigurationError, match="set VOXPLANE_ORGANIZATION"):
+            await introduce(AgentSettings.read(), has_jobs=False)
+        monkeypatch.setenv("VOXPLANE_ORGANIZATION", "default")
+        await introduce(AgentSettings.read(), has_jobs=False)
 
 
 @pytest.mark.parametrize("address", ["livekit.example.com", "ftp://livekit.example.com", "wss://"])

@@ -441,7 +441,8 @@ def test_the_address_of_a_provider_without_secrets_is_approved_as_advised(run: R
     assert advised(run, "piper") == [*set_it, *usual, *other], "what is approved already stays"
     assert "`voxplane secrets set piper --organization acme --approve-origin http" in run("doctor", "--all").out
     answer = run(*advised(run, "piper"))
-    assert (answer.code, answer.err) == (0, "Piper (local): enabled, priority 0, usable.\n")
+    places = "  calls may go to: http://127.0.0.1:5000, http://127.0.0.1:5999\n"
+    assert (answer.code, answer.err) == (0, "Piper (local): enabled, priority 0, usable.\n" + places)
     assert shown(run, "piper")["approvedOrigins"] == ["http://127.0.0.1:5000", "http://127.0.0.1:5999"]
     both = (*other, "--approve-origin", "https://speech.example")
     assert run(*set_it, *both, "--json").json["approvedOrigins"] == [
@@ -565,12 +566,17 @@ def test_tokens_are_listed_without_their_values_and_revoked(run: Run) -> None:
     assert run("token", "list", "--all", "--json").json["tokens"][0]["revokedAt"] is not None
     again = run("token", "revoke", made["id"])
     assert again.code == 1
-    assert "`voxplane token list` lists them." in again.err
+    assert "`voxplane token list` lists an organization's, and with --platform those of fleets" in again.err
 
 
 def test_a_fleets_token_is_listed_with_its_organizations(run: Run) -> None:
     assert run("token", "fleet", "default", "--name", "machine 7").code == 0
     run("token", "create", "--platform", "--name", "setup")
+    (fleet,) = (one for one in run("token", "list", "--platform", "--json").json["tokens"] if one["organizations"])
+    for option in (("--name", "other"), ("--expires-in-days", "3")):
+        refused = run("token", "fleet", "default", "--change", fleet["id"], *option)
+        assert (refused.code, "replaces the organizations only" in refused.err) == (2, True)
+    assert run("token", "fleet", "default", "--change", fleet["id"]).err.endswith("Changed.\n")
     listed = run("token", "list", "--platform", "--json").json["tokens"]
     assert {each["name"]: each["organizations"] for each in listed} == {"machine 7": ["default"], "setup": None}
     assert "default" in run("token", "list", "--platform").out
@@ -959,13 +965,17 @@ def test_history_is_listed_shown_and_put_back(run: Run) -> None:
     assert "There is more: --before 4" in run("history", "list", "openai", "--limit", "1").err
     shown = run("history", "show", "openai", "2")
     assert ("temperature" in shown.out, "enabled, priority 3" in shown.err) == (True, True)
-    assert run("history", "show", "openai", "3").code == 1
+    refused = run("history", "show", "openai", "3")
+    assert (refused.code, "This revision changed secrets" in refused.err) == (1, True)
     restored = run("history", "restore", "openai", "2", "--with-switch", "--with-priority", "--json").json
     assert (restored["overrides"], restored["isEnabled"], restored["priority"]) == ({"temperature": 0.9}, True, 3)
     assert "version 2 put back" in run("history", "list", "openai").out
     assert run("history", "restore", "openai", "77").code == 1
+    run("secrets", "set", "openai", "--rebind", "--approve-origin", "https://gateway.example/v1")
+    assert "label or approved addresses changed" in run("history", "list", "openai").out
+    assert "calls may go to: https://gateway.example:443/v1" in run("config", "set", "openai", "temperature=1").err
     run("secrets", "remove", "openai")
-    assert "all secrets removed" in run("history", "list", "openai").out
+    assert "all secrets, and the approved addresses, removed" in run("history", "list", "openai").out
 
 
 def test_the_audit_log_is_listed_written_out_anchored_and_checked(

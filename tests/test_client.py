@@ -464,9 +464,13 @@ async def test_a_wrong_address_or_name_is_said_with_what_would_be_right(
 ) -> None:
     new = AccessTokenCreate(name="fleet", scopes=[Scope.WORKER_RESOLVE])
     fleet = await plane.access.create_fleet_token(local_administrator(None, "test"), new, [administrator.tenant])
-    with pytest.raises(OrganizationNotFound, match=r'organization="acme"\) or VOXPLANE_ORGANIZATION'):
+    with pytest.raises(
+        OrganizationNotFound, match=r'organization="acme"\), or for `voxplane agent` with VOXPLANE_ORGANIZATION'
+    ):
         async with Client(url, fleet.value):
             pytest.fail("it was let in")
+    with pytest.raises(OrganizationNotFound, match="no such organization for this token"):
+        await Client(url, fleet.value, organization="acme").check()
     client = Client(url, fleet.value, organization="default")
     assert (await client.check()).organization is None
     async with client:

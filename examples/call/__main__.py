@@ -151,6 +151,7 @@ async def demonstrate(question: str, answer: Path, *, is_vendors: bool) -> bool:
     logs.configure(settings.log_format)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     log = settings.data_dir / "call.log"
+    log.touch(0o600)  # the service says there how to sign in
 
     def say(said: str) -> None:
         console.print(f"[dim]{said}[/]", soft_wrap=True)
@@ -215,6 +216,7 @@ def main() -> None:
         options.error("--question: there is nothing to say.")
     if not chosen.answer.parent.is_dir() or chosen.answer.is_dir():
         options.error("--answer: name a file in a folder that exists.")
+    chosen.answer.unlink(missing_ok=True)  # else that of another call is taken for this one's
     made = partial(demonstrate, chosen.question, chosen.answer, is_vendors=chosen.vendor)
     try:
         sys.exit(not anyio.run(made))

@@ -83,12 +83,9 @@ async def client_for(settings: AgentSettings, metadata: str) -> AsyncGenerator[C
         try:
             await stack.enter_async_context(client)
         except Unreachable as error:
-            advice = (
-                "There is no usable snapshot on disk either."
-                if settings.snapshot_dir
-                else "Set VOXPLANE_SNAPSHOT_DIR for workers that are to start without it."
-            )
-            message = f"{error.message} Is VOXPLANE_URL right, and the control plane up? {advice}"
+            message = f"{error.message} Is VOXPLANE_URL right, and the control plane up?"
+            if settings.snapshot_dir is None:
+                message += " Set VOXPLANE_SNAPSHOT_DIR for workers that are to start without it."
             raise Unreachable(message) from error
         yield client
 
@@ -98,10 +95,11 @@ def _client(settings: AgentSettings, organization: str) -> Client:
     return Client(settings.url, token, organization=organization, snapshot_folder=kept, ca_file=trusted)
 
 
-async def introduce(settings: AgentSettings) -> None:
+async def introduce(settings: AgentSettings, *, has_jobs: bool = True) -> None:
     """Ask the control plane once, before any call, whether it lets this worker in.
 
-    One that does not answer is no reason not to start: it may be back for the call, or a snapshot serves.
+    One that does not answer is no reason not to start: it may be back for the call, or a snapshot serves. A worker
+    without jobs, as `console` is, has nothing but its settings to say whose calls it takes.
 
     Raises:
         VoxplaneError: it does not, or the settings are none that a call can begin with; the sentence says what to do.
@@ -109,15 +107,21 @@ async def introduce(settings: AgentSettings) -> None:
     try:
         me = await _client(settings, settings.organization).check()
     except Unreachable as error:
-        then = (
-            "calls are answered from the snapshots on disk"
-            if settings.snapshot_dir
-            else "no call is answered, for VOXPLANE_SNAPSHOT_DIR is unset"
-        )
-        log.warning("%s Until it does, %s.", error.message, then)
+        log.warning("%s Until it does, %s.", error.message, await _without_it(settings.snapshot_dir))
         return
+    if me.organization is None and settings.organization == "current" and not has_jobs:
+        message = "This token is a fleet's, and no job names an organization here: set VOXPLANE_ORGANIZATION."
+        raise ConfigurationError(message)
     whose = "a fleet's: jobs name their organization" if me.organization is None else me.organization.slug
     log.info("the control plane lets this worker in as %s (%s)", me.name, whose)
+
+
+async def _without_it(snapshot_dir: Path | None) -> str:
+    if snapshot_dir is None:
+        return "no call is answered, for VOXPLANE_SNAPSHOT_DIR is unset"
+    async for _ in anyio.Path(snapshot_dir).iterdir():
+        return "calls are answered from the snapshots on disk"
+    return "no call is answered, for there is no snapshot in VOXPLANE_SNAPSHOT_DIR yet"
 
 
 async def begin_call(context: JobContext, settings: AgentSettings, *, registry: ProviderRegistry | None = None) -> Call:
@@ -217,7 +221,7 @@ def run(command: Command, takes: Callable[[JobContext], Awaitable[None]] = answe
     settings = AgentSettings.read()
     if settings.snapshot_dir is not None:
         _check_folder(settings.snapshot_dir)
-    anyio.run(introduce, settings)
+    anyio.run(partial(introduce, settings, has_jobs=command != "console"))
     server = agent_server(settings, takes)
     if command == "console":
         _check_sound()

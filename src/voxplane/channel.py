@@ -32,6 +32,7 @@ from voxplane.errors import (
     ConfigurationError,
     NotFound,
     OrganizationNotFound,
+    PermissionDenied,
     Unauthenticated,
     Unreachable,
     VoxplaneError,
@@ -63,8 +64,9 @@ _WHO_IS_THIS = (
 )
 _NO_ORGANIZATION_NAMED = (
     "This token has no organization of its own, for it is a fleet's: name one of its list, with "
-    'Client(..., organization="acme") or VOXPLANE_ORGANIZATION.'
+    'Client(..., organization="acme"), or for `voxplane agent` with VOXPLANE_ORGANIZATION.'
 )
+LACKS_SCOPE = "This token lacks the scope worker:resolve: `voxplane token create --scope worker:resolve` makes one."
 _NOT_ON_THE_LIST = (
     "There is no such organization for this token. Name its own, or one of its fleet's list: `voxplane token fleet "
     "ORGANIZATION... --change ID` gives it another, with the id that `voxplane token list --platform` shows."
@@ -236,6 +238,8 @@ class Channel:
         """Return an error with what a worker's owner has to do, where the API's own words are for other readers."""
         if type(error) is Unauthenticated:
             return Unauthenticated(_WHO_IS_THIS)
+        if type(error) is PermissionDenied:
+            return PermissionDenied(LACKS_SCOPE)
         if type(error) is OrganizationNotFound:
             is_named = self._organization != "current"
             return OrganizationNotFound(_NOT_ON_THE_LIST if is_named else _NO_ORGANIZATION_NAMED)

@@ -25,7 +25,7 @@ import anyio
 from pydantic import ValidationError
 
 from voxplane.background import background
-from voxplane.channel import REQUEST_SECONDS, Channel, Event
+from voxplane.channel import LACKS_SCOPE, REQUEST_SECONDS, Channel, Event
 from voxplane.errors import (
     ConfigurationError,
     MissingDependency,
@@ -163,14 +163,28 @@ class Client:
             if self._resolution is None:  # else its stream is open
                 await self._channel.aclose()
         if _SCOPE not in me.scopes:
-            raise PermissionDenied(f"This token lacks the scope {_SCOPE}: `voxplane token create --scope {_SCOPE}`.")
+            raise PermissionDenied(LACKS_SCOPE)
         if me.organization is not None and self._named not in {
             "current",
             me.organization.slug,
             str(me.organization.id),
         }:
-            raise OrganizationNotFound("This token is of another organization than the one that is named.")
+            raise OrganizationNotFound(
+                "This token is of another organization than the one that is named: leave the name out, which is the "
+                "client's `organization` or the agent's VOXPLANE_ORGANIZATION, or use a token of that one."
+            )
+        if me.organization is None and self._named != "current":
+            await self._look_at_list()
         return me
+
+    async def _look_at_list(self) -> None:
+        """See whether the organization is on the list of a fleet's token, without getting a secret of it."""
+        try:
+            async with self._channel.events("0.0"):
+                return
+        finally:
+            if self._resolution is None:
+                await self._channel.aclose()
 
     def primary(self, provider_type: ProviderType | str) -> ResolvedProviderConfig:
         """Return the provider of a type that answers first.
@@ -296,7 +310,7 @@ class Client:
                 await self.resolve()
             except Unreachable as error:
                 if await self._start_from_disk():
-                    log.warning("the control plane does not answer: starting from the snapshot on disk")
+                    log.warning("%s Starting from the snapshot on disk.", error.message)
                     return
                 if error.retry_after_seconds is None:
                     raise Unreachable(f"{error.message}{await self._why_not_from_disk()}") from None
@@ -323,12 +337,12 @@ class Client:
         return True
 
     async def _why_not_from_disk(self) -> str:
-        """Say that there is a snapshot and it is too old, with a space before it; nothing where there is none."""
+        """Say what is wrong with the snapshot, with a space before it; nothing where none is kept."""
         if self._file is None:
             return ""
         found = await anyio.to_thread.run_sync(self._file.load, _now(), _ANY_AGE)
         if found is None:
-            return ""
+            return " There is no usable snapshot on disk either."
         hours = self._max_stale / timedelta(hours=1)
         return f" The snapshot on disk is of {found[1]:%Y-%m-%d %H:%M} UTC, longer ago than max_stale ({hours:g} h)."
 
@@ -383,6 +397,8 @@ class Client:
 
         A fleet's token that is no longer one leaves nothing of any of its organizations.
         """
+        if self._resolution is not None and not self._lease.is_revoked:
+            log.error("%s: turned away by the control plane (%s): secrets are dropped", self._named, error.code)
         self._refusal = error
         self._lease.revoke()
         for chain in self._chains.values():
@@ -416,8 +432,6 @@ class Client:
                         await self._on_event(event)
                         is_heard = is_heard or event.kind != "open"
             except _TURNED_AWAY as error:
-                if not self._lease.is_revoked:
-                    log.error("turned away by the control plane (%s): secrets are dropped", error.code)  # noqa: TRY400 - the reason is the whole story
                 await self._turned_away(error)
                 delay, opened = RETRY_AT_MOST_SECONDS, math.inf
             except VoxplaneError as error:

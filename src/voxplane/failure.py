@@ -158,4 +158,6 @@ def why_none(left_out: Sequence[VoxplaneError]) -> VoxplaneError:
     """Return the error to raise for a chain of which nothing was made: why its first provider was left out."""
     if left_out:
         return left_out[0]
-    return NoPrimaryProvider("The chain is empty: `skipped` of the client says which providers cannot answer, and why.")
+    return NoPrimaryProvider(
+        "The chain is empty: no provider is on, or none can answer, and `skipped` of the client says why."
+    )

@@ -61,10 +61,11 @@ def _drawn(found: ProviderHistory) -> Table:
 
 def _said(entry: SettingsVersion | SecretsChange) -> list[str]:
     if isinstance(entry, SecretsChange):
+        if entry.action == "secrets.delete":
+            return ["all secrets, and the approved addresses, removed"]
         # Values are kept nowhere, so this says no more than which.
-        removed = entry.removed or (("all secrets",) if not entry.stored else ())
-        stored = (f"{name} {'replaced' if name in entry.replaced else 'stored'}" for name in entry.stored)
-        return [*stored, *(f"{name} removed" for name in removed)]
+        stored = [f"{name} {'replaced' if name in entry.replaced else 'stored'}" for name in entry.stored]
+        return [*stored, *(f"{name} removed" for name in entry.removed)] or ["label or approved addresses changed"]
     said = [
         f"{change.pointer.lstrip('/')}: {compact(change.before) or 'default'} -> {compact(change.after) or 'default'}"
         for change in entry.changes
@@ -84,9 +85,14 @@ def history_show(key: Key, revision: Revision, organization: Organization = "def
 
     async def find(plane: ControlPlane, who: Principal) -> SettingsVersion:
         found = await plane.history.get_history(who, key, before=revision + 1, limit=2)
-        for entry in found.entries:
-            if isinstance(entry, SettingsVersion) and entry.revision == revision:
+        of_revision = [each for each in found.entries if each.revision == revision]
+        for entry in of_revision:
+            if isinstance(entry, SettingsVersion):
                 return entry
+        if of_revision:
+            raise VersionNotFound(
+                "This revision changed secrets, of which no values are kept: `history list` says which."
+            )
         raise VersionNotFound
 
     one = run_for(organization, find)

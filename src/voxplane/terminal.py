@@ -39,7 +39,8 @@ _SAID = {
     "belongs_in_secrets": "This is named like a secret: store it with `voxplane secrets set`.",
     "provider_not_found": "No provider has this key: `voxplane providers list` lists them.",
     "organization_not_found": "No organization has this slug: `voxplane organization list` lists them.",
-    "token_not_found": "This organization has no live token of this id: `voxplane token list` lists them.",
+    "token_not_found": "There is no live token of this id: `voxplane token list` lists an organization's, and with "
+    "--platform those of fleets and of the platform.",
 }
 
 # Where an error points to, as somebody at a terminal says it.
@@ -136,6 +137,8 @@ def say_state(one: OrganizationProvider, organization: str) -> None:
     say(f"{one.provider.name}: {switch}, priority {one.priority}, {_state(one, organization)}.")
     for field in one.secret_fields:
         say(f"  secret {field.name}: {_standing(field)}")
+    if set(one.approved_origins) - set(one.origins):
+        say(f"  calls may go to: {', '.join(one.approved_origins)}")
     for notice in one.notices:
         say(f"  {notice.message}", style="yellow")
 

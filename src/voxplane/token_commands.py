@@ -88,7 +88,7 @@ def _row(one: AccessToken) -> tuple[object, ...]:
 @token.command("fleet")
 def token_fleet(
     slugs: Annotated[list[str], typer.Argument(metavar="ORGANIZATION", help="The organizations, by their slugs.")],
-    name: Annotated[str, typer.Option(help="What it is for.")] = "fleet",
+    name: Annotated[str | None, typer.Option(help="What it is for; fleet otherwise.")] = None,
     expires_in_days: Annotated[int | None, typer.Option(min=1, max=3650, help="Never, otherwise.")] = None,
     change: Annotated[
         str | None, typer.Option("--change", metavar="ID", help="Give the token of this id these organizations.")
@@ -96,7 +96,11 @@ def token_fleet(
     as_json: Json = False,
 ) -> None:
     """Create a token for workers that serve several organizations, and print it, alone, on standard output."""
-    new = model(AccessTokenCreate, name=name, scopes=[Scope.WORKER_RESOLVE.value], expires_in_days=expires_in_days)
+    if change is not None and (name is not None or expires_in_days is not None):
+        raise typer.BadParameter("--change replaces the organizations only: a token keeps its name and its end.")
+    new = model(
+        AccessTokenCreate, name=name or "fleet", scopes=[Scope.WORKER_RESOLVE.value], expires_in_days=expires_in_days
+    )
 
     async def create(plane: ControlPlane) -> CreatedAccessToken | None:
         fleet = [(await plane.access.find_organization(slug)).id for slug in slugs]
