@@ -278,9 +278,9 @@ class Call:
 
     async def _end(self) -> None:
         """End the call, the use of its keys at once: a tool that goes on holds up the end of its session."""
-        self.agent.update_options(stt=None)  # else it goes on to hear
         for link in self._links.values():
             link.drop()
+        self.agent.update_options(stt=None)  # a stream that is open would go on to hear
         await self._close_engines()
         with anyio.move_on_after(_LAST_SECONDS):
             await self.session.aclose()
