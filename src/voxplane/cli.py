@@ -446,7 +446,11 @@ def doctor_command(
         bool, typer.Option("--all", help="Look at all organizations, not at `default` alone.")
     ] = False,
 ) -> None:
-    """Check this installation, and say what to do about what is wrong."""
+    """Check this installation, and say what to do about what is wrong.
+
+    It ends with 1 where the installation is wrong (✗), or a test with --verify fails; that an organization cannot answer
+    is a remark (!), as on the first day of every one.
+    """
     with err.status("Checking…"):
         report = anyio.run(doctor.examine, read_settings(), ask_providers, everybody)
     marks = {"good": "[green]✓[/]", "note": "[yellow]![/]", "bad": "[red]✗[/]"}

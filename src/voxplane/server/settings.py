@@ -130,7 +130,7 @@ class Settings(BaseSettings):
     stream_heartbeat_seconds: float = Field(
         default=15.0,
         gt=0,
-        le=20,
+        le=15,  # a worker leaves a stream that was silent for 24 seconds, and opening it and the look may take a few
         description="How often a silent change stream is used, and its token looked at again.",
     )
     report_interval_seconds: float = Field(
