@@ -448,8 +448,8 @@ def doctor_command(
 ) -> None:
     """Check this installation, and say what to do about what is wrong.
 
-    It ends with 1 where the installation is wrong (✗), or a test with --verify fails; that an organization cannot answer
-    is a remark (!), as on the first day of every one.
+    It ends with 1 where the installation is wrong (✗), or a test of --verify fails. That an organization has nobody to
+    answer is a remark (!), as on the first day of every one.
     """
     with err.status("Checking…"):
         report = anyio.run(doctor.examine, read_settings(), ask_providers, everybody)
