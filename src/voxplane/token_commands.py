@@ -81,7 +81,8 @@ def token_list(
 
 
 def _row(one: AccessToken) -> tuple[object, ...]:
-    row = (one.id, one.name, " ".join(one.scopes), one.created_at.date(), one.expires_at, one.revoked_at)
+    days = (at and at.date() for at in (one.created_at, one.expires_at, one.revoked_at))
+    row = (one.id, one.name, " ".join(one.scopes), *days)
     return (*row, " ".join(one.organizations or ())) if isinstance(one, PlatformToken) else row
 
 
