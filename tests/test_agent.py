@@ -428,7 +428,7 @@ async def test_a_control_plane_that_is_away_is_said_and_no_reason_not_to_start(
     monkeypatch.setenv("VOXPLANE_SNAPSHOT_DIR", str(tmp_path))
     await introduce(AgentSettings.read())
     assert "no call is answered, for there is no snapshot in VOXPLANE_SNAPSHOT_DIR yet" in caplog.text
-    (tmp_path / "snapshot").touch()
+    (tmp_path / "token-organization.snapshot").touch()
     await introduce(AgentSettings.read())
     assert "Until it does, calls are answered from the snapshots on disk." in caplog.text
 

@@ -392,15 +392,18 @@ async def test_a_revoked_token_ends_a_call_whose_tool_goes_on(
     engines = [talk.session.stt, talk.session.llm, talk.session.tts]
     closed = [note(monkeypatch, each, "aclose") for each in engines]
     heard = note(monkeypatch, engines[0].plugin, "recognize")
-    began, goes_on, is_over = anyio.Event(), anyio.Event(), anyio.Event()
+    began, is_over, closings = anyio.Event(), anyio.Event(), list[object]()
+    talk.session.on("close", closings.append)
 
     class Slow(Agent):
         @function_tool
         async def look_up(self) -> str:
             """Look something up in a slow system."""
             began.set()
-            await goes_on.wait()
-            is_over.set()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                is_over.set()
             return "done"
 
         @override
@@ -417,16 +420,31 @@ async def test_a_revoked_token_ends_a_call_whose_tool_goes_on(
     for token in (await plane.access.get_tokens(administrator)).tokens:
         await plane.access.revoke_token(administrator, token.id)
     await until(lambda: all(closed))
+    assert not is_over.is_set()
     talk.caller.say(talk.desk.question)
     with anyio.fail_after(10):
         await talk.call.ended.wait()
-    assert not is_over.is_set()
+    assert (is_over.is_set(), len(closings)) == (True, 1)
     await anyio.sleep(1)
     assert heard == []
     assert talk.agent.stt is None
     assert [each.link.is_open for each in engines] == [False] * 3
-    goes_on.set()
-    await is_over.wait()
+
+
+async def test_a_revoked_token_ends_a_call_whose_agent_keeps_its_ear(
+    talk: Talk, plane: ControlPlane, administrator: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(talk.agent, "update_options", refuse)
+    engines = [talk.session.stt, talk.session.llm, talk.session.tts]
+    closed = [note(monkeypatch, each, "aclose") for each in engines]
+    for token in (await plane.access.get_tokens(administrator)).tokens:
+        await plane.access.revoke_token(administrator, token.id)
+    with anyio.fail_after(20):
+        await talk.call.ended.wait()
+    await until(lambda: all(closed))
 
 
 async def test_whoever_the_agent_hands_over_to_has_the_providers_and_follows_their_changes(

@@ -460,7 +460,7 @@ async def test_who_is_turned_away_at_the_start_leaves_no_snapshot(
 
 
 async def test_a_wrong_address_or_name_is_said_with_what_would_be_right(
-    url: str, token: str, plane: ControlPlane, administrator: Principal
+    url: str, token: str, plane: ControlPlane, administrator: Principal, tmp_path: Path
 ) -> None:
     new = AccessTokenCreate(name="fleet", scopes=[Scope.WORKER_RESOLVE])
     fleet = await plane.access.create_fleet_token(local_administrator(None, "test"), new, [administrator.tenant])
@@ -471,6 +471,13 @@ async def test_a_wrong_address_or_name_is_said_with_what_would_be_right(
             pytest.fail("it was let in")
     with pytest.raises(OrganizationNotFound, match="no such organization for this token"):
         await Client(url, fleet.value, organization="acme").check()
+    async with Client(url, fleet.value, organization="default", snapshot_folder=tmp_path):
+        assert len(files(tmp_path)) == 1
+    await plane.access.set_fleet(fleet.id, [])
+    with pytest.raises(OrganizationNotFound, match="no such organization for this token"):
+        await Client(url, fleet.value, organization="default", snapshot_folder=tmp_path).check()
+    assert files(tmp_path) == [], "what it was once given is not used either"
+    await plane.access.set_fleet(fleet.id, [administrator.tenant])
     client = Client(url, fleet.value, organization="default")
     assert (await client.check()).organization is None
     async with client:

@@ -613,6 +613,18 @@ async def test_an_answer_that_is_no_stream_is_no_contact(url: str, token: str, c
         assert (client.freshness.state, client.freshness.since) == ("stale", since)
 
 
+async def test_a_fleets_worker_is_let_in_also_while_it_cannot_follow(
+    url: str, plane: ControlPlane, administrator: Principal
+) -> None:
+    """There may be too many who do: then it asks instead."""
+    operator, new = local_administrator(None, "test"), AccessTokenCreate(name="fleet", scopes=[Scope.WORKER_RESOLVE])
+    fleet = await plane.access.create_fleet_token(operator, new, [administrator.tenant])
+    way = Way(lambda _request, _number: refusal(429, "rate_limited") if way.asked[-1] == "changes" else None)
+    async with way.to(url) as address:
+        assert (await Client(address, fleet.value, organization="default").check()).name == "fleet"
+    assert "changes" in way.asked
+
+
 async def test_whichever_question_is_refused_the_secrets_are_dropped(url: str, token: str, tmp_path: Path) -> None:
     refused: set[str] = set()
 

@@ -169,6 +169,9 @@ async def demonstrate(question: str, answer: Path, *, is_vendors: bool) -> bool:
         scripted = await stack.enter_async_context(model.served())
         wav = await ask_piper(question)
         client = await stack.enter_async_context(Client(url, token) if is_vendors else ScriptedClient(url, token))
+        before = anyio.Path(answer)
+        if await before.is_file() and not await before.is_symlink():
+            await before.unlink()  # else that of another call is taken for this one's
         say("Calling…")
         registry = None if is_vendors else Scripted(scripted)
         outcome = await call(client, question=wav, answer=answer, registry=registry)
@@ -216,7 +219,6 @@ def main() -> None:
         options.error("--question: there is nothing to say.")
     if not chosen.answer.parent.is_dir() or chosen.answer.is_dir():
         options.error("--answer: name a file in a folder that exists.")
-    chosen.answer.unlink(missing_ok=True)  # else that of another call is taken for this one's
     made = partial(demonstrate, chosen.question, chosen.answer, is_vendors=chosen.vendor)
     try:
         sys.exit(not anyio.run(made))

@@ -119,7 +119,7 @@ async def introduce(settings: AgentSettings, *, has_jobs: bool = True) -> None:
 async def _without_it(snapshot_dir: Path | None) -> str:
     if snapshot_dir is None:
         return "no call is answered, for VOXPLANE_SNAPSHOT_DIR is unset"
-    async for _ in anyio.Path(snapshot_dir).iterdir():
+    async for _ in anyio.Path(snapshot_dir).glob("*.snapshot"):
         return "calls are answered from the snapshots on disk"
     return "no call is answered, for there is no snapshot in VOXPLANE_SNAPSHOT_DIR yet"
 

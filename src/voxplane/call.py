@@ -44,7 +44,7 @@ _UNANSWERED_SECONDS = 15.0
 """After so long without an answer what the caller said is taken for dropped: it was noise, or too short."""
 _LOOK_AGAIN_SECONDS = 0.05
 _LAST_SECONDS = 5.0
-"""How long the session of a call that has to end may wait for its tools."""
+"""How long the session of a call that has to end waits for its tools, before they are cancelled."""
 
 log = logging.getLogger("voxplane.agent")
 
@@ -280,11 +280,23 @@ class Call:
         """End the call, the use of its keys at once: a tool that goes on holds up the end of its session."""
         for link in self._links.values():
             link.drop()
-        self.agent.update_options(stt=None)  # a stream that is open would go on to hear
-        await self._close_engines()
-        with anyio.move_on_after(_LAST_SECONDS):
-            await self.session.aclose()
+        try:
+            self.agent.update_options(stt=None)  # a stream that is open would go on to hear
+        except Exception as error:  # noqa: BLE001 - the agent may be anybody's, and the call ends all the same
+            log.error("the agent keeps its ear until the session has ended: %s", type(error).__name__)  # noqa: TRY400 - as above
+        # A session whose closing is cancelled stays half open for good.
+        with anyio.CancelScope(shield=True):
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._close_engines)
+                group.start_soon(self._give_up_tools)
+                await self.session.aclose()
+                group.cancel_scope.cancel()
         self.ended.set()
+
+    async def _give_up_tools(self) -> None:
+        await anyio.sleep(_LAST_SECONDS)
+        if (activity := self.session._activity) is not None:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - there is no public way
+            await activity._tool_executor.aclose()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - as above
 
     async def _change_over(self) -> bool:
         """Use what the client has now, and close what that replaces; False when it may not go on with what stays."""

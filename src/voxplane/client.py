@@ -57,6 +57,8 @@ _START_SECONDS = 8.0  # a caller is waiting
 _SAVES_IN_MAX_STALE = 24
 _ANY_AGE = timedelta(days=36_500)
 _SCOPE = "worker:resolve"
+_NOWHERE = "0.0"
+"""Where a worker is that has nothing."""
 # What the control plane says to a worker that is no longer let in, as opposed to one that it cannot serve now.
 _TURNED_AWAY = (Unauthenticated, PermissionDenied, OrganizationNotFound)
 
@@ -156,6 +158,11 @@ class Client:
         """
         try:
             me = await self._channel.me()
+            if me.organization is None and self._named != "current" and _SCOPE in me.scopes:
+                # Its list of organizations is looked at by the stream, which needs no secret to be released.
+                with suppress(Unreachable):
+                    async with self._channel.events(_NOWHERE):
+                        pass
         except _TURNED_AWAY as error:
             await self._turned_away(error)
             raise
@@ -173,18 +180,7 @@ class Client:
                 "This token is of another organization than the one that is named: leave the name out, which is the "
                 "client's `organization` or the agent's VOXPLANE_ORGANIZATION, or use a token of that one."
             )
-        if me.organization is None and self._named != "current":
-            await self._look_at_list()
         return me
-
-    async def _look_at_list(self) -> None:
-        """See whether the organization is on the list of a fleet's token, without getting a secret of it."""
-        try:
-            async with self._channel.events("0.0"):
-                return
-        finally:
-            if self._resolution is None:
-                await self._channel.aclose()
 
     def primary(self, provider_type: ProviderType | str) -> ResolvedProviderConfig:
         """Return the provider of a type that answers first.
@@ -515,7 +511,7 @@ def _without_secrets(resolution: Resolution) -> Resolution:
         for each in ProviderType
     }
     # Not the state that it was: whoever is let in again asks for all of it.
-    return resolution.model_copy(update={"chains": resolution.chains.model_copy(update=chains), "at": "0.0"})
+    return resolution.model_copy(update={"chains": resolution.chains.model_copy(update=chains), "at": _NOWHERE})
 
 
 def _now() -> datetime:
