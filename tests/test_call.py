@@ -113,7 +113,7 @@ async def desk(plane: ControlPlane, administrator: Principal, piper_url: str) ->
         url = await stack.enter_async_context(served(plane))
         said: list[str] = []
         await prepare(plane, said.append)
-        token = await stack.enter_async_context(machine.worker_token(plane))
+        token = await stack.enter_async_context(machine.access_token(plane))
         assert len(said) == 3
         await speak_from(plane, administrator, piper_url)
         model = ScriptedModel()

@@ -228,7 +228,7 @@ async def test_no_placeholder_stands_in_where_the_vendors_own_model_is_to_answer
 
 
 async def test_a_workers_token_lasts_as_long_as_the_call(plane: ControlPlane) -> None:
-    async with machine.worker_token(plane) as token:
+    async with machine.access_token(plane) as token:
         assert (await plane.access.authenticate(token)).scopes == {Scope.WORKER_RESOLVE}
     with pytest.raises(Unauthenticated):
         await plane.access.authenticate(token)
@@ -295,7 +295,7 @@ async def test_what_listens_in_pipers_place_is_not_taken_for_it(tmp_path: Path) 
 async def test_nothing_is_reported_of_a_model_that_a_script_stood_in_for(desk: Desk) -> None:
     await desk.prepare()
     seen = [ProviderReport(provider=each, outcome="failed", kind="server") for each in ("openai", "piper")]
-    async with served(desk.plane) as url, machine.worker_token(desk.plane) as token:
+    async with served(desk.plane) as url, machine.access_token(desk.plane) as token:
         async with ScriptedClient(url, token) as client:
             for each in seen:
                 client.report(each)

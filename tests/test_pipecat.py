@@ -1207,7 +1207,7 @@ async def worker_token(plane: ControlPlane, administrator: Principal, piper_url:
     """A worker's token of an organization that is heard by Whisper, answered by OpenAI and spoken to by Piper."""
     await prepare(plane, lambda _: None)
     await speak_from(plane, administrator, piper_url)
-    async with machine.worker_token(plane) as token:
+    async with machine.access_token(plane) as token:
         yield token
 
 

@@ -92,7 +92,7 @@ async def control_plane(settings: Settings, log: Path) -> AsyncGenerator[tuple[s
     async with ControlPlane.open(settings) as plane:
         url = _address(settings)
         if url is not None and await _is_of(plane, url):
-            async with worker_token(plane) as token:
+            async with access_token(plane) as token:
                 yield url, token, plane
             return
         with socket.socket() as free:
@@ -102,7 +102,7 @@ async def control_plane(settings: Settings, log: Path) -> AsyncGenerator[tuple[s
         ours = {"VOXPLANE_HOST": "127.0.0.1", "VOXPLANE_PORT": port, "VOXPLANE_DATA_DIR": str(settings.data_dir)}
         environment = {**os.environ, **ours}  # noqa: TID251 - the service reads its settings from it
         command = [sys.executable, "-m", "voxplane", "serve"]
-        async with worker_token(plane) as token:
+        async with access_token(plane) as token:
             with log.open("ab") as output:
                 process = await anyio.open_process(
                     command, env=environment, stdin=DEVNULL, stdout=output, stderr=output
@@ -121,7 +121,10 @@ async def _is_of(plane: ControlPlane, url: str) -> bool:
     What it is asked with opens no key, and lasts as long as the question.
     """
     organization = await plane.access.find_organization("default")
-    async with _token(plane, Scope.LIVEKIT_READ) as token, httpx.AsyncClient(trust_env=False, timeout=5) as client:
+    async with (
+        access_token(plane, Scope.LIVEKIT_READ) as token,
+        httpx.AsyncClient(trust_env=False, timeout=5) as client,
+    ):
         try:
             answer = await client.get(f"{url}/api/me", headers={"Authorization": f"Bearer {token}"})
             found = Me.model_validate_json(answer.content, extra="ignore").organization
@@ -172,14 +175,8 @@ async def _answers(url: str) -> bool:
 
 
 @asynccontextmanager
-async def worker_token(plane: ControlPlane) -> AsyncGenerator[str]:
-    """Have a worker's token of the default organization; it is revoked at the end."""
-    async with _token(plane, Scope.WORKER_RESOLVE) as token:
-        yield token
-
-
-@asynccontextmanager
-async def _token(plane: ControlPlane, scope: Scope) -> AsyncGenerator[str]:
+async def access_token(plane: ControlPlane, scope: Scope = Scope.WORKER_RESOLVE) -> AsyncGenerator[str]:
+    """Have an access token of the default organization, a worker's or another; it is revoked at the end."""
     admin = await administrator(plane)
     new = AccessTokenCreate(name="make call", scopes=[scope], expires_in_days=1)
     made = await plane.access.create_token(admin, new)
