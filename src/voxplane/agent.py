@@ -27,6 +27,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import anyio
+import anyio.to_thread
 from livekit.agents import AgentServer, JobContext, JobProcess
 from livekit.plugins import silero
 
@@ -37,6 +38,7 @@ from voxplane.client import Client
 from voxplane.errors import ConfigurationError, Unreachable, VoxplaneError
 from voxplane.livekit import preload
 from voxplane.schemas import ProviderType
+from voxplane.snapshot import is_any_in
 from voxplane.speech.weights import piper_in_process
 
 if TYPE_CHECKING:
@@ -119,7 +121,7 @@ async def introduce(settings: AgentSettings, *, has_jobs: bool = True) -> None:
 async def _without_it(snapshot_dir: Path | None) -> str:
     if snapshot_dir is None:
         return "no call is answered, for VOXPLANE_SNAPSHOT_DIR is unset"
-    async for _ in anyio.Path(snapshot_dir).glob("*.snapshot"):
+    if await anyio.to_thread.run_sync(is_any_in, snapshot_dir):
         return "calls are answered from the snapshots on disk"
     return "no call is answered, for there is no snapshot in VOXPLANE_SNAPSHOT_DIR yet"
 

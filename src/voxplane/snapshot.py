@@ -134,6 +134,11 @@ class SnapshotFile:
         _remove(self.folder, f"{self._token_id}-*")
 
 
+def is_any_in(folder: Path) -> bool:
+    """Whether a folder holds snapshots, of whichever token and organization; for a sentence, not to rely on."""
+    return any(folder.glob("*.snapshot"))
+
+
 def _remove(folder: Path, pattern: str) -> None:
     failed: OSError | None = None
     for each in folder.glob(pattern):

@@ -14,7 +14,7 @@ from google.oauth2.service_account import Credentials
 from pipecat.services.google.vertex.llm import GoogleVertexLLMService as Service
 from typing_extensions import override
 
-_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+from voxplane.providers.google import CLOUD_SCOPES
 
 
 class GoogleVertexLLMService(Service):
@@ -24,4 +24,4 @@ class GoogleVertexLLMService(Service):
     @override
     def _get_credentials(credentials: str | None, credentials_path: str | None) -> Credentials:
         """Take the key that is given, and no other."""
-        return Credentials.from_service_account_info(json.loads(credentials or "{}"), scopes=_SCOPES)
+        return Credentials.from_service_account_info(json.loads(credentials or "{}"), scopes=CLOUD_SCOPES)

@@ -253,12 +253,16 @@ def _gemini_client(secrets: Mapping[str, str]) -> Construct:
     return Construct("google.genai:Client", arguments)
 
 
+CLOUD_SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
+"""What a service account signs in for."""
+
+
 def _vertex_client(settings: JsonObject, secrets: Mapping[str, str]) -> Construct:
     credentials = Construct(
         "google.oauth2.service_account:Credentials.from_service_account_info",
         {
             "info": json.loads(secrets["serviceAccountJson"]),
-            "scopes": ["https://www.googleapis.com/auth/cloud-platform"],
+            "scopes": CLOUD_SCOPES,
         },
     )
     arguments = {
